@@ -1,0 +1,106 @@
+"""The one jit policy: how every kernel of the package is compiled and cached.
+
+``inner``
+    A function that only other kernels call.  No Python wrapper is made for it and it is not cached on its own:
+    its code becomes part of the entry that uses it.
+``entry``, ``parallel_entry``
+    A function that Python calls.  It releases the GIL, and its machine code is cached on disk under a stamp of
+    *all* sources of the package: Numba's own stamp looks only at the file of the function itself, and would serve
+    a stale kernel after an edit of any other module.
+"""
+from __future__ import annotations
+
+import functools
+import hashlib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import llvmlite
+from numba import njit
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# "numpy": a division by zero gives inf instead of a Python exception, so no kernel has an error path.
+# No fastmath anywhere: it would let LLVM reorder sums, and results would depend on the batch and the target.
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "boundscheck": False}
+
+
+class CacheWarning(UserWarning):
+    """Compiled kernels cannot be kept on disk; every process will compile them again."""
+
+
+@functools.cache
+def package_stamp() -> str:
+    """Return a digest of every source file of the package and of the compiler's version."""
+    digest = hashlib.sha256(llvmlite.__version__.encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _warn_once(reason: str) -> None:
+    warnings.warn(
+        f"numba_lstm cannot keep its compiled kernels ({reason}); they are compiled again in every process. "
+        "Set NUMBA_CACHE_DIR to a writable folder.",
+        CacheWarning,
+        stacklevel=2,
+    )
+
+
+class _PackageCache(FunctionCache):
+    """Numba's function cache, stamped with the whole package, that never stops a call."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = IndexDataCacheFile(
+            cache_path=self._cache_path,
+            filename_base=self._impl.filename_base,
+            source_stamp=package_stamp(),
+        )
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # a truncated or foreign file raises whatever its bytes happen to mean: compile instead
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:  # a full disk, or an index that another process left damaged
+            try:
+                self.flush()
+                super().save_overload(sig, data)
+            except Exception:
+                _warn_once(str(error))
+
+
+def inner(function: F) -> F:
+    """Compile a function that only kernels call."""
+    compiled: F = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
+    return compiled
+
+
+def _cached(dispatcher: Any) -> Any:
+    try:
+        dispatcher._cache = _PackageCache(dispatcher.py_func)
+    except RuntimeError:  # Numba: "no locator available", in a read-only installation without a home
+        _warn_once("no writable cache folder")
+    return dispatcher
+
+
+def entry(function: F) -> F:
+    """Compile a function that Python calls; serial."""
+    compiled: F = _cached(njit(nogil=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
+    return compiled
+
+
+def parallel_entry(function: F) -> F:
+    """Compile a function that Python calls and that has ``prange`` loops."""
+    compiled: F = _cached(njit(nogil=True, parallel=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
+    return compiled

@@ -1,0 +1,68 @@
+"""What Numba compiles for: the instruction set and the sizes of the caches.
+
+Lane counts follow the features that Numba hands to LLVM, which ``NUMBA_CPU_NAME`` and
+``NUMBA_CPU_FEATURES`` change, and not what the hardware could do.
+"""
+from __future__ import annotations
+
+import functools
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import llvmlite.binding as llvm
+from numba.core import config
+from numba.core.codegen import get_host_cpu_features
+
+
+@dataclass(frozen=True)
+class Target:
+    """The instruction set that kernels are compiled for."""
+
+    architecture: str
+    """"x86", "aarch64" or "other"."""
+    isa: str
+    """A row of ``blocksizes.TABLE``."""
+    fma: bool
+    """Whether a fused multiply-add is an instruction (without it, LLVM calls libm for every lane)."""
+
+
+def classify(architecture: str, features: frozenset[str]) -> Target:
+    """Choose the row of the table that suits an architecture with these LLVM features."""
+    if architecture == "aarch64":
+        return Target(architecture, "neon", True)
+    if architecture == "x86":
+        fma = "fma" in features
+        if "avx512f" in features:
+            return Target(architecture, "avx512", True)
+        if "avx2" in features and fma:
+            return Target(architecture, "avx2", True)
+        return Target(architecture, "sse2", fma)
+    return Target("other", "sse2", False)
+
+
+@functools.cache
+def host() -> Target:
+    """Return the target that Numba compiles for in this process."""
+    text = config.CPU_FEATURES if config.CPU_FEATURES is not None else get_host_cpu_features()
+    features = frozenset(f[1:] for f in text.split(",") if f.startswith("+"))
+    name = llvm.get_process_triple().split("-")[0]
+    families = {"x86_64": "x86", "i686": "x86", "aarch64": "aarch64", "arm64": "aarch64"}
+    return classify(families.get(name, "other"), features)
+
+
+@functools.cache
+def l2_bytes() -> int:
+    """Return the size of one core's L2 cache; 1 MiB where the system does not tell."""
+    path = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")
+    try:
+        text = path.read_text().strip()
+        return int(text[:-1]) * {"K": 1 << 10, "M": 1 << 20}[text[-1]]
+    except (OSError, ValueError, KeyError, IndexError):
+        return 1 << 20
+
+
+def describe() -> str:
+    """Return one line about the target, for reports."""
+    t = host()
+    return f"{platform.machine()} {t.isa}{'' if t.fma else ' without FMA'}, L2 {l2_bytes() >> 10} KiB"

@@ -1,0 +1,54 @@
+"""Sizes of vectors, tiles and blocks, one row per instruction set.
+
+========  ============  =========  ==================================================================
+isa       vector bytes  max rows   reason for the rows of a register tile (rows x 4 gate vectors)
+========  ============  =========  ==================================================================
+avx512    64            6          32 registers: 24 sums + 4 weights + 1 broadcast; 7 rows would spill
+avx2      32            3          16 registers: 12 sums + 3 broadcasts + 1 weight
+neon      16            6          32 registers, as avx512
+sse2      16            3          16 registers, as avx2
+========  ============  =========  ==================================================================
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._target import Target, host
+
+
+@dataclass(frozen=True)
+class BlockSizes:
+    """Sizes for one instruction set."""
+
+    vector_bytes: int
+    max_rows: int
+
+    def lanes(self, dtype: np.dtype) -> int:
+        """Return how many numbers of this dtype are in a vector."""
+        return self.vector_bytes // dtype.itemsize
+
+
+TABLE = {
+    "avx512": BlockSizes(64, 6),
+    "avx2": BlockSizes(32, 3),
+    "neon": BlockSizes(16, 6),
+    "sse2": BlockSizes(16, 3),
+}
+
+GATES = 4
+"""Vectors of a tile row: a panel holds the gates i, f, g, o of LANES hidden units side by side."""
+
+SUM_BLOCK = 128
+"""Terms in one chain of fused multiply-adds; block sums are then added in order.  Part of the result's
+definition: another value gives other bits.  128 has half the rounding error of torch's kernels; unbroken chains
+have up to four times it."""
+
+UNROLL = 4
+"""Steps of k in one iteration of the tile's loop: enough to hide the loop's own four instructions."""
+
+
+def block_sizes(target: Target | None = None) -> BlockSizes:
+    """Return the row of the table for a target, this process's by default."""
+    return TABLE[(target or host()).isa]

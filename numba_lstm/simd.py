@@ -1,0 +1,414 @@
+"""Vectors and register tiles as Numba values.
+
+A vector is an LLVM vector of LANES numbers; a tile is an LLVM array of ``rows * vectors`` of them, which LLVM keeps
+in registers as long as only the operations below touch it.  All of it works on pointers (``pointer(array, i)``), so
+that a kernel is compiled once per dtype and not once per kind of array that it meets.
+
+Offsets and strides are in elements.  Loads and stores assume the alignment of one element only (LLVM would take the
+vector's 64 bytes for granted and emit moves that fault).
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.datamodel.models import PrimitiveModel
+from numba.extending import intrinsic, register_model
+
+from ._target import host
+from .blocksizes import block_sizes
+
+_INDEX = ir.IntType(64)
+_LANE = ir.IntType(32)
+
+
+def lane_count(dtype: types.Float) -> int:
+    """Return the lanes of a vector of this Numba dtype."""
+    return block_sizes().lanes(np.dtype(str(dtype)))
+
+
+class Vector(types.Type):
+    """The Numba type of a vector."""
+
+    def __init__(self, dtype: types.Float, lanes: int) -> None:
+        self.dtype, self.lanes = dtype, lanes
+        self.bits = dtype.bitwidth
+        super().__init__(name=f"Vector({dtype} x {lanes})")
+
+    @property
+    def llvm(self) -> ir.VectorType:
+        return ir.VectorType(ir.FloatType() if self.bits == 32 else ir.DoubleType(), self.lanes)
+
+    @property
+    def llvm_bits(self) -> ir.VectorType:
+        return ir.VectorType(ir.IntType(self.bits), self.lanes)
+
+    @property
+    def suffix(self) -> str:
+        return f"v{self.lanes}f{self.bits}"
+
+
+class Tile(types.Type):
+    """The Numba type of a tile of ``rows`` x ``vectors`` vectors."""
+
+    def __init__(self, vector: Vector, rows: int, vectors: int) -> None:
+        self.vector, self.rows, self.vectors = vector, rows, vectors
+        super().__init__(name=f"Tile({vector.name}, {rows}, {vectors})")
+
+    @property
+    def llvm(self) -> ir.ArrayType:
+        return ir.ArrayType(self.vector.llvm, self.rows * self.vectors)
+
+
+@register_model(Vector)
+class _VectorModel(PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Vector) -> None:
+        super().__init__(dmm, fe_type, fe_type.llvm)
+
+
+@register_model(Tile)
+class _TileModel(PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Tile) -> None:
+        super().__init__(dmm, fe_type, fe_type.llvm)
+
+
+def vector_of(pointer_type: types.CPointer) -> Vector:
+    """Return the vector type that belongs to a pointer's dtype."""
+    return Vector(pointer_type.dtype, lane_count(pointer_type.dtype))
+
+
+# --- LLVM helpers -----------------------------------------------------------------------------------------------------
+
+
+def _splat(builder: Any, scalar: Any, vector: Vector) -> Any:
+    undefined = ir.Constant(vector.llvm, ir.Undefined)
+    one = builder.insert_element(undefined, scalar, ir.Constant(_LANE, 0))
+    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(_LANE, vector.lanes), None))
+
+
+def _at(builder: Any, pointer: Any, index: Any) -> Any:
+    return builder.gep(pointer, [index if isinstance(index, ir.Value) else ir.Constant(_INDEX, index)])
+
+
+def _load(builder: Any, pointer: Any, vector: Vector) -> Any:
+    value = builder.load(builder.bitcast(pointer, vector.llvm.as_pointer()))
+    value.align = vector.bits // 8
+    return value
+
+
+def _store(builder: Any, value: Any, pointer: Any, vector: Vector) -> None:
+    builder.store(value, builder.bitcast(pointer, vector.llvm.as_pointer())).align = vector.bits // 8
+
+
+def _call(builder: Any, name: str, vector: Vector, *args: Any) -> Any:
+    kind = ir.FunctionType(vector.llvm, [vector.llvm] * len(args))
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"{name}.{vector.suffix}"), args)
+
+
+def _fma(builder: Any, vector: Vector, x: Any, y: Any, z: Any) -> Any:
+    if host().fma:
+        return _call(builder, "llvm.fma", vector, x, y, z)
+    return builder.fadd(builder.fmul(x, y), z)  # llvm.fma would be a libm call per lane
+
+
+# --- pointers ---------------------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def pointer(tyctx, array, index):  # type: ignore[no-untyped-def]
+    """Return a pointer to the element of an array's buffer that lies ``index`` elements behind its first."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return _at(builder, context.make_array(signature.args[0])(context, builder, args[0]).data, args[1])
+
+    return types.CPointer(array.dtype)(array, types.intp), generate
+
+
+@intrinsic
+def at(tyctx, base, index):  # type: ignore[no-untyped-def]
+    """Return the pointer ``index`` elements behind ``base``."""
+    return base(base, types.intp), lambda context, builder, signature, args: _at(builder, *args)
+
+
+@intrinsic
+def lanes(tyctx, base):  # type: ignore[no-untyped-def]
+    """Return the number of lanes of a vector of the pointer's dtype, a constant."""
+    count = lane_count(base.dtype)
+    return types.intp(base), lambda context, builder, signature, args: ir.Constant(_INDEX, count)
+
+
+@intrinsic
+def prefetch(tyctx, base, index):  # type: ignore[no-untyped-def]
+    """Ask for the cache line of an element, into L1."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, _LANE, _LANE, _LANE])
+        target = builder.bitcast(_at(builder, *args), byte)
+        read, into_l1, data = ir.Constant(_LANE, 0), ir.Constant(_LANE, 3), ir.Constant(_LANE, 1)
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [target, read, into_l1, data])
+        return context.get_dummy_value()
+
+    return types.void(base, types.intp), generate
+
+
+# --- vectors ----------------------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def load(tyctx, base, index):  # type: ignore[no-untyped-def]
+    """Load a vector that starts at element ``index``."""
+    vector = vector_of(base)
+    return vector(base, types.intp), lambda context, builder, signature, args: _load(builder, _at(builder, *args), vector)
+
+
+@intrinsic
+def store(tyctx, base, index, value):  # type: ignore[no-untyped-def]
+    """Store a vector from element ``index`` on."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        _store(builder, args[2], _at(builder, *args[:2]), value)
+        return context.get_dummy_value()
+
+    return types.void(base, types.intp, value), generate
+
+
+@intrinsic
+def store_first(tyctx, base, index, value, count):  # type: ignore[no-untyped-def]
+    """Store the first ``count`` lanes of a vector; the elements behind them are not touched."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        integers = ir.VectorType(_LANE, value.lanes)
+        number = builder.trunc(args[3], _LANE)
+        undefined = ir.Constant(integers, ir.Undefined)
+        number = builder.insert_element(undefined, number, ir.Constant(_LANE, 0))
+        number = builder.shuffle_vector(number, undefined, ir.Constant(integers, None))
+        mask = builder.icmp_signed("<", ir.Constant(integers, list(range(value.lanes))), number)
+        target = builder.bitcast(_at(builder, *args[:2]), value.llvm.as_pointer())
+        bits = ir.VectorType(ir.IntType(1), value.lanes)
+        kind = ir.FunctionType(ir.VoidType(), [value.llvm, target.type, _LANE, bits])
+        name = f"llvm.masked.store.{value.suffix}.p0"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        builder.call(function, [args[2], target, ir.Constant(_LANE, value.bits // 8), mask])
+        return context.get_dummy_value()
+
+    return types.void(base, types.intp, value, types.intp), generate
+
+
+@intrinsic
+def fill(tyctx, like, number):  # type: ignore[no-untyped-def]
+    """Return a vector of ``like``'s type with ``number`` in every lane."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return _splat(builder, context.cast(builder, args[1], signature.args[1], like.dtype), like)
+
+    return like(like, number), generate
+
+
+@intrinsic
+def fma(tyctx, x, y, z):  # type: ignore[no-untyped-def]
+    """Return x * y + z, rounded once (twice where the target has no fused multiply-add)."""
+    return x(x, x, x), lambda context, builder, signature, args: _fma(builder, x, *args)
+
+
+def _binary(name: str, doc: str) -> Any:
+    @intrinsic
+    def operation(tyctx, x, y):  # type: ignore[no-untyped-def]
+        return x(x, x), lambda context, builder, signature, args: getattr(builder, name)(*args)
+
+    operation.__doc__ = doc
+    return operation
+
+
+add = _binary("fadd", "Return x + y.")
+sub = _binary("fsub", "Return x - y.")
+mul = _binary("fmul", "Return x * y.")
+div = _binary("fdiv", "Return x / y.")
+
+
+@intrinsic
+def absolute(tyctx, x):  # type: ignore[no-untyped-def]
+    """Return |x|, NaN included."""
+    return x(x), lambda context, builder, signature, args: _call(builder, "llvm.fabs", x, *args)
+
+
+@intrinsic
+def copysign(tyctx, magnitude, sign):  # type: ignore[no-untyped-def]
+    """Return the magnitude of the first with the sign of the second."""
+    generate = lambda context, builder, signature, args: _call(builder, "llvm.copysign", magnitude, *args)  # noqa: E731
+    return magnitude(magnitude, magnitude), generate
+
+
+@intrinsic
+def where_greater(tyctx, x, y, then, otherwise):  # type: ignore[no-untyped-def]
+    """Return ``then`` in the lanes where x > y, ``otherwise`` in the rest, which includes those with a NaN."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[2], args[3])
+
+    return x(x, x, x, x), generate
+
+
+@intrinsic
+def add_exponent(tyctx, x, counter):  # type: ignore[no-untyped-def]
+    """Return x * 2**n for the n in the low bits of ``counter`` = n + 1.5 * 2**(mantissa bits).
+
+    Adds n to the exponent field: x and the result must be normal numbers.
+    """
+    mantissa = 23 if x.bits == 32 else 52
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        bits, number = (builder.bitcast(a, x.llvm_bits) for a in args)
+        shift = ir.Constant(x.llvm_bits, [mantissa] * x.lanes)
+        return builder.bitcast(builder.add(bits, builder.shl(number, shift)), x.llvm)
+
+    return x(x, x), generate
+
+
+def polynomial(coefficients: dict[int, tuple[float, ...]]) -> Any:
+    """Return a function that evaluates a polynomial at a vector by Horner's rule.
+
+    Parameters
+    ----------
+    coefficients : dict
+        The coefficients, highest power first, for numbers of 32 and of 64 bits.
+    """
+
+    @intrinsic
+    def evaluate(tyctx, x):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            scalar = x.llvm.element
+            first, *rest = (ir.Constant(x.llvm, [ir.Constant(scalar, c)] * x.lanes) for c in coefficients[x.bits])
+            value = first
+            for c in rest:
+                value = _fma(builder, x, value, args[0], c)
+            return value
+
+        return x(x), generate
+
+    return evaluate
+
+
+# --- tiles ------------------------------------------------------------------------------------------------------------
+
+
+@intrinsic(prefer_literal=True)
+def tile_zero(tyctx, base, rows, vectors):  # type: ignore[no-untyped-def]
+    """Return a tile of zeros; ``rows`` and ``vectors`` must be constants."""
+    tile = Tile(vector_of(base), rows.literal_value, vectors.literal_value)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return ir.Constant(tile.llvm, None)
+
+    return tile(base, rows, vectors), generate
+
+
+@intrinsic(prefer_literal=True)
+def tile_fma(tyctx, tile, left, stride, panel, steps):  # type: ignore[no-untyped-def]
+    """Return ``tile[m, v] + left[m * stride + k] * panel[k, v]`` for k = 0 .. ``steps`` - 1, a constant, in order.
+
+    One fused multiply-add for every term.  ``panel`` is (steps, vectors, LANES), C order.
+    """
+    vector, count = tile.vector, tile.vectors
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        value, left, stride, panel, _ = args
+        sums = [builder.extract_value(value, n) for n in range(tile.rows * count)]
+        rows = [left]
+        for _ in range(1, tile.rows):
+            rows.append(_at(builder, rows[-1], stride))
+        for k in range(steps.literal_value):
+            weights = [
+                _load(builder, _at(builder, panel, (k * count + v) * vector.lanes), vector) for v in range(count)
+            ]
+            for m, row in enumerate(rows):
+                x = _splat(builder, builder.load(_at(builder, row, k)), vector)
+                for v in range(count):
+                    sums[m * count + v] = _fma(builder, vector, x, weights[v], sums[m * count + v])
+        for n, total in enumerate(sums):
+            value = builder.insert_value(value, total, n)
+        return value
+
+    return tile(tile, left, types.intp, panel, steps), generate
+
+
+@intrinsic
+def tile_add(tyctx, tile, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
+    """Store ``source[m, v] + tile[m, v]`` to ``target[m, v]``; rows lie ``stride`` elements apart.
+
+    ``source`` and ``target`` may be the same.
+    """
+    vector, count = tile.vector, tile.vectors
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        value, source, source_stride, target, target_stride = args
+        for m in range(tile.rows):
+            for v in range(count):
+                before = _load(builder, _at(builder, source, v * vector.lanes), vector)
+                total = builder.fadd(before, builder.extract_value(value, m * count + v))
+                _store(builder, total, _at(builder, target, v * vector.lanes), vector)
+            source, target = _at(builder, source, source_stride), _at(builder, target, target_stride)
+        return context.get_dummy_value()
+
+    return types.void(tile, source, types.intp, target, types.intp), generate
+
+
+# --- floating-point mode ----------------------------------------------------------------------------------------------
+
+# x86: flush-to-zero and denormals-are-zero.  AArch64: FZ does both.
+_MXCSR_FLUSH, _FPCR_FLUSH = 0x8040, 1 << 24
+
+
+@intrinsic
+def flush_denormals(tyctx):  # type: ignore[no-untyped-def]
+    """Make this thread count denormal numbers as zero; return its former mode, for ``restore_mode``."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        architecture = host().architecture
+        if architecture == "x86":
+            slot = cgutils.alloca_once(builder, _LANE)
+            _mxcsr(builder, "st", slot)
+            before = builder.load(slot)
+            builder.store(builder.or_(before, ir.Constant(_LANE, _MXCSR_FLUSH)), slot)
+            _mxcsr(builder, "ld", slot)
+            return builder.zext(before, _INDEX)
+        if architecture == "aarch64":
+            kind = ir.FunctionType(_INDEX, [])
+            before = builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.aarch64.get.fpcr"), [])
+            _set_fpcr(builder, builder.or_(before, ir.Constant(_INDEX, _FPCR_FLUSH)))
+            return before
+        return ir.Constant(_INDEX, 0)
+
+    return types.int64(), generate
+
+
+@intrinsic
+def restore_mode(tyctx, mode):  # type: ignore[no-untyped-def]
+    """Put back the floating-point mode that ``flush_denormals`` returned."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        architecture = host().architecture
+        if architecture == "x86":
+            slot = cgutils.alloca_once_value(builder, builder.trunc(args[0], _LANE))
+            _mxcsr(builder, "ld", slot)
+        elif architecture == "aarch64":
+            _set_fpcr(builder, args[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+def _mxcsr(builder: Any, direction: str, slot: Any) -> None:
+    byte = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.sse.{direction}mxcsr")
+    builder.call(function, [builder.bitcast(slot, byte)])
+
+
+def _set_fpcr(builder: Any, value: Any) -> None:
+    kind = ir.FunctionType(ir.VoidType(), [_INDEX])
+    builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.aarch64.set.fpcr"), [value])
