@@ -1,0 +1,281 @@
+"""The time loop: layers and directions over a stretch of time, for a slice of the batch's rows.
+
+Time is cut into chunks.  For one chunk, layer and direction, the input part of all steps is computed first, into a
+buffer that holds ``bias + input blocks``; then the steps follow each other, each adding its recurrent blocks.  Rows
+never meet, so threads take slices of the batch through the whole network and need no barrier between them.
+
+Rows of variable length lie packed, as in ``torch.nn.utils.rnn.PackedSequence``: ``offsets[t]`` is the number of rows
+before step t, and ``offsets[t + 1] - offsets[t]`` rows, the first ones, take part in it.  Where all rows take part in
+every step, ``offsets`` is empty.
+"""
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+from numba import prange
+
+from ._jit import entry, inner, parallel_entry
+from .blocksizes import GATES
+from .cell import CellWeights, Sizes, State, copy_row, step
+from .microkernels import panel_gemm
+from .simd import at, fill, flush_denormals, lanes, load, pointer, restore_mode, store
+
+FRAME = np.dtype(
+    [
+        ("layers", np.int64),
+        ("directions", np.int64),
+        ("hidden_size", np.int64),
+        ("output_size", np.int64),
+        ("panels", np.int64),
+        ("proj_panels", np.int64),
+        ("batch", np.int64),
+        ("steps", np.int64),
+        ("chunk", np.int64),  # steps whose input part is computed at once
+        ("slices", np.int64),  # of the batch, one for a thread
+        ("rows", np.int64),  # most rows of a slice
+        ("hidden_stride", np.int64),
+        ("slice_size", np.int64),  # elements of workspace for a slice, and where its parts begin:
+        ("hidden", np.int64),  # (layers * directions, 2, rows, hidden_stride)
+        ("cell", np.int64),  # (layers * directions, panels, rows, LANES)
+        ("unprojected", np.int64),  # (rows, panels * LANES)
+        ("gates", np.int64),  # (panels, chunk * rows, 4, LANES)
+        ("finite", np.int64),  # whether a zero state contributes exactly nothing
+    ]
+)
+"""The sizes of one call, filled in by ``plan``."""
+
+View = namedtuple("View", "base time row")
+"""A sequence of rows: a pointer to (t=0, b=0), and the distances of two steps and of two rows, in elements."""
+
+Slice = namedtuple("Slice", "first rows work")
+"""The rows of the batch that one thread takes, and its workspace."""
+
+Call = namedtuple("Call", "frame offsets weights cells h_0 c_0 h_n c_n")
+"""What stays the same for all layers and slices of a call."""
+
+
+@inner
+def _active(offsets, part, t):  # type: ignore[no-untyped-def]
+    """Return how many rows of a slice take part in step t."""
+    if offsets.size == 0:
+        return part.rows
+    return min(max(offsets[t + 1] - offsets[t] - part.first, 0), part.rows)
+
+
+@inner
+def _row(view, offsets, t, b):  # type: ignore[no-untyped-def]
+    """Return the pointer to row b of step t."""
+    if offsets.size == 0:
+        return at(view.base, t * view.time + b * view.row)
+    return at(view.base, (offsets[t] + b) * view.row)
+
+
+@inner
+def _copy_state(target, source, count):  # type: ignore[no-untyped-def]
+    for k in range(count):
+        target[k] = source[k]
+
+
+@inner
+def _begin_rows(call, index, part, sizes, state, first, last):  # type: ignore[no-untyped-def]
+    """Set the state of rows that enter: h_0, c_0, or zeros."""
+    width = lanes(state.cell)
+    zero = fill(load(state.cell, 0), 0.0)
+    given = call.h_0.size > 0
+    for b in range(first, last):
+        for k in range(0, sizes.hidden_stride, width):
+            store(state.before, b * sizes.hidden_stride + k, zero)
+        for j in range(sizes.panels):
+            store(state.cell, (j * sizes.rows + b) * width, zero)
+        if given:
+            _copy_state(at(state.before, b * sizes.hidden_stride), call.h_0[index, part.first + b], sizes.output_size)
+            c_0 = call.c_0[index, part.first + b]
+            for k in range(sizes.hidden_size):
+                at(state.cell, ((k // width) * sizes.rows + b) * width + k % width)[0] = c_0[k]
+
+
+@inner
+def _end_rows(call, index, part, sizes, state, first, last):  # type: ignore[no-untyped-def]
+    """Hand out the state of rows that leave, as h_n and c_n."""
+    width = lanes(state.cell)
+    for b in range(first, last):
+        h_n = pointer(call.h_n, (index * call.frame.batch + part.first + b) * sizes.output_size)
+        copy_row(at(state.after, b * sizes.hidden_stride), h_n, sizes.output_size)
+        c_n = call.c_n[index, part.first + b]
+        for k in range(sizes.hidden_size):
+            c_n[k] = at(state.cell, ((k // width) * sizes.rows + b) * width + k % width)[0]
+
+
+@inner
+def _input_part(offsets, part, weights, sizes, src_size, src, gates, t_first, t_last):  # type: ignore[no-untyped-def]
+    """Fill the gate buffer (panels, capacity, 4, LANES) with bias + input blocks of the steps of a chunk."""
+    line = GATES * lanes(gates)
+    ragged = offsets.size > 0
+    steps = t_last - t_first
+    dense = not ragged and src.time == part.rows * src.row  # the chunk's rows are evenly spaced
+    for j in range(sizes.panels):
+        panel = at(weights.weight_ih, j * src_size * line)
+        bias = at(weights.bias, j * line)
+        target = at(gates, j * sizes.capacity * line)
+        if dense:
+            left = _row(src, offsets, t_first, part.first)
+            panel_gemm(steps * part.rows, left, src.row, panel, src_size, bias, 0, target, line)
+        elif not ragged and part.rows < steps:
+            for b in range(part.rows):
+                left = _row(src, offsets, t_first, part.first + b)
+                spread = part.rows * line
+                panel_gemm(steps, left, src.time, panel, src_size, bias, 0, at(target, b * line), spread)
+        else:
+            for t in range(t_first, t_last):
+                left = _row(src, offsets, t, part.first)
+                after = at(target, (t - t_first) * part.rows * line)
+                panel_gemm(_active(offsets, part, t), left, src.row, panel, src_size, bias, 0, after, line)
+
+
+@inner
+def _chunk(call, part, layer, direction, src, dst, s_first, s_last):  # type: ignore[no-untyped-def]
+    """Do steps s_first .. s_last - 1, in the order of processing, of one layer and direction."""
+    frame, offsets = call.frame, call.offsets
+    width = lanes(part.work)
+    index = layer * frame.directions + direction
+    cell = call.cells[index]
+    data = call.weights
+    weights = CellWeights(
+        pointer(data, cell.bias),
+        pointer(data, cell.weight_ih),
+        pointer(data, cell.weight_hh),
+        pointer(data, cell.weight_hr),
+        pointer(data, cell.zeros),
+    )
+    sizes = Sizes(
+        frame.hidden_size,
+        frame.output_size,
+        frame.panels,
+        frame.proj_panels,
+        frame.hidden_stride,
+        frame.rows,
+        frame.chunk * frame.rows,
+    )
+    state_size = frame.rows * frame.hidden_stride
+    hidden = at(part.work, frame.hidden + index * 2 * state_size)
+    c = at(part.work, frame.cell + index * frame.panels * frame.rows * width)
+    unprojected = at(part.work, frame.unprojected)
+    gates = at(part.work, frame.gates)
+    reverse = direction == 1
+    t_first = frame.steps - s_last if reverse else s_first
+    t_last = frame.steps - s_first if reverse else s_last
+    _input_part(offsets, part, weights, sizes, cell.src_size, src, gates, t_first, t_last)
+    for s in range(s_first, s_last):
+        t = frame.steps - 1 - s if reverse else s
+        back = -1 if reverse else 1
+        rows = _active(offsets, part, t)
+        earlier = _active(offsets, part, t - back) if s > 0 else 0
+        later = _active(offsets, part, t + back) if s + 1 < frame.steps else 0
+        before = at(hidden, (s & 1) * state_size)
+        after = at(hidden, (1 - (s & 1)) * state_size)
+        state = State(before, after, c, unprojected)
+        _begin_rows(call, index, part, sizes, state, earlier, rows)
+        from_zero = earlier == 0 and call.h_0.size == 0 and frame.finite != 0
+        step(rows, from_zero, weights, sizes, at(gates, (t - t_first) * part.rows * GATES * width), state)
+        for b in range(rows):
+            target = at(_row(dst, offsets, t, part.first + b), direction * frame.output_size)
+            copy_row(at(after, b * frame.hidden_stride), target, frame.output_size)
+        _end_rows(call, index, part, sizes, state, later, rows)
+
+
+@inner
+def _view(array):  # type: ignore[no-untyped-def]
+    return View(pointer(array, 0), array.strides[0] // array.itemsize, array.strides[1] // array.itemsize)
+
+
+@inner
+def _half(between, index):  # type: ignore[no-untyped-def]
+    """Return one of the two buffers between layers."""
+    time, row = between.shape[2] * between.shape[3], between.shape[3]
+    return View(pointer(between, index * between.shape[1] * time), time, row)
+
+
+@inner
+def _shifted(view, offsets, t):  # type: ignore[no-untyped-def]
+    """Return the view in which step t lies where step 0 lay."""
+    back = t * view.time if offsets.size == 0 else offsets[t] * view.row
+    return View(at(view.base, -back), view.time, view.row)
+
+
+@inner
+def _network(call, part, x, between, output, layer_first, layer_last, s_first, s_last):  # type: ignore[no-untyped-def]
+    """Take one slice of the batch through layers and steps."""
+    frame, offsets = call.frame, call.offsets
+    src, dst = _view(x), _view(output)
+    if frame.directions == 1:
+        # A chunk of time goes through all layers, so that what lies between them stays in cache.
+        for s in range(s_first, s_last, frame.chunk):
+            end = min(s + frame.chunk, s_last)
+            for layer in range(layer_first, layer_last):
+                left = src if layer == layer_first else _shifted(_half(between, (layer - 1) & 1), offsets, s)
+                right = dst if layer == layer_last - 1 else _shifted(_half(between, layer & 1), offsets, s)
+                _chunk(call, part, layer, 0, left, right, s, end)
+        return
+    # The reverse direction starts at the end: a layer must be complete before the next begins.
+    for layer in range(layer_first, layer_last):
+        left = src if layer == layer_first else _half(between, (layer - 1) & 1)
+        right = dst if layer == layer_last - 1 else _half(between, layer & 1)
+        for direction in range(2):
+            for s in range(s_first, s_last, frame.chunk):
+                _chunk(call, part, layer, direction, left, right, s, min(s + frame.chunk, s_last))
+
+
+@inner
+def _slice(frame, work, index):  # type: ignore[no-untyped-def]
+    first = index * frame.batch // frame.slices
+    last = (index + 1) * frame.batch // frame.slices
+    return Slice(first, last - first, pointer(work, index * frame.slice_size))
+
+
+@entry
+def run_serial(
+    frames, cells, offsets, weights, work, x, between, output, h_0, c_0, h_n, c_n, layer_first, layer_last, s_first, s_last
+):  # type: ignore[no-untyped-def]
+    """Run layers over steps on this thread.
+
+    Parameters
+    ----------
+    frames : (1,) array of FRAME
+        The sizes of the call.
+    cells : (layers * directions,) array of CELL
+        Where the panels lie in ``weights``.
+    offsets : (T + 1,) or (0,) int64 array
+        Rows before each step of a packed batch; empty for a full one.
+    weights, work : 1-D arrays
+        Panels and scratch memory.  ``work`` carries the states from one call to the next stretch of steps.
+    x, output : (T, B, features) arrays of any strides with unit stride in the features
+        Input and output.
+    between : (2, T', B, D * H_out) array
+        What lies between layers; T' is ``chunk`` for one direction, T for two.
+    h_0, c_0 : (layers * directions, B, H_out), (.., H) arrays
+        Initial states; empty for zeros.
+    h_n, c_n : arrays of the same shapes
+        Receive the final states of rows that end.
+    layer_first, layer_last, s_first, s_last : int
+        Ranges of layers and of steps, in the order of processing.  With two directions a call takes either one layer
+        or all steps.
+    """
+    mode = flush_denormals()
+    frame = frames[0]
+    call = Call(frame, offsets, weights, cells, h_0, c_0, h_n, c_n)
+    _network(call, _slice(frame, work, 0), x, between, output, layer_first, layer_last, s_first, s_last)
+    restore_mode(mode)
+
+
+@parallel_entry
+def run_parallel(
+    frames, cells, offsets, weights, work, x, between, output, h_0, c_0, h_n, c_n, layer_first, layer_last, s_first, s_last
+):  # type: ignore[no-untyped-def]
+    """Do what ``run_serial`` does, with one thread for every slice of the batch."""
+    for index in prange(frames[0].slices):
+        mode = flush_denormals()
+        frame = frames[0]
+        call = Call(frame, offsets, weights, cells, h_0, c_0, h_n, c_n)
+        _network(call, _slice(frame, work, index), x, between, output, layer_first, layer_last, s_first, s_last)
+        restore_mode(mode)

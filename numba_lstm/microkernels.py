@@ -1,0 +1,90 @@
+"""The register tile times a panel: the only matrix product of the library.
+
+Operation
+    ``target[m, :] = source[m, :] + sum over blocks of (sum over k in the block of left[m, k] * panel[k, :])``
+Operands
+    ``left`` (rows, depth), unit stride in k, rows ``stride`` elements apart; ``panel`` (depth, 4 * LANES), C order,
+    see ``packing``; ``source`` and ``target`` (rows, 4 * LANES), rows ``source_stride`` and ``target_stride`` apart.
+    A source stride of 0 adds one row, the bias, to all.  ``source`` may be ``target``.  depth >= 1.
+Order of summation
+    A block is ``SUM_BLOCK`` ascending k, one chain of fused multiply-adds that starts at zero; block sums are added to
+    the source in order.  It depends on nothing else, so a row has the same bits in a tile of any size.
+Edges
+    Rows: there is a kernel for every count from 1 to ``max_rows``.  k: the steps that do not fill the unrolled loop are
+    done one by one.  Units: panels are padded with zeros.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ._jit import inner
+from .blocksizes import GATES, SUM_BLOCK, UNROLL, block_sizes
+from .simd import at, lanes, tile_add, tile_fma, tile_zero
+
+MAX_ROWS = block_sizes().max_rows
+
+
+@inner
+def _accumulate(zero, left, stride, panel, depth, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
+    width = GATES * lanes(left)
+    for first in range(0, depth, SUM_BLOCK):
+        last = min(first + SUM_BLOCK, depth)
+        unrolled = last - (last - first) % UNROLL
+        tile = zero
+        for k in range(first, unrolled, UNROLL):
+            tile = tile_fma(tile, at(left, k), stride, at(panel, k * width), UNROLL)
+        for k in range(unrolled, last):
+            tile = tile_fma(tile, at(left, k), stride, at(panel, k * width), 1)
+        tile_add(tile, source, source_stride, target, target_stride)
+        source, source_stride = target, target_stride
+
+
+def _kernel(rows: int) -> Callable[..., Any]:
+    """Return the kernel for ``rows`` rows or fewer: it takes the count and hands smaller ones on."""
+
+    @inner
+    def exactly(count, left, stride, panel, depth, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
+        zero = tile_zero(left, rows, GATES)
+        _accumulate(zero, left, stride, panel, depth, source, source_stride, target, target_stride)
+
+    if rows == 1:
+        return exactly
+    fewer = _kernel(rows - 1)
+
+    @inner
+    def up_to(count, left, stride, panel, depth, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
+        if count == rows:
+            exactly(count, left, stride, panel, depth, source, source_stride, target, target_stride)
+        else:
+            fewer(count, left, stride, panel, depth, source, source_stride, target, target_stride)
+
+    return up_to
+
+
+tile_gemm = _kernel(MAX_ROWS)
+"""``tile_gemm(count, left, stride, panel, depth, source, source_stride, target, target_stride)``, count <= MAX_ROWS."""
+
+
+@inner
+def tile_count(rows):  # type: ignore[no-untyped-def]
+    """Return into how many tiles so many rows are cut."""
+    return (rows + MAX_ROWS - 1) // MAX_ROWS
+
+
+@inner
+def tile_first(rows, tiles, index):  # type: ignore[no-untyped-def]
+    """Return the first row of a tile.  Tiles differ by one row at most: 8 rows are 4 + 4, never 6 + 2."""
+    return index * rows // tiles
+
+
+@inner
+def panel_gemm(rows, left, stride, panel, depth, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
+    """Do the operation for any number of rows, tile by tile."""
+    tiles = tile_count(rows)
+    for index in range(tiles):
+        m = tile_first(rows, tiles, index)
+        count = tile_first(rows, tiles, index + 1) - m
+        before = at(source, m * source_stride)
+        after = at(target, m * target_stride)
+        tile_gemm(count, at(left, m * stride), stride, panel, depth, before, source_stride, after, target_stride)

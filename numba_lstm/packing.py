@@ -1,0 +1,108 @@
+"""torch's weight matrices -> panels, in the order in which the kernels read them.
+
+One panel holds, for LANES hidden units and every input k, the weights of the four gates::
+
+    panel j of weight_ih (H_in = 3, LANES = 4):          weight_ih of torch (4 * H, H_in):
+
+      k=0 | i i i i | f f f f | g g g g | o o o o |         rows 0   .. H-1   gate i
+      k=1 | i i i i | f f f f | g g g g | o o o o |         rows H   .. 2H-1  gate f
+      k=2 | i i i i | f f f f | g g g g | o o o o |         rows 2H  .. 3H-1  gate g
+            units 4j .. 4j+3 of each gate                   rows 3H  .. 4H-1  gate o
+
+A kernel that walks down a panel reads memory in one ascending line, and ends with all four gates of its units in
+registers.  The last panel is filled up with zeros.  ``weight_hr`` (H_proj, H) becomes panels of GATES * LANES
+outputs.  All panels of a network lie in one array that begins on a cache line; ``CELL`` has their offsets.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .blocksizes import GATES, block_sizes
+from .memory import CACHE_LINE, aligned_empty, round_up
+from .parameters import Architecture
+
+CELL = np.dtype(
+    [
+        ("src_size", np.int64),  # numbers in a row of this layer's input
+        ("bias", np.int64),  # offsets into the packed weights, in elements
+        ("weight_ih", np.int64),
+        ("weight_hh", np.int64),
+        ("weight_hr", np.int64),
+        ("zeros", np.int64),  # a row of zeros, the "bias" of the projection
+    ]
+)
+"""One record for a layer and direction, in torch's order: layer 0, layer 0 reversed, layer 1, ..."""
+
+
+class PackedWeights(NamedTuple):
+    """All weights of a network in kernel order."""
+
+    data: np.ndarray
+    """1-D, begins on a cache line."""
+    cells: np.ndarray
+    """One ``CELL`` for a layer and direction."""
+    finite: bool
+    """Whether every recurrent weight is finite, so that a zero state contributes exactly nothing."""
+
+
+def gate_panels(matrix: np.ndarray, lanes: int) -> np.ndarray:
+    """Return a (4 * H, K) weight matrix as panels (ceil(H / lanes), K, 4, lanes)."""
+    hidden, depth = matrix.shape[0] // GATES, matrix.shape[1]
+    panels = -(-hidden // lanes)
+    padded = np.zeros((GATES, panels * lanes, depth), matrix.dtype)
+    padded[:, :hidden] = matrix.reshape(GATES, hidden, depth)
+    return np.ascontiguousarray(padded.reshape(GATES, panels, lanes, depth).transpose(1, 3, 0, 2))
+
+
+def projection_panels(matrix: np.ndarray, lanes: int) -> np.ndarray:
+    """Return a (H_proj, H) matrix as panels (ceil(H_proj / (4 * lanes)), H, 4, lanes)."""
+    width = GATES * lanes
+    panels = -(-matrix.shape[0] // width)
+    padded = np.zeros((panels * width, matrix.shape[1]), matrix.dtype)
+    padded[: matrix.shape[0]] = matrix
+    return np.ascontiguousarray(padded.reshape(panels, width, -1).transpose(0, 2, 1))
+
+
+def pack(architecture: Architecture, parameters: Mapping[str, np.ndarray], dtype: np.dtype[Any]) -> PackedWeights:
+    """Return a network's parameters, by torch's names, as panels."""
+    lanes = block_sizes().lanes(dtype)
+    line = CACHE_LINE // dtype.itemsize
+    pieces: list[np.ndarray] = []
+    size = 0
+
+    def place(piece: np.ndarray) -> int:
+        nonlocal size
+        start = size
+        pieces.append(piece.ravel())
+        size = round_up(start + piece.size, line)
+        return start
+
+    directions = architecture.num_directions
+    cells = np.zeros(architecture.num_layers * directions, CELL)
+    finite = True
+    zeros = place(np.zeros(GATES * lanes, dtype))
+    for layer in range(architecture.num_layers):
+        for direction in range(directions):
+            named = {name.split("_l")[0]: parameters[name] for name in architecture.names(layer, direction)}
+            bias = np.zeros((GATES * architecture.hidden_size, 1), dtype)
+            if architecture.bias:
+                bias[:, 0] = named["bias_ih"] + named["bias_hh"]
+            cell = cells[layer * directions + direction]
+            cell["src_size"] = architecture.layer_input_size(layer)
+            cell["zeros"] = zeros
+            cell["bias"] = place(gate_panels(bias, lanes))
+            cell["weight_ih"] = place(gate_panels(named["weight_ih"], lanes))
+            cell["weight_hh"] = place(gate_panels(named["weight_hh"], lanes))
+            if architecture.proj_size:
+                cell["weight_hr"] = place(projection_panels(named["weight_hr"], lanes))
+            finite = finite and all(bool(np.isfinite(named[n]).all()) for n in ("weight_hh", "weight_hr") if n in named)
+    data = aligned_empty(size, dtype)
+    data[:] = 0
+    start = 0
+    for piece in pieces:
+        data[start : start + piece.size] = piece
+        start = round_up(start + piece.size, line)
+    return PackedWeights(data, cells, finite)
