@@ -5,16 +5,16 @@ from collections import namedtuple
 
 from ._jit import inner
 from .blocksizes import GATES
-from .microkernels import panel_gemm, tile_count, tile_first, tile_gemm
+from .microkernels import BROADCAST, panel_gemm, tile_count, tile_first, tile_gemm
 from .postgemm import update_state
 from .simd import at, lanes, load, store, store_first
 
 CellWeights = namedtuple("CellWeights", "bias weight_ih weight_hh weight_hr zeros")
 """Pointers to one layer and direction's panels."""
 
-Sizes = namedtuple("Sizes", "hidden_size output_size panels proj_panels hidden_stride rows capacity")
-"""H; H_out; panels of the gates and of the projection (0: none); distance of two rows of the hidden state; rows of the
-state; rows that the buffer of gate sums holds."""
+Sizes = namedtuple("Sizes", "src_size hidden_size output_size panels proj_panels hidden_stride rows")
+"""Numbers in an input row; H; H_out; panels of the gates and of the projection (0: none); distance of two rows of the
+hidden state; rows of the state."""
 
 State = namedtuple("State", "before after cell unprojected")
 """Pointers: h of the last step and of this one (rows, hidden_stride); c (panels, rows, LANES); o * tanh(c) before the
@@ -22,34 +22,40 @@ projection (rows, panels * LANES)."""
 
 
 @inner
-def step(rows, from_zero, weights, sizes, gates, state):  # type: ignore[no-untyped-def]
-    """Advance the first ``rows`` rows of a state by one step.
+def step_panel(j, rows, from_zero, weights, sizes, gates, state):  # type: ignore[no-untyped-def]
+    """Advance LANES units, those of panel j, of the first ``rows`` rows.
 
-    ``gates`` (panels, capacity, 4, LANES) holds bias and input part in its first ``rows`` rows, and is used up.
-    ``from_zero`` says that h of the last step is zero: its product with the weights is left out.
+    ``gates`` (rows, 4, LANES) holds bias and input part, and is used up.  ``from_zero`` says that h of the last step is
+    zero: its product with the weights is left out.
     """
     width = lanes(gates)
+    line = GATES * width
     projected = sizes.proj_panels > 0
     hidden = state.unprojected if projected else state.after
     stride = sizes.panels * width if projected else sizes.hidden_stride
+    panel = at(weights.weight_hh, j * sizes.output_size * line)
     tiles = tile_count(rows)
-    for j in range(sizes.panels):
-        panel = at(weights.weight_hh, j * sizes.output_size * GATES * width)
-        for index in range(tiles):
-            m = tile_first(rows, tiles, index)
-            count = tile_first(rows, tiles, index + 1) - m
-            sums = at(gates, (j * sizes.capacity + m) * GATES * width)
-            if not from_zero:
-                left = at(state.before, m * sizes.hidden_stride)
-                line = GATES * width
-                tile_gemm(count, left, sizes.hidden_stride, panel, sizes.output_size, sums, line, sums, line)
-            cell = at(state.cell, (j * sizes.rows + m) * width)
-            update_state(count, sums, cell, at(hidden, m * stride + j * width), stride)
+    for index in range(tiles):
+        m = tile_first(rows, tiles, index)
+        count = tile_first(rows, tiles, index + 1) - m
+        sums = at(gates, m * line)
+        if not from_zero:
+            left = at(state.before, m * sizes.hidden_stride)
+            tile_gemm(count, left, sizes.hidden_stride, panel, sizes.output_size, sums, line, sums, line)
+        cell = at(state.cell, (j * sizes.rows + m) * width)
+        update_state(count, sums, cell, at(hidden, m * stride + j * width), stride)
+
+
+@inner
+def project(rows, weights, sizes, state):  # type: ignore[no-untyped-def]
+    """Multiply o * tanh(c) of the first ``rows`` rows by ``weight_hr``: that is h."""
+    width = lanes(state.after)
+    line = GATES * width
     for j in range(sizes.proj_panels):
-        line = GATES * width
         panel = at(weights.weight_hr, j * sizes.hidden_size * line)
+        left, stride = state.unprojected, sizes.panels * width
         target = at(state.after, j * line)
-        panel_gemm(rows, hidden, stride, panel, sizes.hidden_size, weights.zeros, 0, target, sizes.hidden_stride)
+        panel_gemm(rows, left, stride, panel, sizes.hidden_size, weights.zeros, BROADCAST, target, sizes.hidden_stride)
 
 
 @inner

@@ -17,8 +17,8 @@ from numba import prange
 
 from ._jit import entry, inner, parallel_entry
 from .blocksizes import GATES
-from .cell import CellWeights, Sizes, State, copy_row, step
-from .microkernels import panel_gemm
+from .cell import CellWeights, Sizes, State, copy_row, project, step_panel
+from .microkernels import BROADCAST, panel_gemm
 from .simd import at, fill, flush_denormals, lanes, load, pointer, restore_mode, store
 
 FRAME = np.dtype(
@@ -39,11 +39,14 @@ FRAME = np.dtype(
         ("hidden", np.int64),  # (layers * directions, 2, rows, hidden_stride)
         ("cell", np.int64),  # (layers * directions, panels, rows, LANES)
         ("unprojected", np.int64),  # (rows, panels * LANES)
-        ("gates", np.int64),  # (panels, chunk * rows, 4, LANES)
+        ("gates", np.int64),  # (panels, chunk * rows, 4, LANES); (rows, 4, LANES) where chunk is 1
         ("finite", np.int64),  # whether a zero state contributes exactly nothing
     ]
 )
 """The sizes of one call, filled in by ``plan``."""
+
+FORWARD = np.int64(0)
+"""The direction that every layer has.  Typed, so that Numba does not compile the time loop once more for a literal 0."""
 
 View = namedtuple("View", "base time row")
 """A sequence of rows: a pointer to (t=0, b=0), and the distances of two steps and of two rows, in elements."""
@@ -108,29 +111,26 @@ def _end_rows(call, index, part, sizes, state, first, last):  # type: ignore[no-
 
 
 @inner
-def _input_part(offsets, part, weights, sizes, src_size, src, gates, t_first, t_last):  # type: ignore[no-untyped-def]
-    """Fill the gate buffer (panels, capacity, 4, LANES) with bias + input blocks of the steps of a chunk."""
+def _input_panel(j, offsets, part, weights, sizes, src, gates, t_first, t_last):  # type: ignore[no-untyped-def]
+    """Fill ``gates`` (steps, rows, 4, LANES) with bias + input blocks of panel j for some steps."""
     line = GATES * lanes(gates)
-    ragged = offsets.size > 0
     steps = t_last - t_first
-    dense = not ragged and src.time == part.rows * src.row  # the chunk's rows are evenly spaced
-    for j in range(sizes.panels):
-        panel = at(weights.weight_ih, j * src_size * line)
-        bias = at(weights.bias, j * line)
-        target = at(gates, j * sizes.capacity * line)
-        if dense:
-            left = _row(src, offsets, t_first, part.first)
-            panel_gemm(steps * part.rows, left, src.row, panel, src_size, bias, 0, target, line)
-        elif not ragged and part.rows < steps:
-            for b in range(part.rows):
-                left = _row(src, offsets, t_first, part.first + b)
-                spread = part.rows * line
-                panel_gemm(steps, left, src.time, panel, src_size, bias, 0, at(target, b * line), spread)
-        else:
-            for t in range(t_first, t_last):
-                left = _row(src, offsets, t, part.first)
-                after = at(target, (t - t_first) * part.rows * line)
-                panel_gemm(_active(offsets, part, t), left, src.row, panel, src_size, bias, 0, after, line)
+    ragged = offsets.size > 0
+    depth = sizes.src_size
+    panel = at(weights.weight_ih, j * depth * line)
+    bias = at(weights.bias, j * line)
+    if not ragged and (steps == 1 or src.time == part.rows * src.row):  # evenly spaced rows
+        left = _row(src, offsets, t_first, part.first)
+        panel_gemm(steps * part.rows, left, src.row, panel, depth, bias, BROADCAST, gates, line)
+    elif not ragged and part.rows < steps:
+        for b in range(part.rows):
+            left = _row(src, offsets, t_first, part.first + b)
+            panel_gemm(steps, left, src.time, panel, depth, bias, BROADCAST, at(gates, b * line), part.rows * line)
+    else:
+        for t in range(t_first, t_last):
+            left = _row(src, offsets, t, part.first)
+            target = at(gates, (t - t_first) * part.rows * line)
+            panel_gemm(_active(offsets, part, t), left, src.row, panel, depth, bias, BROADCAST, target, line)
 
 
 @inner
@@ -149,23 +149,29 @@ def _chunk(call, part, layer, direction, src, dst, s_first, s_last):  # type: ig
         pointer(data, cell.zeros),
     )
     sizes = Sizes(
+        cell.src_size,
         frame.hidden_size,
         frame.output_size,
         frame.panels,
         frame.proj_panels,
         frame.hidden_stride,
         frame.rows,
-        frame.chunk * frame.rows,
     )
     state_size = frame.rows * frame.hidden_stride
     hidden = at(part.work, frame.hidden + index * 2 * state_size)
     c = at(part.work, frame.cell + index * frame.panels * frame.rows * width)
     unprojected = at(part.work, frame.unprojected)
     gates = at(part.work, frame.gates)
-    reverse = direction == 1
+    reverse = direction != FORWARD
     t_first = frame.steps - s_last if reverse else s_first
     t_last = frame.steps - s_first if reverse else s_last
-    _input_part(offsets, part, weights, sizes, cell.src_size, src, gates, t_first, t_last)
+    # A chunk of one step needs the gates of one panel at a time: they stay in L1.
+    fused = frame.chunk == 1
+    line = GATES * width
+    distance = 0 if fused else frame.chunk * frame.rows * line
+    if not fused:
+        for j in range(sizes.panels):
+            _input_panel(j, offsets, part, weights, sizes, src, at(gates, j * distance), t_first, t_last)
     for s in range(s_first, s_last):
         t = frame.steps - 1 - s if reverse else s
         back = -1 if reverse else 1
@@ -177,7 +183,14 @@ def _chunk(call, part, layer, direction, src, dst, s_first, s_last):  # type: ig
         state = State(before, after, c, unprojected)
         _begin_rows(call, index, part, sizes, state, earlier, rows)
         from_zero = earlier == 0 and call.h_0.size == 0 and frame.finite != 0
-        step(rows, from_zero, weights, sizes, at(gates, (t - t_first) * part.rows * GATES * width), state)
+        sums = at(gates, (t - t_first) * part.rows * line)
+        for n in range(sizes.panels):
+            # Every other step walks back: the panels read last are still in cache when the weights exceed it.
+            j = n if s & 1 == 0 else sizes.panels - 1 - n
+            if fused:
+                _input_panel(j, offsets, part, weights, sizes, src, sums, t, t + 1)
+            step_panel(j, rows, from_zero, weights, sizes, at(sums, j * distance), state)
+        project(rows, weights, sizes, state)
         for b in range(rows):
             target = at(_row(dst, offsets, t, part.first + b), direction * frame.output_size)
             copy_row(at(after, b * frame.hidden_stride), target, frame.output_size)
@@ -204,8 +217,9 @@ def _shifted(view, offsets, t):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _network(call, part, x, between, output, layer_first, layer_last, s_first, s_last):  # type: ignore[no-untyped-def]
+def _network(call, part, x, between, output, span):  # type: ignore[no-untyped-def]
     """Take one slice of the batch through layers and steps."""
+    layer_first, layer_last, s_first, s_last = span[0], span[1], span[2], span[3]
     frame, offsets = call.frame, call.offsets
     src, dst = _view(x), _view(output)
     if frame.directions == 1:
@@ -215,13 +229,13 @@ def _network(call, part, x, between, output, layer_first, layer_last, s_first, s
             for layer in range(layer_first, layer_last):
                 left = src if layer == layer_first else _shifted(_half(between, (layer - 1) & 1), offsets, s)
                 right = dst if layer == layer_last - 1 else _shifted(_half(between, layer & 1), offsets, s)
-                _chunk(call, part, layer, 0, left, right, s, end)
+                _chunk(call, part, layer, FORWARD, left, right, s, end)
         return
     # The reverse direction starts at the end: a layer must be complete before the next begins.
     for layer in range(layer_first, layer_last):
         left = src if layer == layer_first else _half(between, (layer - 1) & 1)
         right = dst if layer == layer_last - 1 else _half(between, layer & 1)
-        for direction in range(2):
+        for direction in range(2):  # FORWARD, then reverse
             for s in range(s_first, s_last, frame.chunk):
                 _chunk(call, part, layer, direction, left, right, s, min(s + frame.chunk, s_last))
 
@@ -235,7 +249,7 @@ def _slice(frame, work, index):  # type: ignore[no-untyped-def]
 
 @entry
 def run_serial(
-    frames, cells, offsets, weights, work, x, between, output, h_0, c_0, h_n, c_n, layer_first, layer_last, s_first, s_last
+    frames, cells, offsets, weights, work, x, between, output, h_0, c_0, h_n, c_n, span
 ):  # type: ignore[no-untyped-def]
     """Run layers over steps on this thread.
 
@@ -257,25 +271,25 @@ def run_serial(
         Initial states; empty for zeros.
     h_n, c_n : arrays of the same shapes
         Receive the final states of rows that end.
-    layer_first, layer_last, s_first, s_last : int
-        Ranges of layers and of steps, in the order of processing.  With two directions a call takes either one layer
-        or all steps.
+    span : (4,) int64 array
+        First layer, last + 1; first step, last + 1, in the order of processing.  With two directions a call takes
+        either one layer or all steps.
     """
     mode = flush_denormals()
     frame = frames[0]
     call = Call(frame, offsets, weights, cells, h_0, c_0, h_n, c_n)
-    _network(call, _slice(frame, work, 0), x, between, output, layer_first, layer_last, s_first, s_last)
+    _network(call, _slice(frame, work, 0), x, between, output, span)
     restore_mode(mode)
 
 
 @parallel_entry
 def run_parallel(
-    frames, cells, offsets, weights, work, x, between, output, h_0, c_0, h_n, c_n, layer_first, layer_last, s_first, s_last
+    frames, cells, offsets, weights, work, x, between, output, h_0, c_0, h_n, c_n, span
 ):  # type: ignore[no-untyped-def]
     """Do what ``run_serial`` does, with one thread for every slice of the batch."""
     for index in prange(frames[0].slices):
         mode = flush_denormals()
         frame = frames[0]
         call = Call(frame, offsets, weights, cells, h_0, c_0, h_n, c_n)
-        _network(call, _slice(frame, work, index), x, between, output, layer_first, layer_last, s_first, s_last)
+        _network(call, _slice(frame, work, index), x, between, output, span)
         restore_mode(mode)

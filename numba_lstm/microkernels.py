@@ -5,7 +5,7 @@ Operation
 Operands
     ``left`` (rows, depth), unit stride in k, rows ``stride`` elements apart; ``panel`` (depth, 4 * LANES), C order,
     see ``packing``; ``source`` and ``target`` (rows, 4 * LANES), rows ``source_stride`` and ``target_stride`` apart.
-    A source stride of 0 adds one row, the bias, to all.  ``source`` may be ``target``.  depth >= 1.
+    A source stride of ``BROADCAST`` (0) adds one row, the bias, to all.  ``source`` may be ``target``.  depth >= 1.
 Order of summation
     A block is ``SUM_BLOCK`` ascending k, one chain of fused multiply-adds that starts at zero; block sums are added to
     the source in order.  It depends on nothing else, so a row has the same bits in a tile of any size.
@@ -18,11 +18,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ._jit import inner
 from .blocksizes import GATES, SUM_BLOCK, UNROLL, block_sizes
 from .simd import at, lanes, tile_add, tile_fma, tile_zero
 
 MAX_ROWS = block_sizes().max_rows
+
+BROADCAST = np.int64(0)
+"""The source stride that adds one row to all.  A plain 0 would be a type of its own to Numba, and all kernels would be
+compiled once more for it."""
 
 
 @inner

@@ -121,10 +121,7 @@ def _signature(dtype: np.dtype[Any]) -> Any:
         state,
         types.Array(scalar, 3, "C"),
         types.Array(scalar, 3, "C"),
-        int64,
-        int64,
-        int64,
-        int64,
+        types.Array(int64, 1, "C"),
     )
 
 
@@ -174,10 +171,16 @@ class _Plan(NamedTuple):
     """What a call of some steps and rows needs to know."""
 
     frames: np.ndarray
-    work_size: int
-    between: tuple[int, int, int, int]
-    steps_per_launch: int
+    span: np.ndarray
+    """All layers and steps, for a call that is one launch."""
     entry: Any
+    work_size: int
+    hidden: tuple[int, int, int]
+    cell: tuple[int, int, int]
+    between: tuple[int, int, int, int]
+    """Shapes of h_n, c_n and of what lies between the layers."""
+    steps_per_launch: int
+    one_launch: bool
 
 
 class Network:
@@ -196,11 +199,13 @@ class Network:
     def __init__(self, architecture: Architecture, parameters: Mapping[str, np.ndarray], dtype: np.dtype[Any]) -> None:
         self._architecture = architecture
         self._dtype = np.dtype(dtype)
+        self._width = architecture.num_directions * architecture.output_size
         self._data, self._cells, self._finite = pack(architecture, parameters, self._dtype)
         self._plans: dict[tuple[int, int, int], _Plan] = {}
         self._free: list[np.ndarray] = []
         self._no_state = np.empty((0, 0, 0), self._dtype)
         self._no_offsets = np.empty(0, np.int64)
+        self._nothing = np.empty((0, 0, 0, 0), self._dtype)
 
     def __call__(
         self,
@@ -228,26 +233,42 @@ class Network:
         -------
         output, h_n, c_n : ndarray
         """
-        a = self._architecture
-        out_size = a.num_directions * a.output_size
-        cells = a.num_layers * a.num_directions
+        dtype = self._dtype
         if batch_first:
             rows, steps, _ = x.shape
-            output = np.empty((rows, steps, out_size), self._dtype)
+            output = np.empty((rows, steps, self._width), dtype)
             x, target = x.transpose(1, 0, 2), output.transpose(1, 0, 2)
         else:
             steps, rows, _ = x.shape
-            output = target = np.empty((steps, rows, out_size), self._dtype)
-        h_n = np.empty((cells, rows, a.output_size), self._dtype)
-        c_n = np.empty((cells, rows, a.hidden_size), self._dtype)
-        if rows:
-            if h_0 is None or c_0 is None:
-                h_0 = c_0 = self._no_state
-            self._run(x, target, h_0, c_0, h_n, c_n, dropout)
+            output = target = np.empty((steps, rows, self._width), dtype)
+        key = steps, rows, _Threads.count
+        plan = self._plans[key] if key in self._plans else self._make_plan(*key)
+        h_n = np.empty(plan.hidden, dtype)
+        c_n = np.empty(plan.cell, dtype)
+        if h_0 is None or c_0 is None:
+            h_0 = c_0 = self._no_state
+        if not rows:
+            return output, h_n, c_n
+        # Scratch memory goes from call to call; concurrent calls each take their own.
+        work = self._free.pop() if self._free else None
+        if work is None or work.size < plan.work_size:
+            work = aligned_empty(plan.work_size, dtype)
+        if plan.one_launch and dropout is None:
+            between = np.empty(plan.between, dtype) if plan.between[0] else self._nothing
+            plan.entry(
+                plan.frames, self._cells, self._no_offsets, self._data, work, x, between, target,
+                h_0, c_0, h_n, c_n, plan.span,
+            )  # fmt: skip
+        else:
+            self._launches(plan, work, x, target, h_0, c_0, h_n, c_n, dropout)
+        if work.nbytes * (len(self._free) + 1) <= KEPT_WORKSPACE_BYTES:
+            self._free.append(work)
         return output, h_n, c_n
 
-    def _run(
+    def _launches(
         self,
+        plan: _Plan,
+        work: np.ndarray,
         x: np.ndarray,
         output: np.ndarray,
         h_0: np.ndarray,
@@ -256,47 +277,30 @@ class Network:
         c_n: np.ndarray,
         dropout: Callable[[np.ndarray], None] | None,
     ) -> None:
-        steps, rows, _ = x.shape
-        key = steps, rows, _Threads.count
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plans[key] = self._make_plan(steps, rows)
-        work = self._take(plan.work_size)
-        layers = self._architecture.num_layers
+        """Run a call as a sequence of launches, layer by layer where a layer must be complete before the next."""
+        steps, layers = x.shape[0], self._architecture.num_layers
 
-        def run(x: np.ndarray, between: np.ndarray, output: np.ndarray, first: int, last: int) -> None:
+        def run(source: np.ndarray, between: np.ndarray, target: np.ndarray, first: int, last: int) -> None:
             for s in range(0, steps, plan.steps_per_launch):
+                span = np.array((first, last, s, min(s + plan.steps_per_launch, steps)))
                 plan.entry(
-                    plan.frames, self._cells, self._no_offsets, self._data, work, x, between, output,
-                    h_0, c_0, h_n, c_n, first, last, s, min(s + plan.steps_per_launch, steps),
+                    plan.frames, self._cells, self._no_offsets, self._data, work, source, between, target,
+                    h_0, c_0, h_n, c_n, span,
                 )  # fmt: skip
 
-        try:
+        if dropout is None and not self._architecture.bidirectional:
+            run(x, np.empty(plan.between, self._dtype), output, 0, layers)
+            return
+        for index in range(layers - 1):
+            inner = np.empty(output.shape, self._dtype)
+            run(x, self._nothing, inner, index, index + 1)
             if dropout is not None:
-                self._layer_by_layer(run, x, output, dropout)
-            elif plan.steps_per_launch < steps and self._architecture.bidirectional:
-                self._layer_by_layer(run, x, output, None)
-            else:
-                run(x, np.empty(plan.between, self._dtype), output, 0, layers)
-        finally:
-            self._give_back(work)
+                dropout(inner)
+            x = inner
+        run(x, self._nothing, output, layers - 1, layers)
 
-    def _layer_by_layer(
-        self, run: Callable[..., None], x: np.ndarray, output: np.ndarray, dropout: Callable[[np.ndarray], None] | None
-    ) -> None:
-        nothing = np.empty((0, 0, 0, 0), self._dtype)
-        layers = self._architecture.num_layers
-        for index in range(layers):
-            if index == layers - 1:
-                run(x, nothing, output, index, layers)
-                return
-            between = np.empty(output.shape, self._dtype)
-            run(x, nothing, between, index, index + 1)
-            if dropout is not None:
-                dropout(between)
-            x = between
-
-    def _make_plan(self, steps: int, rows: int) -> _Plan:
+    def _make_plan(self, steps: int, rows: int, threads: int) -> _Plan:
+        """Make and keep the plan for ``steps`` steps of ``rows`` rows."""
         a = self._architecture
         if len(self._plans) >= 256:  # sequence lengths vary without end in a long-lived process
             self._plans.clear()
@@ -308,8 +312,8 @@ class Network:
         flop_per_step = sum(
             2 * rows * directions * 4 * a.hidden_size * (a.layer_input_size(i) + a.output_size) for i in range(a.num_layers)
         )
-        slices = min(get_num_threads(), rows) if flop_per_step * steps >= PARALLEL_FLOP else 1
-        slice_rows = -(-rows // slices)
+        slices = max(1, min(get_num_threads(), rows)) if flop_per_step * steps >= PARALLEL_FLOP else 1
+        slice_rows = max(1, -(-rows // slices))
         row_bytes = panels * GATES * lanes * self._dtype.itemsize
         buffer_rows = max(MIN_INPUT_ROWS, l2_bytes() // GATE_BUFFER_SHARE // row_bytes)
         chunk = max(1, buffer_rows // slice_rows)
@@ -324,7 +328,7 @@ class Network:
             ("hidden", cells * 2 * slice_rows * hidden_stride),
             ("cell", cells * panels * slice_rows * lanes),
             ("unprojected", slice_rows * panels * lanes if proj_panels else 0),
-            ("gates", panels * chunk * slice_rows * GATES * lanes),
+            ("gates", (panels * chunk if chunk > 1 else 1) * slice_rows * GATES * lanes),
         ):
             frame[name] = size
             size = round_up(size + count, line)
@@ -336,22 +340,17 @@ class Network:
         frame["hidden_stride"], frame["finite"] = hidden_stride, self._finite
         kept_steps = steps if directions == 2 else min(chunk, steps)
         halves = min(a.num_layers - 1, 2)
-        return _Plan(
-            frames,
-            size * slices,
-            (halves, kept_steps, rows, directions * a.output_size) if halves else (0, 0, 0, 0),
-            max(1, int(LAUNCH_FLOP / flop_per_step)),
-            _kernel(slices > 1, self._dtype),
+        steps_per_launch = max(1, int(LAUNCH_FLOP / max(flop_per_step, 1)))
+        plan = _Plan(
+            frames=frames,
+            span=np.array((0, a.num_layers, 0, steps)),
+            entry=_kernel(slices > 1, self._dtype),
+            work_size=size * slices,
+            hidden=(cells, rows, a.output_size),
+            cell=(cells, rows, a.hidden_size),
+            between=(halves, kept_steps, rows, self._width) if halves else (0, 0, 0, 0),
+            steps_per_launch=steps_per_launch,
+            one_launch=steps <= steps_per_launch,
         )
-
-    def _take(self, size: int) -> np.ndarray:
-        """Return scratch memory, that of an earlier call where there is enough of it."""
-        try:
-            work = self._free.pop()
-        except IndexError:
-            return aligned_empty(size, self._dtype)
-        return work if work.size >= size else aligned_empty(size, self._dtype)
-
-    def _give_back(self, work: np.ndarray) -> None:
-        if work.nbytes * (len(self._free) + 1) <= KEPT_WORKSPACE_BYTES:
-            self._free.append(work)
+        self._plans[steps, rows, threads] = plan
+        return plan

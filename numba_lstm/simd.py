@@ -237,6 +237,12 @@ def absolute(tyctx, x):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def negate(tyctx, x):  # type: ignore[no-untyped-def]
+    """Return -x."""
+    return x(x), lambda context, builder, signature, args: builder.fneg(*args)
+
+
+@intrinsic
 def copysign(tyctx, magnitude, sign):  # type: ignore[no-untyped-def]
     """Return the magnitude of the first with the sign of the second."""
     generate = lambda context, builder, signature, args: _call(builder, "llvm.copysign", magnitude, *args)  # noqa: E731
@@ -267,6 +273,21 @@ def add_exponent(tyctx, x, counter):  # type: ignore[no-untyped-def]
         return builder.bitcast(builder.add(bits, builder.shl(number, shift)), x.llvm)
 
     return x(x, x), generate
+
+
+@intrinsic
+def power_of_two(tyctx, counter):  # type: ignore[no-untyped-def]
+    """Return 2**n for ``counter`` = n + bias + 1.5 * 2**(mantissa bits), bias 127 or 1023.
+
+    Shifts the low bits into the exponent field: 2**n must be a normal number.
+    """
+    mantissa = 23 if counter.bits == 32 else 52
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        shift = ir.Constant(counter.llvm_bits, [mantissa] * counter.lanes)
+        return builder.bitcast(builder.shl(builder.bitcast(args[0], counter.llvm_bits), shift), counter.llvm)
+
+    return counter(counter), generate
 
 
 def polynomial(coefficients: dict[int, tuple[float, ...]]) -> Any:
