@@ -1,0 +1,52 @@
+"""The table of the most disordered proteins."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .fasta import Protein
+
+THRESHOLD = 0.5
+"""A residue with a higher score counts as disordered, as in metapredict."""
+
+
+class Row(NamedTuple):
+    """A protein's name and its (L,) scores."""
+
+    name: str
+    scores: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """The mean score."""
+        return float(self.scores.mean(dtype=np.float64))
+
+    @property
+    def disordered(self) -> float:
+        """The part of the residues with a score above `THRESHOLD`."""
+        return float(np.mean(self.scores > THRESHOLD))
+
+
+def most_disordered(proteins: Iterable[Protein], scores: Iterable[np.ndarray], count: int) -> list[Row]:
+    """Return the ``count`` proteins of the highest mean score, the highest first."""
+    rows = [Row(protein.name, score) for protein, score in zip(proteins, scores, strict=True)]
+    return sorted(rows, key=lambda row: -row.mean)[:count]
+
+
+def format_table(rows: Sequence[Row]) -> str:
+    """Return the lines of a table: name, residues, mean score, percent disordered.
+
+    Examples
+    --------
+    >>> print(format_table([Row("P1", np.array([0.25, 0.75, 1.0, 1.0], np.float32))]))
+    protein  residues  mean score  > 0.5
+    P1              4       0.750    75%
+    """
+    width = max(len("protein"), *(len(row.name) for row in rows))
+    lines = [f"{'protein':<{width}}  residues  mean score  > {THRESHOLD}"]
+    lines += [
+        f"{row.name:<{width}}  {row.scores.size:>8}  {row.mean:>10.3f}  {row.disordered:>5.0%}" for row in rows
+    ]
+    return "\n".join(lines)
