@@ -36,6 +36,9 @@ LAUNCH_FLOP = 2e9
 PAGE = 4096
 """Rows of the state that lie a multiple of a page apart would share the sets of L1."""
 
+KEPT_PLANS = 256
+"""Plans that a network keeps; sequence lengths vary without end in a process that lives long."""
+
 KEPT_WORKSPACE_BYTES = 64 << 20
 """Scratch memory that a network keeps between calls."""
 
@@ -174,6 +177,7 @@ class _Plan(NamedTuple):
     span: np.ndarray
     """All layers and steps, for a call that is one launch."""
     entry: Any
+    steps: int
     work_size: int
     hidden: tuple[int, int, int]
     cell: tuple[int, int, int]
@@ -205,6 +209,7 @@ class Network:
         self._free: list[np.ndarray] = []
         self._no_state = np.empty((0, 0, 0), self._dtype)
         self._no_offsets = np.empty(0, np.int64)
+        self._no_work = np.empty(0, self._dtype)
         self._nothing = np.empty((0, 0, 0, 0), self._dtype)
 
     def __call__(
@@ -242,68 +247,116 @@ class Network:
             steps, rows, _ = x.shape
             output = target = np.empty((steps, rows, self._width), dtype)
         key = steps, rows, _Threads.count
-        plan = self._plans[key] if key in self._plans else self._make_plan(*key)
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) >= KEPT_PLANS:
+                self._plans.clear()
+            plan = self._plans[key] = self._plan(steps, rows)
+        h_n, c_n = self._run(plan, self._no_offsets, x, target, h_0, c_0, dropout)
+        return output, h_n, c_n
+
+    def packed(
+        self,
+        data: np.ndarray,
+        batch_sizes: np.ndarray,
+        h_0: np.ndarray | None,
+        c_0: np.ndarray | None,
+        *,
+        dropout: Callable[[np.ndarray], None] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Run sequences of different lengths, longest first.
+
+        Parameters
+        ----------
+        data : C-order array (sum of batch_sizes, I)
+            Step by step the rows that take part, as in ``torch.nn.utils.rnn.PackedSequence``.
+        batch_sizes : (T,) int64 array
+            Rows of each step, never increasing, the last at least 1.
+        h_0, c_0, dropout
+            As in a call; the rows in the order of ``data``.
+
+        Returns
+        -------
+        output : ndarray (sum of batch_sizes, D * H_out)
+        h_n, c_n : ndarray
+            The state at each sequence's own end.
+        """
+        offsets = np.zeros(len(batch_sizes) + 1, np.int64)
+        np.cumsum(batch_sizes, out=offsets[1:])
+        output = np.empty((len(data), self._width), self._dtype)
+        plan = self._plan(len(batch_sizes), int(batch_sizes[0]), len(data))
+        h_n, c_n = self._run(plan, offsets, data[None], output[None], h_0, c_0, dropout)
+        return output, h_n, c_n
+
+    def _run(
+        self,
+        plan: _Plan,
+        offsets: np.ndarray,
+        x: np.ndarray,
+        output: np.ndarray,
+        h_0: np.ndarray | None,
+        c_0: np.ndarray | None,
+        dropout: Callable[[np.ndarray], None] | None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Fill ``output`` (T, B, D * H_out), or (1, rows, D * H_out) where ``offsets`` are given; return h_n, c_n."""
+        dtype = self._dtype
         h_n = np.empty(plan.hidden, dtype)
         c_n = np.empty(plan.cell, dtype)
+        if not h_n.size:
+            return h_n, c_n
         if h_0 is None or c_0 is None:
             h_0 = c_0 = self._no_state
-        if not rows:
-            return output, h_n, c_n
         # Scratch memory goes from call to call; concurrent calls each take their own.
-        work = self._free.pop() if self._free else None
-        if work is None or work.size < plan.work_size:
+        try:
+            work = self._free.pop()
+        except IndexError:
+            work = self._no_work
+        if work.size < plan.work_size:
             work = aligned_empty(plan.work_size, dtype)
         if plan.one_launch and dropout is None:
             between = np.empty(plan.between, dtype) if plan.between[0] else self._nothing
             plan.entry(
-                plan.frames, self._cells, self._no_offsets, self._data, work, x, between, target,
-                h_0, c_0, h_n, c_n, plan.span,
-            )  # fmt: skip
+                plan.frames, self._cells, offsets, self._data, work, x, between, output, h_0, c_0, h_n, c_n, plan.span
+            )
         else:
-            self._launches(plan, work, x, target, h_0, c_0, h_n, c_n, dropout)
+
+            def launch(source: np.ndarray, between: np.ndarray, target: np.ndarray, first: int, last: int) -> None:
+                for s in range(0, plan.steps, plan.steps_per_launch):
+                    span = np.array((first, last, s, min(s + plan.steps_per_launch, plan.steps)))
+                    plan.entry(
+                        plan.frames, self._cells, offsets, self._data, work, source, between, target,
+                        h_0, c_0, h_n, c_n, span,
+                    )  # fmt: skip
+
+            self._launches(plan, launch, x, output, dropout)
         if work.nbytes * (len(self._free) + 1) <= KEPT_WORKSPACE_BYTES:
             self._free.append(work)
-        return output, h_n, c_n
+        return h_n, c_n
 
     def _launches(
         self,
         plan: _Plan,
-        work: np.ndarray,
+        launch: Callable[[np.ndarray, np.ndarray, np.ndarray, int, int], None],
         x: np.ndarray,
         output: np.ndarray,
-        h_0: np.ndarray,
-        c_0: np.ndarray,
-        h_n: np.ndarray,
-        c_n: np.ndarray,
         dropout: Callable[[np.ndarray], None] | None,
     ) -> None:
         """Run a call as a sequence of launches, layer by layer where a layer must be complete before the next."""
-        steps, layers = x.shape[0], self._architecture.num_layers
-
-        def run(source: np.ndarray, between: np.ndarray, target: np.ndarray, first: int, last: int) -> None:
-            for s in range(0, steps, plan.steps_per_launch):
-                span = np.array((first, last, s, min(s + plan.steps_per_launch, steps)))
-                plan.entry(
-                    plan.frames, self._cells, self._no_offsets, self._data, work, source, between, target,
-                    h_0, c_0, h_n, c_n, span,
-                )  # fmt: skip
-
+        layers = self._architecture.num_layers
         if dropout is None and not self._architecture.bidirectional:
-            run(x, np.empty(plan.between, self._dtype), output, 0, layers)
+            launch(x, np.empty(plan.between, self._dtype), output, 0, layers)
             return
         for index in range(layers - 1):
             inner = np.empty(output.shape, self._dtype)
-            run(x, self._nothing, inner, index, index + 1)
+            launch(x, self._nothing, inner, index, index + 1)
             if dropout is not None:
                 dropout(inner)
             x = inner
-        run(x, self._nothing, output, layers - 1, layers)
+        launch(x, self._nothing, output, layers - 1, layers)
 
-    def _make_plan(self, steps: int, rows: int, threads: int) -> _Plan:
-        """Make and keep the plan for ``steps`` steps of ``rows`` rows."""
+    def _plan(self, steps: int, rows: int, packed_rows: int = 0) -> _Plan:
+        """Return the plan for ``steps`` steps of ``rows`` rows, or of fewer, packed, ``packed_rows`` together."""
         a = self._architecture
-        if len(self._plans) >= 256:  # sequence lengths vary without end in a long-lived process
-            self._plans.clear()
         lanes = block_sizes().lanes(self._dtype)
         line = CACHE_LINE // self._dtype.itemsize
         directions, cells = a.num_directions, a.num_layers * a.num_directions
@@ -338,19 +391,20 @@ class Network:
         frame["batch"], frame["steps"], frame["chunk"] = rows, steps, chunk
         frame["slices"], frame["rows"], frame["slice_size"] = slices, slice_rows, size
         frame["hidden_stride"], frame["finite"] = hidden_stride, self._finite
-        kept_steps = steps if directions == 2 else min(chunk, steps)
-        halves = min(a.num_layers - 1, 2)
+        # With one direction a chunk goes through all layers at once; with two, a layer must be complete.
+        kept = (chunk * rows if directions == 1 else packed_rows) if packed_rows else rows
+        kept_steps = 1 if packed_rows else steps if directions == 2 else min(chunk, steps)
+        buffers = min(a.num_layers - 1, 2)
         steps_per_launch = max(1, int(LAUNCH_FLOP / max(flop_per_step, 1)))
-        plan = _Plan(
+        return _Plan(
             frames=frames,
             span=np.array((0, a.num_layers, 0, steps)),
             entry=_kernel(slices > 1, self._dtype),
+            steps=steps,
             work_size=size * slices,
             hidden=(cells, rows, a.output_size),
             cell=(cells, rows, a.hidden_size),
-            between=(halves, kept_steps, rows, self._width) if halves else (0, 0, 0, 0),
+            between=(buffers, kept_steps, kept, self._width) if buffers else (0, 0, 0, 0),
             steps_per_launch=steps_per_launch,
             one_launch=steps <= steps_per_launch,
         )
-        self._plans[steps, rows, threads] = plan
-        return plan
