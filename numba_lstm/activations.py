@@ -1,8 +1,8 @@
 """exp, sigmoid and tanh of vectors, and the gate product that shares a division.
 
-All of them rest on one reduction.  With n the integer next to x / ln(2) and r = x - n * ln(2)::
+All of them rest on one reduction.  With n the integer next to -x / ln(2) and r = x + n * ln(2)::
 
-    exp(x) = 2**n * exp(r)        exp(r) = 1 + r + r**2 * q(r)        |r| <= ln(2) / 2
+    exp(-x) = 2**n * exp(-r)        exp(-r) = 1 - r + r**2 * q(r)        |r| <= ln(2) / 2
 
 n comes from a sum with 1.5 * 2**(mantissa bits): that rounds to an integer and leaves it in the low bits of the
 sum, from where a shift moves it to the exponent field.  So nothing is converted, and no rounding mode is changed.
@@ -17,6 +17,7 @@ from typing import Any
 
 from ._jit import inner
 from .simd import (
+    absolute,
     add,
     add_exponent,
     copysign,
@@ -33,21 +34,21 @@ from .simd import (
 _Q = {
     32: (
         0.0013862412888556719,
-        0.008366675116121769,
+        -0.008366675116121769,
         0.041667524725198746,
-        0.16666541993618011,
+        -0.16666541993618011,
         0.4999999701976776,
     ),
     64: (
-        2.505712585771943e-08,
+        -2.505712585771943e-08,
         2.7626267965548724e-07,
-        2.755739662548985e-06,
+        -2.755739662548985e-06,
         2.480150459110127e-05,
-        0.00019841269731653646,
+        -0.00019841269731653646,
         0.0013888888932266797,
-        0.00833333333338349,
+        -0.00833333333338349,
         0.041666666666573884,
-        0.166666666666666,
+        -0.166666666666666,
         0.5000000000000006,
     ),
 }
@@ -60,16 +61,17 @@ def _constant(single: float, double: float) -> Any:
 
 
 _q = polynomial(_Q)
-_exp_reduced = polynomial({bits: (*q, 1.0, 1.0) for bits, q in _Q.items()})
+_exp_minus = polynomial({bits: (*q, -1.0, 1.0) for bits, q in _Q.items()})
 
 _zero = _constant(0.0, 0.0)
 _one = _constant(1.0, 1.0)
 _two = _constant(2.0, 2.0)
 _infinity = _constant(float("inf"), float("inf"))
 _log2_e = _constant(1.4426950216293335, 1.4426950408889634)
-_minus_ln2 = _constant(-0.6931471824645996, -0.6931471805599453)
-_minus_ln2_high = _constant(-0.693145751953125, -0.693147180559663)  # few bits, so that n times it is exact
-_minus_ln2_low = _constant(-1.428606765330187e-06, -2.8235290563031577e-13)
+_minus_log2_e = _constant(-1.4426950216293335, -1.4426950408889634)
+_ln2 = _constant(0.6931471824645996, 0.6931471805599453)
+_ln2_high = _constant(0.693145751953125, 0.693147180559663)  # few bits, so that n times it is exact
+_ln2_low = _constant(1.428606765330187e-06, 2.8235290563031577e-13)
 _round = _constant(1.5 * 2.0**23, 1.5 * 2.0**52)
 _round_biased = _constant(1.5 * 2.0**23 + 127, 1.5 * 2.0**52 + 1023)
 
@@ -77,8 +79,8 @@ _round_biased = _constant(1.5 * 2.0**23 + 127, 1.5 * 2.0**52 + 1023)
 _sigmoid_lowest = _constant(-88.0, -709.0)
 # exp(-87) is still a normal number, and nothing next to 1.
 _sigmoid_highest = _constant(87.0, 708.0)
-# tanh is -1 in working precision from here down.
-_tanh_lowest = _constant(-10.0, -20.0)
+# tanh is 1 in working precision from here on.
+_tanh_highest = _constant(10.0, 20.0)
 # The logarithms of the smallest normal number and of the largest number.
 _exp_lowest = _constant(-87.33654, -708.3964185322641)
 _exp_highest = _constant(88.72284, 709.782712893384)
@@ -88,14 +90,14 @@ _exp_highest = _constant(88.72284, 709.782712893384)
 def _reduce(x, counter, offset):  # type: ignore[no-untyped-def]
     """Return n = counter - offset and r."""
     n = sub(counter, offset)
-    return n, fma(n, _minus_ln2_low(x), fma(n, _minus_ln2_high(x), x))
+    return n, fma(n, _ln2_low(x), fma(n, _ln2_high(x), x))
 
 
 @inner
 def exp(x):  # type: ignore[no-untyped-def]
     """Return exp(x): inf where it overflows, 0 where it is below the smallest normal number."""
-    n, r = _reduce(x, fma(x, _log2_e(x), _round(x)), _round(x))
-    value = add_exponent(_exp_reduced(r), add(n, _round(x)))
+    n, r = _reduce(negate(x), fma(x, _log2_e(x), _round(x)), _round(x))
+    value = add_exponent(_exp_minus(r), add(n, _round(x)))
     value = where_greater(_exp_lowest(x), x, _zero(x), value)
     large = where_greater(x, _exp_highest(x), _infinity(x), add(x, x))  # NaN stays NaN
     return where_greater(_exp_highest(x), x, value, large)
@@ -106,10 +108,10 @@ def _one_plus_exp_minus(x):  # type: ignore[no-untyped-def]
     """Return 1 + exp(-x), at most half of the largest number."""
     # Operands in this order, so that NaN passes.
     x = where_greater(x, _sigmoid_highest(x), _sigmoid_highest(x), x)
-    x = negate(where_greater(_sigmoid_lowest(x), x, _sigmoid_lowest(x), x))
-    counter = fma(x, _log2_e(x), _round_biased(x))
+    x = where_greater(_sigmoid_lowest(x), x, _sigmoid_lowest(x), x)
+    counter = fma(x, _minus_log2_e(x), _round_biased(x))
     _, r = _reduce(x, counter, _round_biased(x))
-    return fma(_exp_reduced(r), power_of_two(counter), _one(x))
+    return fma(_exp_minus(r), power_of_two(counter), _one(x))
 
 
 @inner
@@ -118,13 +120,13 @@ def _expm1_minus_twice(x):  # type: ignore[no-untyped-def]
 
     ln(2) needs no second part here: its error acts like a change of x by a fraction of a ULP.
     """
-    x = copysign(x, _tanh_lowest(x))
-    x = where_greater(_tanh_lowest(x), x, _tanh_lowest(x), x)
+    x = absolute(x)
+    x = where_greater(x, _tanh_highest(x), _tanh_highest(x), x)
     x = add(x, x)
-    counter = fma(x, _log2_e(x), _round_biased(x))
-    r = fma(sub(counter, _round_biased(x)), _minus_ln2(x), x)
+    counter = fma(x, _minus_log2_e(x), _round_biased(x))
+    r = fma(sub(counter, _round_biased(x)), _ln2(x), x)
     scale = power_of_two(counter)
-    return fma(scale, fma(mul(r, r), _q(r), r), sub(scale, _one(x)))
+    return fma(scale, fma(mul(r, r), _q(r), negate(r)), sub(scale, _one(x)))
 
 
 @inner
