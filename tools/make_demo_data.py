@@ -1,4 +1,6 @@
-"""Make the data of numba_lstm/demo from the full set: python tools/make_demo_data.py ../shared/data/metapredict
+"""Make the data of numba_lstm/demo from the full set, ../shared/data/metapredict.
+
+    python tools/make_demo_data.py ../shared/data/metapredict
 
 120 of the 500 proteins are taken evenly over their lengths, from the shortest to the longest, and keep their
 order.  Weights and licence are copied as they are.  The same input gives the same files, byte for byte.
@@ -32,9 +34,8 @@ def main() -> None:
     profiles = np.split(scores, np.cumsum(lengths)[:-1])
 
     (TARGET / "proteins.fasta").write_text("".join(records[i] for i in chosen))
-    np.savez_compressed(
-        TARGET / "expected_v3.npz", scores=np.concatenate([profiles[i] for i in chosen]), lengths=lengths[chosen]
-    )
+    kept = np.concatenate([profiles[i] for i in chosen])
+    np.savez_compressed(TARGET / "expected_v3.npz", scores=kept, lengths=lengths[chosen])
     shutil.copyfile(source / "metapredict_v3.safetensors", TARGET / "metapredict_v3.safetensors")
     shutil.copyfile(source / "LICENSE", TARGET / "LICENSE")
     print(f"{len(chosen)} proteins, {lengths[chosen].sum()} residues of {lengths.sum()}")

@@ -1,7 +1,7 @@
 """A real network on real input: disorder of proteins, by metapredict V3.
 
-The folder holds the published weights, 120 human proteins and their published scores; README.md says where they
-come from.
+The folder holds the published weights, 120 human proteins and their published scores; README.md says where
+they come from.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The disorder network of metapredict V3: how likely each residue of a protein is part of no fixed structure."""
+"""The network of metapredict V3: how likely each residue of a protein belongs to no fixed structure."""
 from __future__ import annotations
 
 import os

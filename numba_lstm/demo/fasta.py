@@ -74,14 +74,14 @@ def read_fasta(path: str | os.PathLike[str]) -> list[Protein]:
         If it is not FASTA, holds no protein, or a protein is empty or has letters that are no amino acids.
     """
     records: list[tuple[str, list[str]]] = []
-    # Headers come in many encodings, and residues are ASCII: a stray byte shows up as a letter, or not at all.
+    # Headers come in many encodings; among residues, which are ASCII, a stray byte is reported by `clean`.
     with Path(path).open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             text = line.strip()
             if text.startswith(">"):
                 records.append((text[1:].partition(" ")[0], []))
             elif text and not records:
-                raise ValueError(f"{path}: not FASTA: line {number} comes before any line that starts with '>'")
+                raise ValueError(f"{path}: not FASTA: line {number} comes before any line with '>'")
             elif text:
                 records[-1][1].extend(text.split())
     if not records:

@@ -46,7 +46,5 @@ def format_table(rows: Sequence[Row]) -> str:
     """
     width = max(len("protein"), *(len(row.name) for row in rows))
     lines = [f"{'protein':<{width}}  residues  mean score  > {THRESHOLD}"]
-    lines += [
-        f"{row.name:<{width}}  {row.scores.size:>8}  {row.mean:>10.3f}  {row.disordered:>5.0%}" for row in rows
-    ]
+    lines += [f"{r.name:<{width}}  {r.scores.size:>8}  {r.mean:>10.3f}  {r.disordered:>5.0%}" for r in rows]
     return "\n".join(lines)
