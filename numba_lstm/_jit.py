@@ -3,6 +3,8 @@
 ``inner``
     A function that only other kernels call.  No Python wrapper is made for it and it is not cached on its own:
     its code becomes part of the entry that uses it.
+``inlined``
+    The same, for a function of a few instructions or with one caller: the call would cost more than it saves.
 ``entry``, ``parallel_entry``
     A function that Python calls.  It releases the GIL, and its machine code is cached on disk under a stamp of
     *all* sources of the package: Numba's own stamp looks only at the file of the function itself, and would serve
@@ -82,7 +84,14 @@ class _PackageCache(FunctionCache):
 
 def inner(function: F) -> F:
     """Compile a function that only kernels call."""
-    compiled: F = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
+    # forceinline is given because a function otherwise inherits it from the first caller that compiles it.
+    compiled: F = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=False, **_OPTIONS)(function)
+    return compiled
+
+
+def inlined(function: F) -> F:
+    """Compile a function that only kernels call, into its callers."""
+    compiled: F = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True, **_OPTIONS)(function)
     return compiled
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from ._jit import inner
+from ._jit import inlined
 from .blocksizes import GATES
 from .microkernels import BROADCAST, panel_gemm, tile_count, tile_first, tile_gemm
 from .postgemm import update_state
@@ -21,7 +21,7 @@ State = namedtuple("State", "before after cell unprojected")
 projection (rows, panels * LANES)."""
 
 
-@inner
+@inlined
 def step_panel(j, rows, from_zero, weights, sizes, gates, state):  # type: ignore[no-untyped-def]
     """Advance LANES units, those of panel j, of the first ``rows`` rows.
 
@@ -46,7 +46,7 @@ def step_panel(j, rows, from_zero, weights, sizes, gates, state):  # type: ignor
         update_state(count, sums, cell, at(hidden, m * stride + j * width), stride)
 
 
-@inner
+@inlined
 def project(rows, weights, sizes, state):  # type: ignore[no-untyped-def]
     """Multiply o * tanh(c) of the first ``rows`` rows by ``weight_hr``: that is h."""
     width = lanes(state.after)
@@ -58,7 +58,7 @@ def project(rows, weights, sizes, state):  # type: ignore[no-untyped-def]
         panel_gemm(rows, left, stride, panel, sizes.hidden_size, weights.zeros, BROADCAST, target, sizes.hidden_stride)
 
 
-@inner
+@inlined
 def copy_row(source, target, count):  # type: ignore[no-untyped-def]
     """Copy ``count`` numbers.  Reads whole vectors: ``source`` has room for them; writes exactly ``count``."""
     width = lanes(source)

@@ -15,7 +15,7 @@ from collections import namedtuple
 import numpy as np
 from numba import prange
 
-from ._jit import entry, inner, parallel_entry
+from ._jit import entry, inlined, inner, parallel_entry
 from .blocksizes import GATES
 from .cell import CellWeights, Sizes, State, copy_row, project, step_panel
 from .microkernels import BROADCAST, panel_gemm
@@ -58,7 +58,7 @@ Call = namedtuple("Call", "frame offsets weights cells h_0 c_0 h_n c_n")
 """What stays the same for all layers and slices of a call."""
 
 
-@inner
+@inlined
 def _active(offsets, part, t):  # type: ignore[no-untyped-def]
     """Return how many rows of a slice take part in step t."""
     if offsets.size == 0:
@@ -66,7 +66,7 @@ def _active(offsets, part, t):  # type: ignore[no-untyped-def]
     return min(max(offsets[t + 1] - offsets[t] - part.first, 0), part.rows)
 
 
-@inner
+@inlined
 def _row(view, offsets, t, b):  # type: ignore[no-untyped-def]
     """Return the pointer to row b of step t."""
     if offsets.size == 0:
@@ -74,10 +74,11 @@ def _row(view, offsets, t, b):  # type: ignore[no-untyped-def]
     return at(view.base, (offsets[t] + b) * view.row)
 
 
-@inner
-def _copy_state(target, source, count):  # type: ignore[no-untyped-def]
-    for k in range(count):
-        target[k] = source[k]
+@inlined
+def _cell_at(sizes, cell, b, k):  # type: ignore[no-untyped-def]
+    """Return the pointer to c of row b and unit k in a state's order, (panels, rows, LANES)."""
+    width = lanes(cell)
+    return at(cell, ((k // width) * sizes.rows + b) * width + k % width)
 
 
 @inner
@@ -85,32 +86,35 @@ def _begin_rows(call, index, part, sizes, state, first, last):  # type: ignore[n
     """Set the state of rows that enter: h_0, c_0, or zeros."""
     width = lanes(state.cell)
     zero = fill(load(state.cell, 0), 0.0)
-    given = call.h_0.size > 0
     for b in range(first, last):
+        h = at(state.before, b * sizes.hidden_stride)
         for k in range(0, sizes.hidden_stride, width):
-            store(state.before, b * sizes.hidden_stride + k, zero)
+            store(h, k, zero)
         for j in range(sizes.panels):
             store(state.cell, (j * sizes.rows + b) * width, zero)
-        if given:
-            _copy_state(at(state.before, b * sizes.hidden_stride), call.h_0[index, part.first + b], sizes.output_size)
-            c_0 = call.c_0[index, part.first + b]
+        if call.h_0.size > 0:
+            row = index * call.frame.batch + part.first + b
+            h_0 = pointer(call.h_0, row * sizes.output_size)
+            c_0 = pointer(call.c_0, row * sizes.hidden_size)
+            for k in range(sizes.output_size):
+                h[k] = h_0[k]
             for k in range(sizes.hidden_size):
-                at(state.cell, ((k // width) * sizes.rows + b) * width + k % width)[0] = c_0[k]
+                _cell_at(sizes, state.cell, b, k)[0] = c_0[k]
 
 
 @inner
 def _end_rows(call, index, part, sizes, state, first, last):  # type: ignore[no-untyped-def]
     """Hand out the state of rows that leave, as h_n and c_n."""
-    width = lanes(state.cell)
     for b in range(first, last):
-        h_n = pointer(call.h_n, (index * call.frame.batch + part.first + b) * sizes.output_size)
+        row = index * call.frame.batch + part.first + b
+        h_n = pointer(call.h_n, row * sizes.output_size)
+        c_n = pointer(call.c_n, row * sizes.hidden_size)
         copy_row(at(state.after, b * sizes.hidden_stride), h_n, sizes.output_size)
-        c_n = call.c_n[index, part.first + b]
         for k in range(sizes.hidden_size):
-            c_n[k] = at(state.cell, ((k // width) * sizes.rows + b) * width + k % width)[0]
+            c_n[k] = _cell_at(sizes, state.cell, b, k)[0]
 
 
-@inner
+@inlined
 def _input_panel(j, offsets, part, weights, sizes, src, gates, t_first, t_last):  # type: ignore[no-untyped-def]
     """Fill ``gates`` (steps, rows, 4, LANES) with bias + input blocks of panel j for some steps."""
     line = GATES * lanes(gates)
@@ -181,7 +185,8 @@ def _chunk(call, part, layer, direction, src, dst, s_first, s_last):  # type: ig
         before = at(hidden, (s & 1) * state_size)
         after = at(hidden, (1 - (s & 1)) * state_size)
         state = State(before, after, c, unprojected)
-        _begin_rows(call, index, part, sizes, state, earlier, rows)
+        if earlier < rows:
+            _begin_rows(call, index, part, sizes, state, earlier, rows)
         from_zero = earlier == 0 and call.h_0.size == 0 and frame.finite != 0
         sums = at(gates, (t - t_first) * part.rows * line)
         for n in range(sizes.panels):
@@ -194,22 +199,23 @@ def _chunk(call, part, layer, direction, src, dst, s_first, s_last):  # type: ig
         for b in range(rows):
             target = at(_row(dst, offsets, t, part.first + b), direction * frame.output_size)
             copy_row(at(after, b * frame.hidden_stride), target, frame.output_size)
-        _end_rows(call, index, part, sizes, state, later, rows)
+        if later < rows:
+            _end_rows(call, index, part, sizes, state, later, rows)
 
 
-@inner
+@inlined
 def _view(array):  # type: ignore[no-untyped-def]
     return View(pointer(array, 0), array.strides[0] // array.itemsize, array.strides[1] // array.itemsize)
 
 
-@inner
+@inlined
 def _half(between, index):  # type: ignore[no-untyped-def]
     """Return one of the two buffers between layers."""
     time, row = between.shape[2] * between.shape[3], between.shape[3]
     return View(pointer(between, index * between.shape[1] * time), time, row)
 
 
-@inner
+@inlined
 def _shifted(view, offsets, t):  # type: ignore[no-untyped-def]
     """Return the view in which step t lies where step 0 lay."""
     back = t * view.time if offsets.size == 0 else offsets[t] * view.row
@@ -240,7 +246,7 @@ def _network(call, part, x, between, output, span):  # type: ignore[no-untyped-d
                 _chunk(call, part, layer, direction, left, right, s, min(s + frame.chunk, s_last))
 
 
-@inner
+@inlined
 def _slice(frame, work, index):  # type: ignore[no-untyped-def]
     first = index * frame.batch // frame.slices
     last = (index + 1) * frame.batch // frame.slices

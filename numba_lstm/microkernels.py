@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ._jit import inner
+from ._jit import inlined, inner
 from .blocksizes import GATES, SUM_BLOCK, UNROLL, block_sizes
 from .simd import at, lanes, tile_add, tile_fma, tile_zero
 
@@ -31,7 +31,7 @@ BROADCAST = np.int64(0)
 compiled once more for it."""
 
 
-@inner
+@inlined
 def _accumulate(zero, left, stride, panel, depth, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
     width = GATES * lanes(left)
     for first in range(0, depth, SUM_BLOCK):
@@ -49,7 +49,8 @@ def _accumulate(zero, left, stride, panel, depth, source, source_stride, target,
 def _kernel(rows: int) -> Callable[..., Any]:
     """Return the kernel for ``rows`` rows or fewer: it takes the count and hands smaller ones on."""
 
-    @inner
+    # One row at a time is a stream of small kernels, where a call each would be felt (6 % at H = 128).
+    @(inlined if rows == 1 else inner)
     def exactly(count, left, stride, panel, depth, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
         zero = tile_zero(left, rows, GATES)
         _accumulate(zero, left, stride, panel, depth, source, source_stride, target, target_stride)
@@ -58,7 +59,7 @@ def _kernel(rows: int) -> Callable[..., Any]:
         return exactly
     fewer = _kernel(rows - 1)
 
-    @inner
+    @inlined
     def up_to(count, left, stride, panel, depth, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
         if count == rows:
             exactly(count, left, stride, panel, depth, source, source_stride, target, target_stride)
@@ -72,13 +73,13 @@ tile_gemm = _kernel(MAX_ROWS)
 """``tile_gemm(count, left, stride, panel, depth, source, source_stride, target, target_stride)``, count <= MAX_ROWS."""
 
 
-@inner
+@inlined
 def tile_count(rows):  # type: ignore[no-untyped-def]
     """Return into how many tiles so many rows are cut."""
     return (rows + MAX_ROWS - 1) // MAX_ROWS
 
 
-@inner
+@inlined
 def tile_first(rows, tiles, index):  # type: ignore[no-untyped-def]
     """Return the first row of a tile.  Tiles differ by one row at most: 8 rows are 4 + 4, never 6 + 2."""
     return index * rows // tiles

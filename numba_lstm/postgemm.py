@@ -9,13 +9,13 @@ c' is one fused multiply-add on the product of the input gate.
 """
 from __future__ import annotations
 
-from ._jit import inner
+from ._jit import inlined
 from .activations import sigmoid, sigmoid_times_tanh
 from .blocksizes import GATES
 from .simd import fma, lanes, load, store
 
 
-@inner
+@inlined
 def update_state(rows, gates, cell, hidden, hidden_stride):  # type: ignore[no-untyped-def]
     """Update LANES units of ``rows`` rows.
 
