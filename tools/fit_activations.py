@@ -2,13 +2,14 @@
 
     python tools/fit_activations.py
 
-Every function there rests on exp(r) = 1 + r + r**2 * q(r) for |r| <= ln(2) / 2.  The first two coefficients are
-left at 1, so that expm1(r) = r + r**2 * q(r) is as exact near 0 as everywhere else.  q is fitted by least squares on
-Chebyshev nodes, with the error relative to expm1(r), in 60 digits.  The coefficients are rounded from the lowest
-power up, and after each rounding the higher ones are fitted again to what it left.
+Every function there rests on exp(-r) = 1 - r + r**2 * q(r) for |r| <= ln(2) / 2.  The first two coefficients
+are left at 1 and -1, so that expm1(-r) = -r + r**2 * q(r) is as exact near 0 as everywhere else.  q is fitted
+by least squares on Chebyshev nodes, with the error relative to expm1(-r), in 60 digits.  The coefficients are
+rounded from the lowest power up, and after each rounding the higher ones are fitted again to what it left.
 
 Needs mpmath.
 """
+
 from __future__ import annotations
 
 import mpmath as mp
@@ -28,17 +29,17 @@ def rounded(number: mp.mpf, bits: int) -> float:
 
 
 def quotient(r: mp.mpf) -> mp.mpf:
-    """Return q(r) = (expm1(r) - r) / r**2, r not 0."""
-    return (mp.expm1(r) - r) / r**2
+    """Return q(r) = (expm1(-r) + r) / r**2, r not 0."""
+    return (mp.expm1(-r) + r) / r**2
 
 
 def weight(r: mp.mpf) -> mp.mpf:
-    """Return the factor that turns an error of q into one relative to expm1(r)."""
-    return r**2 / abs(mp.expm1(r))
+    """Return the factor that turns an error of q into one relative to expm1(-r)."""
+    return r**2 / abs(mp.expm1(-r))
 
 
 def fit(count: int, bits: int) -> tuple[list[float], mp.mpf]:
-    """Return ``count`` coefficients of q, highest power first, and q's largest error relative to expm1(r)."""
+    """Return ``count`` coefficients of q, highest power first, and their largest error relative to expm1."""
     fixed: list[float] = []
     while len(fixed) < count:
         powers = range(len(fixed), count)
@@ -57,10 +58,25 @@ def split_ln2(bits: int) -> tuple[float, float]:
     return float(high), rounded(mp.log(2) - high, bits)
 
 
+def exp_range(bits: int) -> tuple[float, float]:
+    """Return the first number whose exp is normal, and the first whose exp overflows."""
+    mantissa, highest = (23, 127) if bits == 32 else (52, 1023)
+    found = []
+    two = mp.mpf(2)
+    for limit in (two ** (1 - highest), two ** (highest + 1) - two ** (highest - mantissa - 1)):
+        exact = mp.log(limit)
+        step = mp.mpf(2) ** (mp.floor(mp.log(abs(exact), 2)) - mantissa)
+        found.append(float(mp.ceil(exact / step) * step))
+    return found[0], found[1]
+
+
 def main() -> None:
     """Print what activations.py holds."""
     for bits, counts in ((32, (4, 5)), (64, (9, 10, 11))):
-        print(f"float{bits}: log2(e) = {rounded(1 / mp.log(2), bits)}, ln(2) = {split_ln2(bits)}")
+        ln2 = mp.log(2)
+        print(f"float{bits}: log2(e) = {rounded(1 / ln2, bits)}")
+        print(f"  ln(2) = {rounded(ln2, bits)}, in two parts {split_ln2(bits)}")
+        print(f"  exp is normal and finite in [{exp_range(bits)[0]}, {exp_range(bits)[1]})")
         for count in counts:
             coefficients, error = fit(count, bits)
             print(f"  q of degree {count - 1}, error {mp.nstr(error, 3)} of expm1: {coefficients}")
