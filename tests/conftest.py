@@ -1,0 +1,60 @@
+"""What all tests share: the Hypothesis profile, a private compile cache, the shared data, thread counts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Kernels of this run must not come from, or go to, a cache that other versions of the package use.  This has
+# to be in place before numba is imported, so it stands here and not in a fixture.
+_private_cache = None
+if "NUMBA_CACHE_DIR" not in os.environ:
+    _private_cache = tempfile.mkdtemp(prefix="numba_lstm-tests-")
+    os.environ["NUMBA_CACHE_DIR"] = _private_cache
+
+# Two threads even where there is one CPU: what they compute does not depend on it.
+os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
+
+_SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+# Derandomized: a run can be repeated.  NUMBA_LSTM_TESTS=full tries more examples.
+settings.register_profile("default", derandomize=True, deadline=None, max_examples=60, database=None)
+settings.register_profile(
+    "full",
+    derandomize=True,
+    deadline=None,
+    max_examples=1500,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("NUMBA_LSTM_TESTS", "default"))
+
+
+def pytest_unconfigure() -> None:
+    """Remove the cache that this run made."""
+    if _private_cache is not None:
+        shutil.rmtree(_private_cache, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared data beside the project; tests that need it are skipped where it is absent."""
+    if not _SHARED.is_dir():
+        pytest.skip("no ../shared")
+    return _SHARED
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Restore the number of threads after a test that sets it."""
+    import numba_lstm
+
+    before = numba_lstm.get_num_threads()
+    yield
+    numba_lstm.set_num_threads(before)

@@ -1,0 +1,84 @@
+"""After ``warmup`` no call compiles, whatever the shapes and options."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Runs in a process of its own: here other tests have long compiled everything.
+SCRIPT = """
+import sys
+import numpy as np
+from numba.core import event
+from numba.core.dispatcher import Dispatcher
+
+import numba_lstm
+from cases import Shape, module, random_case
+
+dtype = np.dtype(sys.argv[1])
+threads = int(sys.argv[2])
+numba_lstm.set_num_threads(threads)
+numba_lstm.warmup(dtype)
+
+
+def overloads():
+    "How many versions every compiled function of the package has."
+    return {
+        (name, key): len(value.overloads)
+        for name, loaded in sys.modules.items()
+        if name.startswith("numba_lstm")
+        for key, value in vars(loaded).items()
+        if isinstance(value, Dispatcher)
+    }
+
+
+before = overloads()
+assert before and any(before.values()), before
+with event.install_recorder("numba:compile") as recorder:
+    for number, shape in enumerate([
+        Shape(1, 1, steps=1, rows=1),
+        Shape(3, 5, steps=1, rows=20),
+        Shape(40, 70, 2, steps=3, rows=7),
+        Shape(40, 130, 3, False, True, 0, 200, 4),
+        Shape(9, 33, 2, True, True, 12, 5, 3),
+        Shape(200, 300, 1, True, False, 150, 10, 40),
+    ]):
+        case = random_case(shape, number, dtype.type)
+        hidden = np.broadcast_to(case.h_0[:, :1], case.h_0.shape)
+        for options in ({}, {"batch_first": True}, {"dropout": 0.5 * (shape.num_layers > 1)}):
+            lstm = module(case, **options)
+            x = case.x.swapaxes(0, 1) if "batch_first" in options else case.x
+            readonly = np.array(x)
+            readonly.flags.writeable = False
+            swapped = x.astype(x.dtype.newbyteorder())
+            for given in (x, np.array(x), x[::-1], readonly, np.asfortranarray(x), swapped):
+                lstm(given)
+                lstm(given, case.hx)
+                lstm(given, (hidden, case.c_0))
+            lstm(x[:, :0] if "batch_first" not in options else x[:0])
+            lstm(np.array(x[0] if "batch_first" in options else x[:, 0]))
+            lstm.train()(x)
+assert not recorder.buffer, recorder.buffer
+assert overloads() == before, (before, overloads())
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_call_compiles_after_warmup(dtype: str, threads: int) -> None:
+    from numba import config
+
+    if threads > config.NUMBA_NUM_THREADS:
+        pytest.skip("one CPU")
+    path = [str(Path(__file__).parent)]
+    code = f"import sys; sys.path[:0] = {path}\n" + SCRIPT
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, dtype, str(threads)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
