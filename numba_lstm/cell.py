@@ -5,7 +5,7 @@ from collections import namedtuple
 
 from ._jit import inlined
 from .blocksizes import GATES
-from .microkernels import BROADCAST, panel_gemm, tile_count, tile_first, tile_gemm
+from .microkernels import BROADCAST, panel_gemm, panel_share, tile_count, tile_first, tile_gemm
 from .postgemm import update_state
 from .simd import at, lanes, load, store, store_first
 
@@ -22,18 +22,18 @@ projection (rows, panels * LANES)."""
 
 
 @inlined
-def step_panel(j, rows, from_zero, weights, sizes, gates, state):  # type: ignore[no-untyped-def]
+def step_panel(j, following, rows, from_zero, weights, sizes, gates, state):  # type: ignore[no-untyped-def]
     """Advance LANES units, those of panel j, of the first ``rows`` rows.
 
     ``gates`` (rows, 4, LANES) holds bias and input part, and is used up.  ``from_zero`` says that h of the last step is
-    zero: its product with the weights is left out.
+    zero: its product with the weights is left out.  ``following`` is the panel that comes next.
     """
     width = lanes(gates)
     line = GATES * width
     projected = sizes.proj_panels > 0
     hidden = state.unprojected if projected else state.after
     stride = sizes.panels * width if projected else sizes.hidden_stride
-    panel = at(weights.weight_hh, j * sizes.output_size * line)
+    panel_size = sizes.output_size * line
     tiles = tile_count(rows)
     for index in range(tiles):
         m = tile_first(rows, tiles, index)
@@ -41,6 +41,8 @@ def step_panel(j, rows, from_zero, weights, sizes, gates, state):  # type: ignor
         sums = at(gates, m * line)
         if not from_zero:
             left = at(state.before, m * sizes.hidden_stride)
+            after = at(weights.weight_hh, following * panel_size)
+            panel = panel_share(at(weights.weight_hh, j * panel_size), after, sizes.output_size, tiles, index)
             tile_gemm(count, left, sizes.hidden_stride, panel, sizes.output_size, sums, line, sums, line)
         cell = at(state.cell, (j * sizes.rows + m) * width)
         update_state(count, sums, cell, at(hidden, m * stride + j * width), stride)
@@ -53,9 +55,11 @@ def project(rows, weights, sizes, state):  # type: ignore[no-untyped-def]
     line = GATES * width
     for j in range(sizes.proj_panels):
         panel = at(weights.weight_hr, j * sizes.hidden_size * line)
+        following = at(panel, sizes.hidden_size * line) if j + 1 < sizes.proj_panels else panel
         left, stride = state.unprojected, sizes.panels * width
-        target = at(state.after, j * line)
-        panel_gemm(rows, left, stride, panel, sizes.hidden_size, weights.zeros, BROADCAST, target, sizes.hidden_stride)
+        target, target_stride = at(state.after, j * line), sizes.hidden_stride
+        depth, zeros = sizes.hidden_size, weights.zeros
+        panel_gemm(rows, left, stride, panel, following, depth, zeros, BROADCAST, target, target_stride)
 
 
 @inlined

@@ -122,19 +122,20 @@ def _input_panel(j, offsets, part, weights, sizes, src, gates, t_first, t_last):
     ragged = offsets.size > 0
     depth = sizes.src_size
     panel = at(weights.weight_ih, j * depth * line)
+    following = at(panel, depth * line) if j + 1 < sizes.panels else panel
     bias = at(weights.bias, j * line)
     if not ragged and (steps == 1 or src.time == part.rows * src.row):  # evenly spaced rows
         left = _row(src, offsets, t_first, part.first)
-        panel_gemm(steps * part.rows, left, src.row, panel, depth, bias, BROADCAST, gates, line)
+        panel_gemm(steps * part.rows, left, src.row, panel, following, depth, bias, BROADCAST, gates, line)
     elif not ragged and part.rows < steps:
         for b in range(part.rows):
             left = _row(src, offsets, t_first, part.first + b)
-            panel_gemm(steps, left, src.time, panel, depth, bias, BROADCAST, at(gates, b * line), part.rows * line)
+            panel_gemm(steps, left, src.time, panel, following, depth, bias, BROADCAST, at(gates, b * line), part.rows * line)
     else:
         for t in range(t_first, t_last):
             left = _row(src, offsets, t, part.first)
             target = at(gates, (t - t_first) * part.rows * line)
-            panel_gemm(_active(offsets, part, t), left, src.row, panel, depth, bias, BROADCAST, target, line)
+            panel_gemm(_active(offsets, part, t), left, src.row, panel, following, depth, bias, BROADCAST, target, line)
 
 
 @inner
@@ -194,7 +195,8 @@ def _chunk(call, part, layer, direction, src, dst, s_first, s_last):  # type: ig
             j = n if s & 1 == 0 else sizes.panels - 1 - n
             if fused:
                 _input_panel(j, offsets, part, weights, sizes, src, sums, t, t + 1)
-            step_panel(j, rows, from_zero, weights, sizes, at(sums, j * distance), state)
+            following = j if n + 1 == sizes.panels else j + (1 if s & 1 == 0 else -1)
+            step_panel(j, following, rows, from_zero, weights, sizes, at(sums, j * distance), state)
         project(rows, weights, sizes, state)
         for b in range(rows):
             target = at(_row(dst, offsets, t, part.first + b), direction * frame.output_size)

@@ -3,9 +3,12 @@
 Operation
     ``target[m, :] = source[m, :] + sum over blocks of (sum over k in the block of left[m, k] * panel[k, :])``
 Operands
-    ``left`` (rows, depth), unit stride in k, rows ``stride`` elements apart; ``panel`` (depth, 4 * LANES), C order,
-    see ``packing``; ``source`` and ``target`` (rows, 4 * LANES), rows ``source_stride`` and ``target_stride`` apart.
+    ``left`` (rows, depth), unit stride in k, rows ``stride`` elements apart; ``panel.weights`` (depth, 4 * LANES),
+    C order, see ``packing``; ``source`` and ``target`` (rows, 4 * LANES), rows ``source_stride`` and ``target_stride`` apart.
     A source stride of ``BROADCAST`` (0) adds one row, the bias, to all.  ``source`` may be ``target``.  depth >= 1.
+Prefetch
+    While a tile works, its share of the panel that comes next is fetched into L2: 103 -> 113 GFLOP/s of 117 at depth
+    1024, where the panels of a step lie in L3.  Not for one row, which waits for the same bandwidth.
 Order of summation
     A block is ``SUM_BLOCK`` ascending k, one chain of fused multiply-adds that starts at zero; block sums are added to
     the source in order.  It depends on nothing else, so a row has the same bits in a tile of any size.
@@ -15,6 +18,7 @@ Edges
 """
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +26,7 @@ import numpy as np
 
 from ._jit import inlined, inner
 from .blocksizes import GATES, SUM_BLOCK, UNROLL, block_sizes
-from .simd import at, lanes, tile_add, tile_fma, tile_zero
+from .simd import at, lanes, prefetch, tile_add, tile_fma, tile_zero
 
 MAX_ROWS = block_sizes().max_rows
 
@@ -31,29 +35,45 @@ BROADCAST = np.int64(0)
 compiled once more for it."""
 
 
+Panel = namedtuple("Panel", "weights ahead pace")
+"""Pointers to a panel and to the share of the next one that a tile fetches, and how much of it for every k."""
+
+
 @inlined
-def _accumulate(zero, left, stride, panel, depth, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
-    width = GATES * lanes(left)
+def panel_share(weights, following, depth, tiles, index):  # type: ignore[no-untyped-def]
+    """Return the panel for tile ``index`` of ``tiles``; ``following`` is the panel that comes next."""
+    width = GATES * lanes(weights)
+    return Panel(weights, at(following, index * (depth * width // tiles)), width // tiles)
+
+
+@inlined
+def _accumulate(zero, fetch, left, stride, panel, depth, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
+    vector = lanes(left)
+    width = GATES * vector
     for first in range(0, depth, SUM_BLOCK):
         last = min(first + SUM_BLOCK, depth)
         unrolled = last - (last - first) % UNROLL
         tile = zero
         for k in range(first, unrolled, UNROLL):
-            tile = tile_fma(tile, at(left, k), stride, at(panel, k * width), UNROLL)
+            for v in range(fetch):
+                prefetch(panel.ahead, k * panel.pace + v * vector)
+            tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), UNROLL)
         for k in range(unrolled, last):
-            tile = tile_fma(tile, at(left, k), stride, at(panel, k * width), 1)
+            tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), 1)
         tile_add(tile, source, source_stride, target, target_stride)
         source, source_stride = target, target_stride
 
 
 def _kernel(rows: int) -> Callable[..., Any]:
     """Return the kernel for ``rows`` rows or fewer: it takes the count and hands smaller ones on."""
+    # Half of what the loop reads: two tiles fetch a panel, and the load ports stay below the arithmetic.
+    fetch = 0 if rows == 1 else GATES * UNROLL // 2
 
     # One row at a time is a stream of small kernels, where a call each would be felt (6 % at H = 128).
     @(inlined if rows == 1 else inner)
     def exactly(count, left, stride, panel, depth, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
         zero = tile_zero(left, rows, GATES)
-        _accumulate(zero, left, stride, panel, depth, source, source_stride, target, target_stride)
+        _accumulate(zero, fetch, left, stride, panel, depth, source, source_stride, target, target_stride)
 
     if rows == 1:
         return exactly
@@ -86,12 +106,13 @@ def tile_first(rows, tiles, index):  # type: ignore[no-untyped-def]
 
 
 @inner
-def panel_gemm(rows, left, stride, panel, depth, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
+def panel_gemm(rows, left, stride, weights, following, depth, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
     """Do the operation for any number of rows, tile by tile."""
     tiles = tile_count(rows)
     for index in range(tiles):
         m = tile_first(rows, tiles, index)
         count = tile_first(rows, tiles, index + 1) - m
+        panel = panel_share(weights, following, depth, tiles, index)
         before = at(source, m * source_stride)
         after = at(target, m * target_stride)
         tile_gemm(count, at(left, m * stride), stride, panel, depth, before, source_stride, after, target_stride)

@@ -142,15 +142,15 @@ def lanes(tyctx, base):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def prefetch(tyctx, base, index):  # type: ignore[no-untyped-def]
-    """Ask for the cache line of an element, into L1."""
+    """Ask for the cache line of an element, into L2."""
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         byte = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte, _LANE, _LANE, _LANE])
         target = builder.bitcast(_at(builder, *args), byte)
-        read, into_l1, data = ir.Constant(_LANE, 0), ir.Constant(_LANE, 3), ir.Constant(_LANE, 1)
+        read, into_l2, data = ir.Constant(_LANE, 0), ir.Constant(_LANE, 2), ir.Constant(_LANE, 1)
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [target, read, into_l1, data])
+        builder.call(function, [target, read, into_l2, data])
         return context.get_dummy_value()
 
     return types.void(base, types.intp), generate
