@@ -8,7 +8,7 @@ n comes from a sum with 1.5 * 2**(mantissa bits): that rounds to an integer and 
 the sum, from where a shift moves it to the exponent field.  No conversion, no change of the rounding mode.
 
 The functions assume the kernels' floating-point mode: denormal numbers, read or made, count as zero
-(``simd.flush_denormals``).  The bounds hold in that mode, for every input, with a fused multiply-add.
+(``simd.flush_denormals``).  The bounds hold in that mode, for every input, with or without fused multiply-add.
 ``tools/fit_activations.py`` derives the constants, ``tests/exhaustive_activations.py`` measures the bounds.
 """
 
@@ -135,7 +135,7 @@ def exp(x):  # type: ignore[no-untyped-def]
     Returns
     -------
     Vector
-        At most 1 ULP from the exact value.  inf where it overflows; 0 where it is below the smallest normal
+        At most 1.25 ULP from the exact value.  inf where it overflows; 0 where it is below the smallest normal
         number; NaN for NaN.
     """
     n, r = _reduce(negate(x), fma(x, _log2_e(x), _round(x)), _round(x))
