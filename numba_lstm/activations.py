@@ -8,7 +8,7 @@ n comes from a sum with 1.5 * 2**(mantissa bits): that rounds to an integer and 
 the sum, from where a shift moves it to the exponent field.  No conversion, no change of the rounding mode.
 
 The functions assume the kernels' floating-point mode: denormal numbers, read or made, count as zero
-(``simd.flush_denormals``).  The bounds hold in that mode, for every input, with or without fused multiply-add.
+(``simd.flush_denormals``).  The bounds hold in that mode for every input, with or without fused multiply-add.
 ``tools/fit_activations.py`` derives the constants, ``tests/exhaustive_activations.py`` measures the bounds.
 """
 
@@ -88,14 +88,14 @@ _exp_overflow = _constant(88.72283935546875, 709.7827128933841)
 
 
 @inner
-def _reduce(x, counter, offset):  # type: ignore[no-untyped-def]
+def _reduce(x, counter, offset):
     """Return n = counter - offset and r."""
     n = sub(counter, offset)
     return n, fma(n, _ln2_low(x), fma(n, _ln2_high(x), x))
 
 
 @inner
-def _one_plus_exp_minus(x):  # type: ignore[no-untyped-def]
+def _one_plus_exp_minus(x):
     """Return 1 + exp(-x), at most half of the largest number.
 
     The scale 2**n comes in as a factor: an addition to the exponent field of a NaN could end in a number.
@@ -109,7 +109,7 @@ def _one_plus_exp_minus(x):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _expm1_minus_twice(x):  # type: ignore[no-untyped-def]
+def _expm1_minus_twice(x):
     """Return expm1(-2 * |x|), with a small relative error near 0 as well.
 
     ln(2) needs no second part here: its error acts like a change of x by a fraction of a ULP.
@@ -124,7 +124,7 @@ def _expm1_minus_twice(x):  # type: ignore[no-untyped-def]
 
 
 @inner
-def exp(x):  # type: ignore[no-untyped-def]
+def exp(x):
     """Return exp(x).
 
     Parameters
@@ -135,8 +135,8 @@ def exp(x):  # type: ignore[no-untyped-def]
     Returns
     -------
     Vector
-        At most 1.25 ULP from the exact value.  inf where it overflows; 0 where it is below the smallest normal
-        number; NaN for NaN.
+        At most 1.25 ULP from the exact value.  inf where it overflows; 0 where it is below the smallest
+        normal number; NaN for NaN.
     """
     n, r = _reduce(negate(x), fma(x, _log2_e(x), _round(x)), _round(x))
     # By addition to the exponent, because 2**n alone overflows at the upper end.
@@ -147,7 +147,7 @@ def exp(x):  # type: ignore[no-untyped-def]
 
 
 @inner
-def sigmoid(x):  # type: ignore[no-untyped-def]
+def sigmoid(x):
     """Return the logistic function, 1 / (1 + exp(-x)).
 
     Parameters
@@ -165,7 +165,7 @@ def sigmoid(x):  # type: ignore[no-untyped-def]
 
 
 @inner
-def tanh(x):  # type: ignore[no-untyped-def]
+def tanh(x):
     """Return the hyperbolic tangent.
 
     Parameters
@@ -183,7 +183,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
 
 
 @inner
-def sigmoid_times_tanh(x, y):  # type: ignore[no-untyped-def]
+def sigmoid_times_tanh(x, y):
     """Return sigmoid(x) * tanh(y) with one division.
 
     With m = expm1(-2 * |y|) that is -m / ((m + 2) * (1 + exp(-x))), with the sign of y.  The denominator is
@@ -197,7 +197,7 @@ def sigmoid_times_tanh(x, y):  # type: ignore[no-untyped-def]
     Returns
     -------
     Vector
-        At most 5 ULP from the exact product.  Infinities count as in the two functions: 0 at (-inf, inf).
+        At most 6 ULP from the exact product.  Infinities count as in the two functions: 0 at (-inf, inf).
         0 where the product is below the smallest normal number; NaN where x or y is NaN.
     """
     m = _expm1_minus_twice(y)

@@ -15,7 +15,7 @@ from numba import njit
 from numba_lstm import activations
 from numba_lstm.simd import flush_denormals, lanes, load, pointer, restore_mode, store
 
-BOUNDS = {"exp": 1.25, "sigmoid": 2.5, "tanh": 3.0, "sigmoid_times_tanh": 5.0}
+BOUNDS = {"exp": 1.25, "sigmoid": 2.5, "tanh": 3.0, "sigmoid_times_tanh": 6.0}
 """ULP, as the docstrings state them."""
 DTYPES = (np.float32, np.float64)
 INF = np.inf
