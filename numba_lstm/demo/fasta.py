@@ -73,13 +73,13 @@ def read_fasta(path: str | os.PathLike[str]) -> list[Protein]:
     ValueError
         If it is not FASTA, holds no protein, or a protein is empty or has letters that are no amino acids.
     """
-    records: list[tuple[str, list[str]]] = []
+    records: list[tuple[list[str], list[str]]] = []  # words of the header, pieces of the sequence
     # Headers come in many encodings; among residues, which are ASCII, a stray byte is reported by `clean`.
     with Path(path).open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             text = line.strip()
             if text.startswith(">"):
-                records.append((text[1:].partition(" ")[0], []))
+                records.append((text[1:].split(), []))
             elif text and not records:
                 raise ValueError(f"{path}: not FASTA: line {number} comes before any line with '>'")
             elif text:
@@ -87,10 +87,10 @@ def read_fasta(path: str | os.PathLike[str]) -> list[Protein]:
     if not records:
         raise ValueError(f"{path}: no proteins: no line starts with '>'")
     proteins = []
-    for index, (name, parts) in enumerate(records, start=1):
-        label = name or f"protein_{index}"
+    for index, (words, parts) in enumerate(records, start=1):
+        name = words[0] if words else f"protein_{index}"
         try:
-            proteins.append(Protein(label, clean("".join(parts))))
+            proteins.append(Protein(name, clean("".join(parts))))
         except ValueError as error:
-            raise ValueError(f"{path}: record {index} ({label}): {error}") from None
+            raise ValueError(f"{path}: record {index} ({name}): {error}") from None
     return proteins
