@@ -5,7 +5,7 @@
     its code becomes part of the entry that uses it.
 ``inlined``
     The same, for a function of a few instructions or with one caller: the call would cost more than it saves.
-``entry``, ``parallel_entry``
+``serial_entry``, ``parallel_entry``
     A function that Python calls.  It releases the GIL, and its machine code is cached on disk under a stamp of
     *all* sources of the package: Numba's own stamp looks only at the file of the function itself, and would serve
     a stale kernel after an edit of any other module.
@@ -103,7 +103,7 @@ def _cached(dispatcher: Any) -> Any:
     return dispatcher
 
 
-def entry(function: F) -> F:
+def serial_entry(function: F) -> F:
     """Compile a function that Python calls; serial."""
     compiled: F = _cached(njit(nogil=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
     return compiled

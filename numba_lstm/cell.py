@@ -22,7 +22,7 @@ projection (rows, panels * LANES)."""
 
 
 @inlined
-def step_panel(j, following, rows, from_zero, weights, sizes, gates, state):  # type: ignore[no-untyped-def]
+def step_panel(j, following, rows, from_zero, weights, sizes, gates, state):
     """Advance LANES units, those of panel j, of the first ``rows`` rows.
 
     ``gates`` (rows, 4, LANES) holds bias and input part, and is used up.  ``from_zero`` says that h of the last step is
@@ -49,7 +49,7 @@ def step_panel(j, following, rows, from_zero, weights, sizes, gates, state):  # 
 
 
 @inlined
-def project(rows, weights, sizes, state):  # type: ignore[no-untyped-def]
+def project(rows, weights, sizes, state):
     """Multiply o * tanh(c) of the first ``rows`` rows by ``weight_hr``: that is h."""
     width = lanes(state.after)
     line = GATES * width
@@ -63,7 +63,7 @@ def project(rows, weights, sizes, state):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def copy_row(source, target, count):  # type: ignore[no-untyped-def]
+def copy_row(source, target, count):
     """Copy ``count`` numbers.  Reads whole vectors: ``source`` has room for them; writes exactly ``count``."""
     width = lanes(source)
     whole = count - count % width

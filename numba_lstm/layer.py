@@ -15,7 +15,7 @@ from collections import namedtuple
 import numpy as np
 from numba import prange
 
-from ._jit import entry, inlined, inner, parallel_entry
+from ._jit import inlined, inner
 from .blocksizes import GATES
 from .cell import CellWeights, Sizes, State, copy_row, project, step_panel
 from .microkernels import BROADCAST, panel_gemm
@@ -46,7 +46,7 @@ FRAME = np.dtype(
 """The sizes of one call, filled in by ``plan``."""
 
 FORWARD = np.int64(0)
-"""The direction that every layer has.  Typed, so that Numba does not compile the time loop once more for a literal 0."""
+"""The direction that every layer has.  Typed: Numba would compile the time loop once more for a literal 0."""
 
 View = namedtuple("View", "base time row")
 """A sequence of rows: a pointer to (t=0, b=0), and the distances of two steps and of two rows, in elements."""
@@ -59,7 +59,7 @@ Call = namedtuple("Call", "frame offsets weights cells h_0 c_0 h_n c_n")
 
 
 @inlined
-def _active(offsets, part, t):  # type: ignore[no-untyped-def]
+def _active(offsets, part, t):
     """Return how many rows of a slice take part in step t."""
     if offsets.size == 0:
         return part.rows
@@ -67,7 +67,7 @@ def _active(offsets, part, t):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _row(view, offsets, t, b):  # type: ignore[no-untyped-def]
+def _row(view, offsets, t, b):
     """Return the pointer to row b of step t."""
     if offsets.size == 0:
         return at(view.base, t * view.time + b * view.row)
@@ -75,14 +75,14 @@ def _row(view, offsets, t, b):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _cell_at(sizes, cell, b, k):  # type: ignore[no-untyped-def]
+def _cell_at(sizes, cell, b, k):
     """Return the pointer to c of row b and unit k in a state's order, (panels, rows, LANES)."""
     width = lanes(cell)
     return at(cell, ((k // width) * sizes.rows + b) * width + k % width)
 
 
 @inner
-def _begin_rows(call, index, part, sizes, state, first, last):  # type: ignore[no-untyped-def]
+def _begin_rows(call, index, part, sizes, state, first, last):
     """Set the state of rows that enter: h_0, c_0, or zeros."""
     width = lanes(state.cell)
     zero = fill(load(state.cell, 0), 0.0)
@@ -103,7 +103,7 @@ def _begin_rows(call, index, part, sizes, state, first, last):  # type: ignore[n
 
 
 @inner
-def _end_rows(call, index, part, sizes, state, first, last):  # type: ignore[no-untyped-def]
+def _end_rows(call, index, part, sizes, state, first, last):
     """Hand out the state of rows that leave, as h_n and c_n."""
     for b in range(first, last):
         row = index * call.frame.batch + part.first + b
@@ -115,7 +115,7 @@ def _end_rows(call, index, part, sizes, state, first, last):  # type: ignore[no-
 
 
 @inlined
-def _input_panel(j, offsets, part, weights, sizes, src, gates, t_first, t_last):  # type: ignore[no-untyped-def]
+def _input_panel(j, offsets, part, weights, sizes, src, gates, t_first, t_last):
     """Fill ``gates`` (steps, rows, 4, LANES) with bias + input blocks of panel j for some steps."""
     line = GATES * lanes(gates)
     steps = t_last - t_first
@@ -130,7 +130,8 @@ def _input_panel(j, offsets, part, weights, sizes, src, gates, t_first, t_last):
     elif not ragged and part.rows < steps:
         for b in range(part.rows):
             left = _row(src, offsets, t_first, part.first + b)
-            panel_gemm(steps, left, src.time, panel, following, depth, bias, BROADCAST, at(gates, b * line), part.rows * line)
+            target, distance = at(gates, b * line), part.rows * line
+            panel_gemm(steps, left, src.time, panel, following, depth, bias, BROADCAST, target, distance)
     else:
         for t in range(t_first, t_last):
             left = _row(src, offsets, t, part.first)
@@ -139,7 +140,7 @@ def _input_panel(j, offsets, part, weights, sizes, src, gates, t_first, t_last):
 
 
 @inner
-def _chunk(call, part, layer, direction, src, dst, s_first, s_last):  # type: ignore[no-untyped-def]
+def _chunk(call, part, layer, direction, src, dst, s_first, s_last):
     """Do steps s_first .. s_last - 1, in the order of processing, of one layer and direction."""
     frame, offsets = call.frame, call.offsets
     width = lanes(part.work)
@@ -206,26 +207,26 @@ def _chunk(call, part, layer, direction, src, dst, s_first, s_last):  # type: ig
 
 
 @inlined
-def _view(array):  # type: ignore[no-untyped-def]
+def _view(array):
     return View(pointer(array, 0), array.strides[0] // array.itemsize, array.strides[1] // array.itemsize)
 
 
 @inlined
-def _half(between, index):  # type: ignore[no-untyped-def]
+def _half(between, index):
     """Return one of the two buffers between layers."""
     time, row = between.shape[2] * between.shape[3], between.shape[3]
     return View(pointer(between, index * between.shape[1] * time), time, row)
 
 
 @inlined
-def _shifted(view, offsets, t):  # type: ignore[no-untyped-def]
+def _shifted(view, offsets, t):
     """Return the view in which step t lies where step 0 lay."""
     back = t * view.time if offsets.size == 0 else offsets[t] * view.row
     return View(at(view.base, -back), view.time, view.row)
 
 
 @inner
-def _network(call, part, x, between, output, span):  # type: ignore[no-untyped-def]
+def _network(call, part, x, between, output, span):
     """Take one slice of the batch through layers and steps."""
     layer_first, layer_last, s_first, s_last = span[0], span[1], span[2], span[3]
     frame, offsets = call.frame, call.offsets
@@ -249,17 +250,16 @@ def _network(call, part, x, between, output, span):  # type: ignore[no-untyped-d
 
 
 @inlined
-def _slice(frame, work, index):  # type: ignore[no-untyped-def]
+def _slice(frame, work, index):
     first = index * frame.batch // frame.slices
     last = (index + 1) * frame.batch // frame.slices
     return Slice(first, last - first, pointer(work, index * frame.slice_size))
 
 
-@entry
 def run_serial(
     frames, cells, offsets, weights, work, x, between, output, h_0, c_0, h_n, c_n, span
-):  # type: ignore[no-untyped-def]
-    """Run layers over steps on this thread.
+):
+    """Run layers over steps on this thread; ``entries`` compiles it.
 
     Parameters
     ----------
@@ -290,10 +290,9 @@ def run_serial(
     restore_mode(mode)
 
 
-@parallel_entry
 def run_parallel(
     frames, cells, offsets, weights, work, x, between, output, h_0, c_0, h_n, c_n, span
-):  # type: ignore[no-untyped-def]
+):
     """Do what ``run_serial`` does, with one thread for every slice of the batch."""
     for index in prange(frames[0].slices):
         mode = flush_denormals()

@@ -3,9 +3,10 @@
 Operation
     ``target[m, :] = source[m, :] + sum over blocks of (sum over k in the block of left[m, k] * panel[k, :])``
 Operands
-    ``left`` (rows, depth), unit stride in k, rows ``stride`` elements apart; ``panel.weights`` (depth, 4 * LANES),
-    C order, see ``packing``; ``source`` and ``target`` (rows, 4 * LANES), rows ``source_stride`` and ``target_stride`` apart.
-    A source stride of ``BROADCAST`` (0) adds one row, the bias, to all.  ``source`` may be ``target``.  depth >= 1.
+    ``left`` (rows, depth), unit stride in k, rows ``stride`` elements apart.  ``panel.weights`` (depth, 4 * LANES),
+    C order, see ``packing``.  ``source`` and ``target`` (rows, 4 * LANES), rows ``source_stride`` and
+    ``target_stride`` apart; a source stride of ``BROADCAST`` (0) adds one row, the bias, to all.  ``source`` may be
+    ``target``.  depth >= 1.
 Prefetch
     While a tile works, its share of the panel that comes next is fetched into L2: 103 -> 113 GFLOP/s of 117 at depth
     1024, where the panels of a step lie in L3.  Not for one row, which waits for the same bandwidth.
@@ -40,14 +41,14 @@ Panel = namedtuple("Panel", "weights ahead pace")
 
 
 @inlined
-def panel_share(weights, following, depth, tiles, index):  # type: ignore[no-untyped-def]
+def panel_share(weights, following, depth, tiles, index):
     """Return the panel for tile ``index`` of ``tiles``; ``following`` is the panel that comes next."""
     width = GATES * lanes(weights)
     return Panel(weights, at(following, index * (depth * width // tiles)), width // tiles)
 
 
 @inlined
-def _accumulate(zero, fetch, left, stride, panel, depth, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
+def _accumulate(zero, fetch, left, stride, panel, depth, source, source_stride, target, target_stride):
     vector = lanes(left)
     width = GATES * vector
     for first in range(0, depth, SUM_BLOCK):
@@ -71,7 +72,7 @@ def _kernel(rows: int) -> Callable[..., Any]:
 
     # One row at a time is a stream of small kernels, where a call each would be felt (6 % at H = 128).
     @(inlined if rows == 1 else inner)
-    def exactly(count, left, stride, panel, depth, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
+    def exactly(count, left, stride, panel, depth, source, source_stride, target, target_stride):
         zero = tile_zero(left, rows, GATES)
         _accumulate(zero, fetch, left, stride, panel, depth, source, source_stride, target, target_stride)
 
@@ -80,7 +81,7 @@ def _kernel(rows: int) -> Callable[..., Any]:
     fewer = _kernel(rows - 1)
 
     @inlined
-    def up_to(count, left, stride, panel, depth, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
+    def up_to(count, left, stride, panel, depth, source, source_stride, target, target_stride):
         if count == rows:
             exactly(count, left, stride, panel, depth, source, source_stride, target, target_stride)
         else:
@@ -94,19 +95,19 @@ tile_gemm = _kernel(MAX_ROWS)
 
 
 @inlined
-def tile_count(rows):  # type: ignore[no-untyped-def]
+def tile_count(rows):
     """Return into how many tiles so many rows are cut."""
     return (rows + MAX_ROWS - 1) // MAX_ROWS
 
 
 @inlined
-def tile_first(rows, tiles, index):  # type: ignore[no-untyped-def]
+def tile_first(rows, tiles, index):
     """Return the first row of a tile.  Tiles differ by one row at most: 8 rows are 4 + 4, never 6 + 2."""
     return index * rows // tiles
 
 
 @inner
-def panel_gemm(rows, left, stride, weights, following, depth, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
+def panel_gemm(rows, left, stride, weights, following, depth, source, source_stride, target, target_stride):
     """Do the operation for any number of rows, tile by tile."""
     tiles = tile_count(rows)
     for index in range(tiles):

@@ -16,7 +16,7 @@ from .simd import fma, lanes, load, store
 
 
 @inlined
-def update_state(rows, gates, cell, hidden, hidden_stride):  # type: ignore[no-untyped-def]
+def update_state(rows, gates, cell, hidden, hidden_stride):
     """Update LANES units of ``rows`` rows.
 
     ``gates`` (rows, 4, LANES) and ``cell`` (rows, LANES) are dense; ``hidden`` has rows ``hidden_stride`` elements

@@ -80,7 +80,7 @@ def vector_of(pointer_type: types.CPointer) -> Vector:
     return Vector(pointer_type.dtype, lane_count(pointer_type.dtype))
 
 
-# --- LLVM helpers -----------------------------------------------------------------------------------------------------
+# --- LLVM helpers -------------------------------------------------------------------------------------------
 
 
 def _splat(builder: Any, scalar: Any, vector: Vector) -> Any:
@@ -114,37 +114,37 @@ def _fma(builder: Any, vector: Vector, x: Any, y: Any, z: Any) -> Any:
     return builder.fadd(builder.fmul(x, y), z)  # llvm.fma would be a libm call per lane
 
 
-# --- pointers ---------------------------------------------------------------------------------------------------------
+# --- pointers -----------------------------------------------------------------------------------------------
 
 
 @intrinsic
-def pointer(tyctx, array, index):  # type: ignore[no-untyped-def]
+def pointer(tyctx, array, index):
     """Return a pointer to the element of an array's buffer that lies ``index`` elements behind its first."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         return _at(builder, context.make_array(signature.args[0])(context, builder, args[0]).data, args[1])
 
     return types.CPointer(array.dtype)(array, types.intp), generate
 
 
 @intrinsic
-def at(tyctx, base, index):  # type: ignore[no-untyped-def]
+def at(tyctx, base, index):
     """Return the pointer ``index`` elements behind ``base``."""
     return base(base, types.intp), lambda context, builder, signature, args: _at(builder, *args)
 
 
 @intrinsic
-def lanes(tyctx, base):  # type: ignore[no-untyped-def]
+def lanes(tyctx, base):
     """Return the number of lanes of a vector of the pointer's dtype, a constant."""
     count = lane_count(base.dtype)
     return types.intp(base), lambda context, builder, signature, args: ir.Constant(_INDEX, count)
 
 
 @intrinsic
-def prefetch(tyctx, base, index):  # type: ignore[no-untyped-def]
+def prefetch(tyctx, base, index):
     """Ask for the cache line of an element, into L2."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         byte = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte, _LANE, _LANE, _LANE])
         target = builder.bitcast(_at(builder, *args), byte)
@@ -156,21 +156,22 @@ def prefetch(tyctx, base, index):  # type: ignore[no-untyped-def]
     return types.void(base, types.intp), generate
 
 
-# --- vectors ----------------------------------------------------------------------------------------------------------
+# --- vectors ------------------------------------------------------------------------------------------------
 
 
 @intrinsic
-def load(tyctx, base, index):  # type: ignore[no-untyped-def]
+def load(tyctx, base, index):
     """Load a vector that starts at element ``index``."""
     vector = vector_of(base)
-    return vector(base, types.intp), lambda context, builder, signature, args: _load(builder, _at(builder, *args), vector)
+    generate = lambda context, builder, signature, args: _load(builder, _at(builder, *args), vector)  # noqa: E731
+    return vector(base, types.intp), generate
 
 
 @intrinsic
-def store(tyctx, base, index, value):  # type: ignore[no-untyped-def]
+def store(tyctx, base, index, value):
     """Store a vector from element ``index`` on."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         _store(builder, args[2], _at(builder, *args[:2]), value)
         return context.get_dummy_value()
 
@@ -178,10 +179,10 @@ def store(tyctx, base, index, value):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def store_first(tyctx, base, index, value, count):  # type: ignore[no-untyped-def]
+def store_first(tyctx, base, index, value, count):
     """Store the first ``count`` lanes of a vector; the elements behind them are not touched."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         integers = ir.VectorType(_LANE, value.lanes)
         number = builder.trunc(args[3], _LANE)
         undefined = ir.Constant(integers, ir.Undefined)
@@ -200,24 +201,24 @@ def store_first(tyctx, base, index, value, count):  # type: ignore[no-untyped-de
 
 
 @intrinsic
-def fill(tyctx, like, number):  # type: ignore[no-untyped-def]
+def fill(tyctx, like, number):
     """Return a vector of ``like``'s type with ``number`` in every lane."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         return _splat(builder, context.cast(builder, args[1], signature.args[1], like.dtype), like)
 
     return like(like, number), generate
 
 
 @intrinsic
-def fma(tyctx, x, y, z):  # type: ignore[no-untyped-def]
+def fma(tyctx, x, y, z):
     """Return x * y + z, rounded once (twice where the target has no fused multiply-add)."""
     return x(x, x, x), lambda context, builder, signature, args: _fma(builder, x, *args)
 
 
 def _binary(name: str, doc: str) -> Any:
     @intrinsic
-    def operation(tyctx, x, y):  # type: ignore[no-untyped-def]
+    def operation(tyctx, x, y):
         return x(x, x), lambda context, builder, signature, args: getattr(builder, name)(*args)
 
     operation.__doc__ = doc
@@ -231,43 +232,43 @@ div = _binary("fdiv", "Return x / y.")
 
 
 @intrinsic
-def absolute(tyctx, x):  # type: ignore[no-untyped-def]
+def absolute(tyctx, x):
     """Return |x|, NaN included."""
     return x(x), lambda context, builder, signature, args: _call(builder, "llvm.fabs", x, *args)
 
 
 @intrinsic
-def negate(tyctx, x):  # type: ignore[no-untyped-def]
+def negate(tyctx, x):
     """Return -x."""
     return x(x), lambda context, builder, signature, args: builder.fneg(*args)
 
 
 @intrinsic
-def copysign(tyctx, magnitude, sign):  # type: ignore[no-untyped-def]
+def copysign(tyctx, magnitude, sign):
     """Return the magnitude of the first with the sign of the second."""
     generate = lambda context, builder, signature, args: _call(builder, "llvm.copysign", magnitude, *args)  # noqa: E731
     return magnitude(magnitude, magnitude), generate
 
 
 @intrinsic
-def where_greater(tyctx, x, y, then, otherwise):  # type: ignore[no-untyped-def]
+def where_greater(tyctx, x, y, then, otherwise):
     """Return ``then`` in the lanes where x > y, ``otherwise`` in the rest, which includes those with a NaN."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[2], args[3])
 
     return x(x, x, x, x), generate
 
 
 @intrinsic
-def add_exponent(tyctx, x, counter):  # type: ignore[no-untyped-def]
+def add_exponent(tyctx, x, counter):
     """Return x * 2**n for the n in the low bits of ``counter`` = n + 1.5 * 2**(mantissa bits).
 
     Adds n to the exponent field: x and the result must be normal numbers.
     """
     mantissa = 23 if x.bits == 32 else 52
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         bits, number = (builder.bitcast(a, x.llvm_bits) for a in args)
         shift = ir.Constant(x.llvm_bits, [mantissa] * x.lanes)
         return builder.bitcast(builder.add(bits, builder.shl(number, shift)), x.llvm)
@@ -276,14 +277,14 @@ def add_exponent(tyctx, x, counter):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def power_of_two(tyctx, counter):  # type: ignore[no-untyped-def]
+def power_of_two(tyctx, counter):
     """Return 2**n for ``counter`` = n + bias + 1.5 * 2**(mantissa bits), bias 127 or 1023.
 
     Shifts the low bits into the exponent field: 2**n must be a normal number.
     """
     mantissa = 23 if counter.bits == 32 else 52
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         shift = ir.Constant(counter.llvm_bits, [mantissa] * counter.lanes)
         return builder.bitcast(builder.shl(builder.bitcast(args[0], counter.llvm_bits), shift), counter.llvm)
 
@@ -300,8 +301,8 @@ def polynomial(coefficients: dict[int, tuple[float, ...]]) -> Any:
     """
 
     @intrinsic
-    def evaluate(tyctx, x):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def evaluate(tyctx, x):
+        def generate(context, builder, signature, args):
             scalar = x.llvm.element
             first, *rest = (ir.Constant(x.llvm, [ir.Constant(scalar, c)] * x.lanes) for c in coefficients[x.bits])
             value = first
@@ -314,29 +315,29 @@ def polynomial(coefficients: dict[int, tuple[float, ...]]) -> Any:
     return evaluate
 
 
-# --- tiles ------------------------------------------------------------------------------------------------------------
+# --- tiles --------------------------------------------------------------------------------------------------
 
 
 @intrinsic(prefer_literal=True)
-def tile_zero(tyctx, base, rows, vectors):  # type: ignore[no-untyped-def]
+def tile_zero(tyctx, base, rows, vectors):
     """Return a tile of zeros; ``rows`` and ``vectors`` must be constants."""
     tile = Tile(vector_of(base), rows.literal_value, vectors.literal_value)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         return ir.Constant(tile.llvm, None)
 
     return tile(base, rows, vectors), generate
 
 
 @intrinsic(prefer_literal=True)
-def tile_fma(tyctx, tile, left, stride, panel, steps):  # type: ignore[no-untyped-def]
+def tile_fma(tyctx, tile, left, stride, panel, steps):
     """Return ``tile[m, v] + left[m * stride + k] * panel[k, v]`` for k = 0 .. ``steps`` - 1, a constant, in order.
 
     One fused multiply-add for every term.  ``panel`` is (steps, vectors, LANES), C order.
     """
     vector, count = tile.vector, tile.vectors
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         value, left, stride, panel, _ = args
         sums = [builder.extract_value(value, n) for n in range(tile.rows * count)]
         rows = [left]
@@ -358,14 +359,14 @@ def tile_fma(tyctx, tile, left, stride, panel, steps):  # type: ignore[no-untype
 
 
 @intrinsic
-def tile_add(tyctx, tile, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
+def tile_add(tyctx, tile, source, source_stride, target, target_stride):
     """Store ``source[m, v] + tile[m, v]`` to ``target[m, v]``; rows lie ``stride`` elements apart.
 
     ``source`` and ``target`` may be the same.
     """
     vector, count = tile.vector, tile.vectors
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         value, source, source_stride, target, target_stride = args
         for m in range(tile.rows):
             for v in range(count):
@@ -378,17 +379,17 @@ def tile_add(tyctx, tile, source, source_stride, target, target_stride):  # type
     return types.void(tile, source, types.intp, target, types.intp), generate
 
 
-# --- floating-point mode ----------------------------------------------------------------------------------------------
+# --- floating-point mode ------------------------------------------------------------------------------------
 
 # x86: flush-to-zero and denormals-are-zero.  AArch64: FZ does both.
 _MXCSR_FLUSH, _FPCR_FLUSH = 0x8040, 1 << 24
 
 
 @intrinsic
-def flush_denormals(tyctx):  # type: ignore[no-untyped-def]
+def flush_denormals(tyctx):
     """Make this thread count denormal numbers as zero; return its former mode, for ``restore_mode``."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         architecture = host().architecture
         if architecture == "x86":
             slot = cgutils.alloca_once(builder, _LANE)
@@ -408,10 +409,10 @@ def flush_denormals(tyctx):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def restore_mode(tyctx, mode):  # type: ignore[no-untyped-def]
+def restore_mode(tyctx, mode):
     """Put back the floating-point mode that ``flush_denormals`` returned."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         architecture = host().architecture
         if architecture == "x86":
             slot = cgutils.alloca_once_value(builder, builder.trunc(args[0], _LANE))

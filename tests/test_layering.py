@@ -16,14 +16,14 @@ PACKAGE = Path(numba_lstm.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = [
-    ["_jit", "_target"],
+    ["_jit", "_target", "threads"],
     ["parameters", "checks", "packed_sequence"],
     ["blocksizes", "memory"],
     ["simd"],
     ["activations", "packing"],
     ["microkernels", "postgemm"],
     ["cell", "layer"],
-    ["plan"],
+    ["entries", "plan", "network"],
     ["lstm", "stream"],
     ["io"],
     ["demo"],

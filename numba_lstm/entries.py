@@ -1,0 +1,85 @@
+"""The compiled entries, one for serial and one for parallel calls of each dtype."""
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+import numpy as np
+from numba import from_dtype, int64, types
+
+from . import layer
+from ._jit import parallel_entry, serial_entry
+from .packing import CELL
+from .threads import get_num_threads
+
+_log = logging.getLogger("numba_lstm")
+
+_compile_lock = threading.Lock()
+_ready: dict[tuple[bool, Any], Any] = {}
+
+
+def _signature(dtype: np.dtype[Any]) -> Any:
+    scalar = from_dtype(dtype)
+    source = types.Array(scalar, 3, "A", readonly=True)
+    target = types.Array(scalar, 3, "A")
+    state = types.Array(scalar, 3, "C", readonly=True)
+    flat = types.Array(scalar, 1, "C")
+    return types.void(
+        types.Array(from_dtype(layer.FRAME), 1, "C"),
+        types.Array(from_dtype(CELL), 1, "C"),
+        types.Array(int64, 1, "C", readonly=True),
+        flat,
+        flat,
+        source,
+        types.Array(scalar, 4, "C"),
+        target,
+        state,
+        state,
+        types.Array(scalar, 3, "C"),
+        types.Array(scalar, 3, "C"),
+        types.Array(int64, 1, "C"),
+    )
+
+
+def entry_for(parallel: bool, dtype: np.dtype[Any]) -> Any:
+    """Return the entry, compiled for a dtype; later calls with other kinds of arrays compile nothing."""
+    key = parallel, dtype
+    if key not in _ready:
+        with _compile_lock:
+            if key not in _ready:
+                entry = parallel_entry(layer.run_parallel) if parallel else serial_entry(layer.run_serial)
+                start = time.perf_counter()
+                _log.info("preparing the %s %s kernel", "parallel" if parallel else "serial", dtype)
+                entry.compile(_signature(dtype))
+                entry.disable_compile()  # from here on it converts arguments to the signature that it has
+                _log.info("ready after %.1f s", time.perf_counter() - start)
+                _ready[key] = entry
+    return _ready[key]
+
+
+def warmup(dtype: Any = np.float32) -> None:
+    """Compile, or load from the cache, every kernel that calls of this dtype can need.
+
+    Parameters
+    ----------
+    dtype : float32 or float64
+        The dtype of the modules to come.
+
+    Raises
+    ------
+    TypeError
+        If it is another dtype.
+
+    Examples
+    --------
+    >>> import numba_lstm
+    >>> numba_lstm.warmup()
+    """
+    kind = np.dtype(dtype)
+    if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"dtype should be float32 or float64, got: {kind}")
+    entry_for(False, kind)
+    if get_num_threads() > 1:
+        entry_for(True, kind)

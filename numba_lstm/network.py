@@ -1,0 +1,189 @@
+"""A stack of layers with its packed weights, and the call of it."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .memory import aligned_empty
+from .packing import pack
+from .parameters import Architecture
+from .plan import Plan, make_plan
+from .threads import Setting
+
+KEPT_PLANS = 256
+"""Plans that a network keeps; sequence lengths vary without end in a process that lives long."""
+
+KEPT_WORKSPACE_BYTES = 64 << 20
+"""Scratch memory that a network keeps between calls."""
+
+
+class Network:
+    """The packed weights of a stack of LSTM layers; immutable, usable from many threads.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Sizes.
+    parameters : mapping
+        Arrays by torch's names.
+    dtype : float32 or float64
+        Of parameters, inputs and outputs.
+    """
+
+    def __init__(self, architecture: Architecture, parameters: Mapping[str, np.ndarray], dtype: np.dtype[Any]) -> None:
+        self._architecture = architecture
+        self._dtype = np.dtype(dtype)
+        self._width = architecture.num_directions * architecture.output_size
+        self._data, self._cells, self._finite = pack(architecture, parameters, self._dtype)
+        self._plans: dict[tuple[int, int, int], Plan] = {}
+        self._free: list[np.ndarray] = []
+        self._no_state = np.empty((0, 0, 0), self._dtype)
+        self._no_offsets = np.empty(0, np.int64)
+        self._no_work = np.empty(0, self._dtype)
+        self._nothing = np.empty((0, 0, 0, 0), self._dtype)
+
+    def __call__(
+        self,
+        x: np.ndarray,
+        h_0: np.ndarray | None,
+        c_0: np.ndarray | None,
+        *,
+        batch_first: bool,
+        dropout: Callable[[np.ndarray], None] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Run a batch.
+
+        Parameters
+        ----------
+        x : (T, B, I) or, with ``batch_first``, (B, T, I) array
+            Unit stride in the last axis, T >= 1.
+        h_0, c_0 : C-order arrays (layers * directions, B, H_out) and (.., H), or None for zeros
+            Initial states.
+        batch_first : bool
+            The layout of x and of the output.
+        dropout : callable, optional
+            Called between layers with a layer's whole output (T, B, D * H_out), to be changed in place.
+
+        Returns
+        -------
+        output, h_n, c_n : ndarray
+        """
+        dtype = self._dtype
+        if batch_first:
+            rows, steps, _ = x.shape
+            output = np.empty((rows, steps, self._width), dtype)
+            x, target = x.transpose(1, 0, 2), output.transpose(1, 0, 2)
+        else:
+            steps, rows, _ = x.shape
+            output = target = np.empty((steps, rows, self._width), dtype)
+        key = steps, rows, Setting.count
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) >= KEPT_PLANS:
+                self._plans.clear()
+            plan = self._plans[key] = make_plan(self._architecture, dtype, self._finite, steps, rows)
+        h_n, c_n = self._run(plan, self._no_offsets, x, target, h_0, c_0, dropout)
+        return output, h_n, c_n
+
+    def packed(
+        self,
+        data: np.ndarray,
+        batch_sizes: np.ndarray,
+        h_0: np.ndarray | None,
+        c_0: np.ndarray | None,
+        *,
+        dropout: Callable[[np.ndarray], None] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Run sequences of different lengths, longest first.
+
+        Parameters
+        ----------
+        data : C-order array (sum of batch_sizes, I)
+            Step by step the rows that take part, as in ``torch.nn.utils.rnn.PackedSequence``.
+        batch_sizes : (T,) int64 array
+            Rows of each step, never increasing, the last at least 1.
+        h_0, c_0, dropout
+            As in a call; the rows in the order of ``data``.
+
+        Returns
+        -------
+        output : ndarray (sum of batch_sizes, D * H_out)
+        h_n, c_n : ndarray
+            The state at each sequence's own end.
+        """
+        offsets = np.zeros(len(batch_sizes) + 1, np.int64)
+        np.cumsum(batch_sizes, out=offsets[1:])
+        output = np.empty((len(data), self._width), self._dtype)
+        plan = make_plan(
+            self._architecture, self._dtype, self._finite, len(batch_sizes), int(batch_sizes[0]), len(data)
+        )
+        h_n, c_n = self._run(plan, offsets, data[None], output[None], h_0, c_0, dropout)
+        return output, h_n, c_n
+
+    def _run(
+        self,
+        plan: Plan,
+        offsets: np.ndarray,
+        x: np.ndarray,
+        output: np.ndarray,
+        h_0: np.ndarray | None,
+        c_0: np.ndarray | None,
+        dropout: Callable[[np.ndarray], None] | None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Fill ``output`` (T, B, D * H_out), or (1, rows, D * H_out) where ``offsets`` are given; return h_n, c_n."""
+        dtype = self._dtype
+        h_n = np.empty(plan.hidden, dtype)
+        c_n = np.empty(plan.cell, dtype)
+        if not h_n.size:
+            return h_n, c_n
+        if h_0 is None or c_0 is None:
+            h_0 = c_0 = self._no_state
+        # Scratch memory goes from call to call; concurrent calls each take their own.
+        try:
+            work = self._free.pop()
+        except IndexError:
+            work = self._no_work
+        if work.size < plan.work_size:
+            work = aligned_empty(plan.work_size, dtype)
+        if plan.one_launch and dropout is None:
+            between = np.empty(plan.between, dtype) if plan.between[0] else self._nothing
+            plan.entry(
+                plan.frames, self._cells, offsets, self._data, work, x, between, output, h_0, c_0, h_n, c_n, plan.span
+            )
+        else:
+
+            def launch(source: np.ndarray, between: np.ndarray, target: np.ndarray, first: int, last: int) -> None:
+                for s in range(0, plan.steps, plan.steps_per_launch):
+                    span = np.array((first, last, s, min(s + plan.steps_per_launch, plan.steps)))
+                    plan.entry(
+                        plan.frames, self._cells, offsets, self._data, work, source, between, target,
+                        h_0, c_0, h_n, c_n, span,
+                    )  # fmt: skip
+
+            self._launches(plan, launch, x, output, dropout)
+        if work.nbytes * (len(self._free) + 1) <= KEPT_WORKSPACE_BYTES:
+            self._free.append(work)
+        return h_n, c_n
+
+    def _launches(
+        self,
+        plan: Plan,
+        launch: Callable[[np.ndarray, np.ndarray, np.ndarray, int, int], None],
+        x: np.ndarray,
+        output: np.ndarray,
+        dropout: Callable[[np.ndarray], None] | None,
+    ) -> None:
+        """Run a call as a sequence of launches, layer by layer where a layer must be complete before the next."""
+        layers = self._architecture.num_layers
+        if dropout is None and not self._architecture.bidirectional:
+            launch(x, np.empty(plan.between, self._dtype), output, 0, layers)
+            return
+        for index in range(layers - 1):
+            inner = np.empty(output.shape, self._dtype)
+            launch(x, self._nothing, inner, index, index + 1)
+            if dropout is not None:
+                dropout(inner)
+            x = inner
+        launch(x, self._nothing, output, layers - 1, layers)

@@ -1,0 +1,64 @@
+"""How many threads a call may use."""
+from __future__ import annotations
+
+import functools
+import os
+
+import numpy as np
+from numba import config
+
+
+class Setting:
+    """The number that was set; 0 as long as none was."""
+
+    count = 0
+
+
+def get_num_threads() -> int:
+    """Return how many threads a call may use.
+
+    Returns
+    -------
+    int
+        The number that was set; otherwise ``NUMBA_NUM_THREADS``, at most the CPUs that this process may run on.
+
+    Examples
+    --------
+    >>> import numba_lstm
+    >>> numba_lstm.get_num_threads() >= 1
+    True
+    """
+    return Setting.count or _default_threads()
+
+
+@functools.cache
+def _default_threads() -> int:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(int(config.NUMBA_NUM_THREADS), usable))
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads a call may use.  Results do not depend on it, bit for bit.
+
+    Parameters
+    ----------
+    n : int
+        At least 1, at most ``NUMBA_NUM_THREADS``, which defaults to the number of CPUs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If n is not an integer in this range.
+
+    Examples
+    --------
+    >>> import numba_lstm
+    >>> numba_lstm.set_num_threads(1)
+    >>> numba_lstm.get_num_threads()
+    1
+    """
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        raise TypeError(f"n should be of type int, got: {type(n).__name__}")
+    if not 1 <= n <= config.NUMBA_NUM_THREADS:
+        raise ValueError(f"n must be between 1 and NUMBA_NUM_THREADS = {config.NUMBA_NUM_THREADS}, got {n}")
+    Setting.count = int(n)
