@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import runpy
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def torch_module(case: Case, **options: object) -> torch.nn.LSTM:
 
 def run_torch(lstm: torch.nn.LSTM, x: np.ndarray, hx: tuple[np.ndarray, np.ndarray] | None = None) -> tuple:
     # type: ignore[type-arg] """Call torch with NumPy arrays."""
-    with torch.inference_mode():
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
         states = None if hx is None else tuple(torch.from_numpy(a) for a in hx)
         output, (h_n, c_n) = lstm(torch.from_numpy(x), states)
     return output.numpy(), (h_n.numpy(), c_n.numpy())

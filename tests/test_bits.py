@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -368,3 +369,29 @@ def test_without_fma(tmp_path: Path, name: str, cpu: str, drop: tuple[str, ...] 
                 results[f"{name}.{np.dtype(dtype)}.{part}"] for part in ("output", "h_n", "c_n")
             )
             assert_close((output, (h_n, c_n)), oracle.lstm(one.state_dict, one.x, *one.hx), f"{name}")
+
+
+def _makes_aarch64() -> bool:
+    llvm.initialize_all_targets()
+    try:
+        llvm.Target.from_triple("aarch64-unknown-linux-gnu")
+    except RuntimeError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not _makes_aarch64(), reason="llvmlite cannot make AArch64 code")
+@pytest.mark.parametrize(("dtype", "lanes"), [("float32", "4s"), ("float64", "2d")])
+def test_aarch64_code_is_made_of_vectors(dtype: str, lanes: str) -> None:
+    """What can be seen of AArch64 from here: the kernel's assembly multiplies and adds vectors, and calls no libm."""
+    script = Path(__file__).with_name("aarch64_code.py")
+    done = subprocess.run([sys.executable, str(script), dtype], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = re.findall(r"\bfmla\s+v\d+\.(\w+),", done.stdout)
+    assert len(found) > 200
+    assert set(found) == {lanes}
+    assert re.search(r"\bmsr\s+FPCR\b", done.stdout, re.IGNORECASE), (
+        "the kernel does not set its floating-point mode"
+    )
+    called = set(re.findall(r"\bbl\s+(\w+)", done.stdout))
+    assert not called & {"fma", "fmaf", "exp", "expf", "tanh", "tanhf", "fmin", "fminf", "fmax", "fmaxf"}

@@ -1,0 +1,69 @@
+"""Print the AArch64 assembly of the serial kernel: ``python aarch64_code.py float32``.
+
+The package is told that it runs on AArch64; Numba makes and optimises LLVM code on this machine; LLVM then writes the
+assembly of the other one.  Nothing of it can run here, it can only be looked at.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from unittest import mock
+
+import llvmlite.binding as llvm
+from numba import config
+from numba.core.codegen import JITCodeLibrary
+from numba.core.registry import cpu_target
+
+TRIPLE = "aarch64-unknown-linux-gnu"
+
+
+class _CaughtError(Exception):
+    """Carries the code of the kernel out, before this machine tries to make its own of it."""
+
+
+def kernel_code(dtype: str) -> str:
+    """Return the LLVM code of the serial kernel."""
+    cpu_target.target_context.codegen()  # Numba's own compiler stays on this machine
+    with mock.patch.object(llvm, "get_process_triple", return_value=TRIPLE):
+        import numba_lstm
+        from numba_lstm import _target
+
+        assert _target.host().isa == "neon"
+
+    def catch(library: JITCodeLibrary) -> None:
+        """Stand in for the step that makes machine code."""
+        if library.name == "run_serial":
+            raise _CaughtError(library.get_llvm_str())
+
+    numba_lstm.set_num_threads(1)
+    with mock.patch.object(JITCodeLibrary, "_finalize_specific", catch):
+        try:
+            numba_lstm.warmup(dtype)
+        except _CaughtError as caught:
+            return str(caught)
+    raise AssertionError("run_serial was not compiled")
+
+
+def assembly(code: str) -> str:
+    """Return AArch64 assembly of LLVM code that was made for this machine."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    machine = llvm.Target.from_triple(TRIPLE).create_target_machine(opt=3)
+    code = re.sub(
+        r"^target datalayout = .*$", f'target datalayout = "{machine.target_data}"', code, flags=re.M
+    )
+    code = re.sub(r"^target triple = .*$", f'target triple = "{TRIPLE}"', code, flags=re.M)
+    # Numba's reference counting is machine code of this machine already: a call to elsewhere stands in for it.
+    code = re.sub(r"^declare .*@llvm\.x86\..*$", lambda line: line[0].replace("immarg", ""), code, flags=re.M)
+    code = code.replace("@llvm.x86.", "@x86.")
+    module = llvm.parse_assembly(code)
+    module.verify()
+    return str(machine.emit_assembly(module))
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:  # a cached kernel would be this machine's
+        config.CACHE_DIR = folder
+        print(assembly(kernel_code(sys.argv[1])))
