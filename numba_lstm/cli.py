@@ -9,13 +9,13 @@ import argparse
 import importlib.util
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
+from numba.core import event
 from tqdm import tqdm
 
 import numba_lstm
@@ -29,15 +29,13 @@ from .demo import (
     published_scores,
     read_fasta,
 )
-from .layer import run_parallel, run_serial
+from .entries import entry_for
 from .parameters import infer
 
 PROGRAM = "numba-lstm"
 TABLE_ROWS = 10
 PLOT_ROWS = 5
 FIRST_WEIGHT = "weight_ih_l0"  # every LSTM has it
-KERNELS: tuple[Any, ...] = (run_serial, run_parallel)  # Numba's dispatchers count what came from the cache
-NOTICE_AFTER_S = 1.5  # loading compiled kernels takes less, compiling them takes more
 
 
 class InputError(Exception):
@@ -61,27 +59,29 @@ def _fail(error: BaseException) -> int:
     return 2
 
 
+class _CompileNotice(event.Listener):
+    """Tell the user, once, why it takes long; loading compiled kernels is quick and does not come here."""
+
+    heard = False
+
+    def on_start(self, event: event.Event) -> None:
+        """Called by Numba when it starts to compile a function."""
+        if not self.heard:
+            self.heard = True
+            _say("compiling kernels, once on this machine; `numba-lstm warmup` does it ahead of time ...")
+
+    def on_end(self, event: event.Event) -> None:
+        """Called by Numba when it is done with a function."""
+
+
 def _prepare_kernels(dtype: Any) -> str:
-    """Compile or load the kernels, with a notice if that takes long; return a line on what it took."""
-    notice = threading.Timer(
-        NOTICE_AFTER_S,
-        _say,
-        ["compiling kernels, once on this machine; `numba-lstm warmup` does it ahead of time ..."],
-    )
-    notice.daemon = True
-    notice.start()
-    loaded = _loaded_kernels()
+    """Compile or load the kernels; return a line on what it took."""
+    notice = _CompileNotice()
     start = time.perf_counter()
-    try:
+    with event.install_listener("numba:compile", notice):
         numba_lstm.warmup(dtype)
-    finally:
-        notice.cancel()
-    source = "loaded from the cache" if _loaded_kernels() > loaded else "compiled"
+    source = "compiled" if notice.heard else "loaded from the cache"
     return f"kernels {source} in {time.perf_counter() - start:.2f} s"
-
-
-def _loaded_kernels() -> int:
-    return sum(sum(kernel.stats.cache_hits.values()) for kernel in KERNELS)
 
 
 def _check_target(path: Path) -> None:
@@ -237,7 +237,7 @@ def _warmup(options: argparse.Namespace) -> None:
     """Fill the compile cache."""
     for name in dict.fromkeys(options.dtype):
         print(f"{name}: {_prepare_kernels(name)}")
-    folder = KERNELS[0].stats.cache_path
+    folder = entry_for(False, np.dtype(options.dtype[0])).stats.cache_path
     print(f"cache: {folder or 'none, no folder is writable; set NUMBA_CACHE_DIR'}")
 
 

@@ -1,0 +1,66 @@
+"""What the documentation shows is run: the examples of every docstring, and the README's path from torch."""
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numba_lstm
+
+README = Path(__file__).parents[1] / "README.md"
+SIZES: tuple[int, int, int] = (40, 256, 3)
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(numba_lstm.__path__, "numba_lstm.")
+    if module.name != "numba_lstm.demo.plot"  # needs matplotlib, has no example
+)
+
+pytestmark = pytest.mark.usefixtures("threads")
+
+
+def python_blocks() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["numba_lstm", *MODULES])
+def test_docstring_examples(name: str) -> None:
+    failed, _ = doctest.testmod(importlib.import_module(name))
+    assert failed == 0
+
+
+def test_readme_loads_and_runs_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("lstm.npz", **numba_lstm.LSTM(*SIZES, seed=0).state_dict())
+    names: dict[str, Any] = {}
+    _, load = python_blocks()
+    run(load, names)
+    assert names["output"].shape == (8, 160, 256)
+    assert names["h_n"].shape == names["c_n"].shape == (3, 8, 256)
+
+
+def test_readme_from_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    trained = torch.nn.LSTM(*SIZES, batch_first=True)
+    save, load = python_blocks()
+    names: dict[str, Any] = {"lstm": trained}
+    run(save, names)
+    run(load, names)
+    with torch.no_grad():
+        zeros = torch.zeros(8, 160, SIZES[0])
+        expected, _ = trained(zeros, trained(zeros)[1])
+    np.testing.assert_allclose(names["output"], expected.numpy(), rtol=0, atol=2e-6)
+
+
+def run(block: str, names: dict[str, Any]) -> None:
+    """Run a block in the current folder, with names that it may use; add what it defines."""
+    path = Path("block.py")
+    path.write_text(block, encoding="utf-8")
+    names.update(runpy.run_path(str(path), names))
