@@ -10,6 +10,7 @@ import pytest
 
 # Runs in a process of its own: here other tests have long compiled everything.
 SCRIPT = """
+import gc
 import sys
 import numpy as np
 from numba.core import event
@@ -25,13 +26,11 @@ numba_lstm.warmup(dtype)
 
 
 def overloads():
-    "How many versions every compiled function of the package has."
+    "How many versions every compiled function of the package has, wherever it is kept."
     return {
-        (name, key): len(value.overloads)
-        for name, loaded in sys.modules.items()
-        if name.startswith("numba_lstm")
-        for key, value in vars(loaded).items()
-        if isinstance(value, Dispatcher)
+        (value.py_func.__module__, value.py_func.__qualname__, id(value)): len(value.overloads)
+        for value in gc.get_objects()
+        if isinstance(value, Dispatcher) and value.py_func.__module__.startswith("numba_lstm")
     }
 
 
