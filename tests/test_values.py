@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import oracle
@@ -191,23 +192,40 @@ def test_weights_that_are_not_finite(name: str, value: float, dtype: type) -> No
 
 
 @both_dtypes
-def test_denormals_count_as_zeros(dtype: type) -> None:
+@pytest.mark.parametrize("proj_size", [0, 4])
+@pytest.mark.parametrize("rows", [1, 7])
+def test_denormals_count_as_zeros(rows: int, proj_size: int, dtype: type) -> None:
+    """Denormals times huge numbers are not small; here they are nothing at all."""
+    shape = Shape(5, 18, bias=False, proj_size=proj_size, steps=1, rows=rows)
+    tiny, huge = np.finfo(dtype).smallest_normal / dtype(7), np.finfo(dtype).max / dtype(100)
+    assert float(tiny) * float(huge) > 0.001
+    zeros = random_case(shape, 4, dtype, scale=0.0)
+    case = Case(shape, *(np.zeros_like(a) if isinstance(a, np.ndarray) else a for a in zeros[1:]))
+    nothing = module(case)(case.x, case.hx)
+    for array in flat(nothing):
+        np.testing.assert_array_equal(array, 0)
+
+    def lstm(**values: float) -> Any:
+        return module(
+            case._replace(state_dict={n: np.full_like(v, values.get(n, 0)) for n, v in zeros[1].items()})
+        )
+
+    x, h_0, c_0 = (np.full_like(a, tiny) for a in case[2:])
+    assert_same_bits(lstm(weight_ih_l0=huge)(x, case.hx), nothing, "x")
+    assert_same_bits(lstm(weight_hh_l0=huge)(case.x, (h_0, case.c_0)), nothing, "h_0")
+    assert_same_bits(module(case)(case.x, (case.h_0, c_0)), nothing, "c_0")
+    x, h_0, _ = (np.full_like(a, huge) for a in case[2:])
+    assert_same_bits(lstm(weight_ih_l0=tiny)(x, case.hx), nothing, "weight_ih")
+    assert_same_bits(lstm(weight_hh_l0=tiny)(case.x, (h_0, case.c_0)), nothing, "weight_hh")
+
+
+@both_dtypes
+def test_denormals_among_numbers(dtype: type) -> None:
     case = random_case(Shape(9, 20, 2, steps=6, rows=4), 4, dtype)
     lstm = module(case)
-    tiny = np.finfo(dtype).smallest_normal
-    x = np.where(np.random.default_rng(0).random(case.x.shape) < 0.5, case.x, tiny / 7).astype(dtype)
-    zeroed = np.where(np.abs(x) < tiny, 0, x).astype(dtype)
-    assert (x != zeroed).any()
-    assert_same_bits(lstm(x), lstm(zeroed))
-    h_0, c_0 = np.full_like(case.h_0, tiny / 3), np.full_like(case.c_0, -tiny / 3)
-    assert_same_bits(lstm(x, (h_0, c_0)), lstm(zeroed))
-    weights = {n: v.copy() for n, v in case.state_dict.items()}
-    for value in weights.values():
-        value.flat[::3] = tiny / 5
-    denormal = module(Case(case.shape, weights, *case[2:]))
-    for value in weights.values():
-        value.flat[::3] = 0
-    assert_same_bits(denormal(x), module(Case(case.shape, weights, *case[2:]))(x))
+    tiny = np.finfo(dtype).smallest_normal / dtype(7)
+    mask = np.random.default_rng(0).random(case.x.shape) < 0.5
+    assert_same_bits(lstm(np.where(mask, case.x, tiny)), lstm(np.where(mask, case.x, dtype(0))))
 
 
 def test_zero_input_and_no_bias_give_zero() -> None:
