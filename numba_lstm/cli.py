@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -74,11 +76,27 @@ class _CompileNotice(event.Listener):
         """Called by Numba when it is done with a function."""
 
 
+@contextmanager
+def _abrupt_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C end the process at once, which the shell reports as 130 too.
+
+    LLVM compiles for seconds without a look at signals, and what Python raises in its callbacks is printed and lost.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, as under nohup
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _prepare_kernels(dtype: Any) -> str:
     """Compile or load the kernels; return a line on what it took."""
     notice = _CompileNotice()
     start = time.perf_counter()
-    with event.install_listener("numba:compile", notice):
+    with _abrupt_ctrl_c(), event.install_listener("numba:compile", notice):
         numba_lstm.warmup(dtype)
     source = "compiled" if notice.heard else "loaded from the cache"
     return f"kernels {source} in {time.perf_counter() - start:.2f} s"

@@ -336,6 +336,19 @@ def test_ctrl_c(folder: Path) -> None:
     assert complaint == "numba-lstm: interrupted\n"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_ctrl_c_while_kernels_compile(folder: Path) -> None:
+    """It ends at once, within LLVM too, and by the signal itself: a shell says 130."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder / "kernels")}
+    with subprocess.Popen([*COMMAND, "warmup"], stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        assert "compiling" in process.stderr.readline()
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == ""
+    assert process.returncode == -signal.SIGINT
+
+
 @pytest.mark.skipif(os.name == "nt", reason="pipes differ")
 def test_a_reader_that_leaves(folder: Path) -> None:
     """``numba-lstm info ... | head -0``: quiet."""
