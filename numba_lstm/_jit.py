@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import llvmlite
-from numba import njit
+import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+# Numba's annotation of njit leaves out options that it takes.
+njit: Any = numba.njit
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -103,13 +106,11 @@ def _cached(dispatcher: Any) -> Any:
     return dispatcher
 
 
-def serial_entry(function: F) -> F:
+def serial_entry(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls; serial."""
-    compiled: F = _cached(njit(nogil=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
-    return compiled
+    return _cached(njit(nogil=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
 
 
-def parallel_entry(function: F) -> F:
+def parallel_entry(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls and that has ``prange`` loops."""
-    compiled: F = _cached(njit(nogil=True, parallel=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
-    return compiled
+    return _cached(njit(nogil=True, parallel=True, no_cfunc_wrapper=True, **_OPTIONS)(function))

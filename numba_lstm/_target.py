@@ -9,9 +9,10 @@ import functools
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding as llvm
-from numba.core import config
+import numba
 from numba.core.codegen import get_host_cpu_features
 
 
@@ -44,6 +45,7 @@ def classify(architecture: str, features: frozenset[str]) -> Target:
 @functools.cache
 def host() -> Target:
     """Return the target that Numba compiles for in this process."""
+    config: Any = numba.config
     text = config.CPU_FEATURES if config.CPU_FEATURES is not None else get_host_cpu_features()
     features = frozenset(f[1:] for f in text.split(",") if f.startswith("+"))
     name = llvm.get_process_triple().split("-")[0]

@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import extending, types
 from numba.core import cgutils
 from numba.core.datamodel.models import PrimitiveModel
-from numba.extending import intrinsic, register_model
 
 from ._target import host
 from .blocksizes import block_sizes
+
+# Numba's annotation of intrinsic has the callers pass the typing context, which they do not.
+intrinsic: Any = extending.intrinsic
 
 _INDEX = ir.IntType(64)
 _LANE = ir.IntType(32)
@@ -63,13 +65,13 @@ class Tile(types.Type):
         return ir.ArrayType(self.vector.llvm, self.rows * self.vectors)
 
 
-@register_model(Vector)
+@extending.register_model(Vector)
 class _VectorModel(PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Vector) -> None:
         super().__init__(dmm, fe_type, fe_type.llvm)
 
 
-@register_model(Tile)
+@extending.register_model(Tile)
 class _TileModel(PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Tile) -> None:
         super().__init__(dmm, fe_type, fe_type.llvm)

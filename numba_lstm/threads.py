@@ -3,9 +3,12 @@ from __future__ import annotations
 
 import functools
 import os
+from typing import Any
 
+import numba
 import numpy as np
-from numba import config
+
+config: Any = numba.config
 
 
 class Setting:
