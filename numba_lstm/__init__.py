@@ -1,0 +1,19 @@
+"""``torch.nn.LSTM`` on NumPy arrays, by Numba kernels.
+
+>>> import numpy as np
+>>> import numba_lstm as nl
+>>> lstm = nl.LSTM(3, 5, num_layers=2, seed=0)
+>>> output, (h_n, c_n) = lstm(np.zeros((7, 1, 3), np.float32))
+>>> output.shape, h_n.shape, c_n.shape
+((7, 1, 5), (2, 1, 5), (2, 1, 5))
+"""
+
+from __future__ import annotations
+
+from .entries import warmup
+from .lstm import LSTM
+from .threads import get_num_threads, set_num_threads
+
+__all__ = ["LSTM", "__version__", "get_num_threads", "set_num_threads", "warmup"]
+
+__version__ = "0.1.0"

@@ -1,0 +1,244 @@
+"""torch's checks of arguments, in torch's order and words, and arrays as the kernels take them."""
+
+from __future__ import annotations
+
+import numbers
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .parameters import Architecture
+
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+# --- constructors -------------------------------------------------------------------------------------------
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Return a bool, or raise TypeError."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} should be of type bool, got: {type(value).__name__}")
+    return value
+
+
+def integer(name: str, value: Any) -> int:
+    """Return an int, or raise TypeError."""
+    if not isinstance(value, int):
+        raise TypeError(f"{name} should be of type int, got: {type(value).__name__}")
+    return int(value)
+
+
+def probability(value: Any) -> float:
+    """Return ``dropout`` as a float, or raise ValueError (TypeError for what is nothing like a number)."""
+    words = "dropout should be a number in range [0, 1] representing the probability of an element being zeroed"
+    try:
+        result = float(value)
+    except TypeError:
+        raise TypeError(f"{words}, got: {type(value).__name__}") from None
+    except ValueError:
+        raise ValueError(words) from None
+    if not isinstance(value, numbers.Number) or isinstance(value, bool) or not 0 <= result <= 1:
+        raise ValueError(words)
+    return result
+
+
+def float_dtype(dtype: Any) -> np.dtype[Any]:
+    """Return float32 or float64 in native byte order, whatever the spelling; None is torch's default, float32."""
+    try:
+        kind = DTYPES[0] if dtype is None else np.dtype(dtype).newbyteorder("=")
+    except TypeError:
+        kind = None
+    if kind not in DTYPES:
+        raise TypeError(f"dtype should be float32 or float64, got: {dtype!r}")
+    return DTYPES[DTYPES.index(kind)]  # NumPy's own object, which arrays share: `is` compares it
+
+
+def generator(seed: Any) -> np.random.Generator:
+    """Return a generator of random numbers, or raise an error that names ``seed``."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"seed should be what numpy.random.default_rng takes, got: {seed!r} ({error})") from None
+
+
+class Options(NamedTuple):
+    """The arguments of a constructor, checked."""
+
+    architecture: Architecture
+    batch_first: bool
+    dropout: float
+
+
+def options(
+    input_size: Any,
+    hidden_size: Any,
+    num_layers: Any,
+    bias: Any,
+    batch_first: Any,
+    dropout: Any,
+    bidirectional: Any,
+    proj_size: Any,
+) -> Options:
+    """Check what ``torch.nn.LSTM`` takes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Of torch's type and in torch's words; also where torch takes, or trips over, what is of the wrong type.
+
+    Warns
+    -----
+    UserWarning
+        About dropout in a single layer, which does nothing.
+    """
+    rate = probability(dropout)
+    if rate > 0 and num_layers == 1:
+        warnings.warn(
+            "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
+            f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}",
+            stacklevel=3,  # whoever makes the module
+        )
+    boolean("bias", bias)
+    boolean("batch_first", batch_first)
+    boolean("bidirectional", bidirectional)
+    for name, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
+        if integer(name, value) <= 0:
+            raise ValueError(f"{name} must be greater than zero")
+    if integer("proj_size", proj_size) < 0:
+        raise ValueError("proj_size should be a positive integer or zero to disable projections")
+    if proj_size >= hidden_size:
+        raise ValueError("proj_size has to be smaller than hidden_size")
+    sizes = Architecture(int(input_size), int(hidden_size), int(num_layers), bias, bidirectional, int(proj_size))
+    return Options(sizes, batch_first, rate)
+
+
+# --- calls --------------------------------------------------------------------------------------------------
+
+
+Call = tuple[np.ndarray, np.ndarray | None, np.ndarray | None, bool]
+
+
+def call(architecture: Architecture, dtype: np.dtype[Any], batch_first: bool, input: Any, hx: Any) -> Call:
+    """Check the arguments of a call and convert what the kernels cannot read in place.
+
+    Parameters
+    ----------
+    architecture, dtype, batch_first
+        The module's.
+    input : array
+        (L, N, H_in), (N, L, H_in) with ``batch_first``, or (L, H_in).
+    hx : pair of arrays, or None
+        (h_0, c_0).
+
+    Returns
+    -------
+    x : ndarray
+        3-D, unit stride in the last axis.
+    h_0, c_0 : ndarray
+        3-D and C-order, or both None.
+    batched : bool
+        Whether the caller's arrays have the batch axis.
+
+    Raises
+    ------
+    RuntimeError, ValueError
+        As torch does, in its words, with NumPy's names.
+    TypeError
+        If the input or a state is no array.
+    """
+    # A call of one small step takes some microseconds: what a loop over steps passes is let through first.
+    if (
+        _ready(input, dtype)
+        and input.ndim == 3
+        and input.shape[2] == architecture.input_size
+        and input.shape[batch_first]
+    ):
+        if hx is None:
+            return input, None, None, True
+        if type(hx) is tuple and len(hx) == 2 and _ready(hx[0], dtype) and _ready(hx[1], dtype):
+            cells, rows = architecture.num_layers * architecture.num_directions, input.shape[not batch_first]
+            h_size, c_size = architecture.output_size, architecture.hidden_size
+            if hx[0].shape == (cells, rows, h_size) and hx[1].shape == (cells, rows, c_size):
+                return input, hx[0], hx[1], True
+    x = _array("input", input, dtype)
+    if x.ndim not in (2, 3):
+        raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {x.ndim}D instead")
+    batched = x.ndim == 3
+    if not batched:
+        x = x[None] if batch_first else x[:, None]
+    states = None if hx is None else _states(hx, dtype, batched)
+    _match_dtype("RNN input", "input", x, dtype)
+    if x.shape[2] != architecture.input_size:
+        raise RuntimeError(
+            f"input.size(-1) must be equal to input_size. Expected {architecture.input_size}, got {x.shape[2]}"
+        )
+    steps, rows = (x.shape[1], x.shape[0]) if batch_first else x.shape[:2]
+    h_0 = c_0 = None
+    if states is not None:
+        h_0, c_0 = states
+        cells = architecture.num_layers * architecture.num_directions
+        for index, (state, size) in enumerate(
+            ((h_0, architecture.output_size), (c_0, architecture.hidden_size))
+        ):
+            if state.shape != (cells, rows, size):
+                raise RuntimeError(f"Expected hidden[{index}] size {cells, rows, size}, got {list(state.shape)}")
+    if steps == 0:
+        raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+    if h_0 is not None and c_0 is not None:
+        _match_dtype("hx[0]", "h_0", h_0, dtype)
+        _match_dtype("hx[1]", "c_0", c_0, dtype)
+        h_0, c_0 = (np.require(state, dtype, ["C", "A"]) for state in (h_0, c_0))
+    if x.dtype is not dtype or not x.flags.aligned or (x.shape[2] > 1 and x.strides[2] != dtype.itemsize):
+        x = np.array(x, dtype, order="C")
+    return x, h_0, c_0, batched
+
+
+def _ready(array: Any, dtype: np.dtype[Any]) -> bool:
+    """Return whether kernels can read an array in place; False for some that they could."""
+    if type(array) is not np.ndarray or array.dtype is not dtype:
+        return False
+    flags = array.flags
+    return flags.c_contiguous and flags.aligned
+
+
+def _states(hx: Any, dtype: np.dtype[Any], batched: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return (h_0, c_0) with their batch axis."""
+    if not isinstance(hx, (tuple, list)):
+        raise TypeError(f"hx should be a tuple (h_0, c_0) of two arrays, got: {type(hx).__name__}")
+    if len(hx) != 2:
+        raise ValueError(f"hx should be a tuple (h_0, c_0) of two arrays, got {len(hx)}")
+    h_0, c_0 = _array("hx[0]", hx[0], dtype), _array("hx[1]", hx[1], dtype)
+    expected = 3 if batched else 2
+    if h_0.ndim != expected or c_0.ndim != expected:
+        kind = "batched" if batched else "unbatched"
+        raise RuntimeError(
+            f"For {kind} {expected}-D input, hx and cx should also be {expected}-D "
+            f"but got ({h_0.ndim}-D, {c_0.ndim}-D) tensors"
+        )
+    return (h_0, c_0) if batched else (h_0[:, None], c_0[:, None])
+
+
+def _array(name: str, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return an array, or raise TypeError for what is none: lists have no dtype to check."""
+    if isinstance(value, np.ndarray) or (hasattr(value, "__array__") and not isinstance(value, type)):
+        return np.asarray(value)
+    advice = ""
+    if isinstance(value, (list, tuple)):
+        advice = f". Convert it: np.asarray({name}, dtype=np.{dtype.name})"
+    raise TypeError(f"{name} should be a NumPy array, got: {type(value).__name__}{advice}")
+
+
+def _match_dtype(subject: str, name: str, array: np.ndarray, dtype: np.dtype[Any]) -> None:
+    """Raise torch's ValueError unless an array has the module's dtype, in either byte order."""
+    if array.dtype == dtype or array.dtype.newbyteorder("=") == dtype:
+        return
+    given = array.dtype.name
+    text = (
+        f"{subject} dtype ({given}) does not match weight dtype ({dtype.name}). "
+        f"Convert {name}: {name}.astype(np.{dtype.name})"
+    )
+    if array.dtype.newbyteorder("=") in DTYPES:
+        text += f", or build the model with dtype=np.{given}"
+    raise ValueError(text)

@@ -1,0 +1,390 @@
+"""``LSTM``, the front end: torch's module on NumPy arrays."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from . import checks
+from .module import Module, Size
+from .network import Network
+from .parameters import Parameter, infer
+
+RECORD = "numba_lstm"
+"""The name under which `LSTM.save` records, beside the weights, what their shapes cannot tell."""
+
+_MASK_CHUNK = 1 << 16  # random numbers at a time, to keep the masks out of main memory
+
+State = tuple[np.ndarray, np.ndarray]
+Self = TypeVar("Self", bound="LSTM")
+
+
+class _Recorded:
+    """The default of an argument of `LSTM.load`: what the file has recorded, else a value."""
+
+    def __init__(self, otherwise: Any) -> None:
+        self.otherwise = otherwise
+
+    def __repr__(self) -> str:
+        return repr(self.otherwise)
+
+
+_RECORDED_OR_FALSE, _RECORDED_OR_ZERO = _Recorded(False), _Recorded(0.0)
+
+
+class LSTM(Module):
+    r"""A multi-layer long short-term memory (LSTM) network, as ``torch.nn.LSTM``.
+
+    Each layer computes, for every step t of its input,
+
+    .. code-block:: text
+
+        i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)      f = sigmoid(W_if x + b_if + W_hf h + b_hf)
+        g =    tanh(W_ig x + b_ig + W_hg h + b_hg)      o = sigmoid(W_io x + b_io + W_ho h + b_ho)
+        c = f * c + i * g
+        h = o * tanh(c)                                 with proj_size: h = W_hr (o * tanh(c))
+
+    with x the layer's input at t, h and c the states after t - 1.  Layer 1 and above read the h of the layer below.
+
+    Parameters
+    ----------
+    input_size : int
+        Features of the input: H_in.
+    hidden_size : int
+        Features of the cell state: H_cell.
+    num_layers : int
+        Layers on top of each other.
+    bias : bool
+        Whether there are ``bias_ih`` and ``bias_hh``.
+    batch_first : bool
+        Whether input and output are (N, L, features) rather than (L, N, features).  States are not concerned.
+        May be assigned later.
+    dropout : float
+        In train mode, the probability with which each output of every layer but the last is set to zero.
+        May be assigned later.
+    bidirectional : bool
+        Whether a second direction runs from the end to the start.
+    proj_size : int
+        If not 0, the size to which h is projected, less than ``hidden_size``.
+    dtype : float32 or float64
+        Of parameters, inputs and outputs, in any spelling that ``numpy.dtype`` takes.
+    seed : optional
+        What ``numpy.random.default_rng`` takes.  Initial weights and dropout masks come from it.
+
+    Attributes
+    ----------
+    weight_ih_l[k], weight_ih_l[k]_reverse : (4 * H_cell, H_in) array; (4 * H_cell, D * H_out) for k > 0
+        Gates i, f, g, o stacked in this order.  All parameters are read-only.  Assign another array, of whatever
+        dtype, to change one; the next call uses it.
+    weight_hh_l[k], weight_hh_l[k]_reverse : (4 * H_cell, H_out) array
+        What h is multiplied by.
+    bias_ih_l[k], bias_hh_l[k], and the same with _reverse : (4 * H_cell,) arrays
+        Only with ``bias``.
+    weight_hr_l[k], weight_hr_l[k]_reverse : (proj_size, H_cell) array
+        Only with ``proj_size``.
+    training : bool
+        Whether dropout applies.  A new module is in train mode, as in torch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        In torch's words, if an argument is not what it should be.
+
+    Warns
+    -----
+    UserWarning
+        About dropout in a single layer, which does nothing.
+
+    Notes
+    -----
+    Forward only: there are no gradients, in train mode neither.
+
+    Shapes are written with
+
+    ======  ===================================================
+    N       batch size; 0 is fine
+    L       sequence length, at least 1
+    D       2 if bidirectional, else 1
+    H_in    input_size
+    H_cell  hidden_size
+    H_out   proj_size if it is not 0, else hidden_size
+    ======  ===================================================
+
+    Many threads may call one module at a time.  A call takes the weights that there are when it begins.
+
+    The first call after a change of weights packs them; the very first on a machine also compiles, see `warmup`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numba_lstm as nl
+    >>> lstm = nl.LSTM(10, 20, num_layers=2, seed=0).eval()
+    >>> x = np.ones((5, 3, 10), np.float32)
+    >>> output, (h_n, c_n) = lstm(x)
+    >>> output.shape, h_n.shape, c_n.shape
+    ((5, 3, 20), (2, 3, 20), (2, 3, 20))
+
+    In parts, with the state carried on, the result has the same bits:
+
+    >>> first, hx = lstm(x[:2])
+    >>> rest, hx = lstm(x[2:], hx)
+    >>> np.array_equal(output, np.concatenate([first, rest]))
+    True
+
+    Parameters are assigned, not written into:
+
+    >>> lstm.bias_ih_l0 = np.zeros(80)
+    >>> float(lstm.bias_ih_l0.sum())
+    0.0
+    """
+
+    input_size = Size()
+    hidden_size = Size()
+    num_layers = Size()
+    bias = Size()
+    bidirectional = Size()
+    proj_size = Size()
+
+    batch_first: bool
+    dropout: float
+    training: bool
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
+        dtype: Any = np.float32,
+        seed: Any = None,
+    ) -> None:
+        self._architecture, self.batch_first, self.dropout = checks.options(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size
+        )
+        super().__init__(dtype, seed)
+        self.reset_parameters()
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return self._architecture.shapes()
+
+    # --- calls ----------------------------------------------------------------------------------------------
+
+    def __call__(self, input: np.ndarray, hx: State | None = None) -> tuple[np.ndarray, State]:
+        """Return ``self.forward(input, hx)``."""
+        return self.forward(input, hx)
+
+    def forward(self, input: np.ndarray, hx: State | None = None) -> tuple[np.ndarray, State]:
+        """Run sequences through the network.
+
+        Parameters
+        ----------
+        input : (L, N, H_in) array, (N, L, H_in) with ``batch_first``, or (L, H_in)
+            One sequence without a batch axis, or N.  Any strides and either byte order are fine; an array in
+            native order whose features lie together is not copied.  It is never written to.
+        hx : (h_0, c_0), optional
+            Arrays (D * num_layers, N, H_out) and (D * num_layers, N, H_cell), without N for a single sequence.
+            Zeros by default.
+
+        Returns
+        -------
+        output : (L, N, D * H_out) array, (N, L, D * H_out) with ``batch_first``, or (L, D * H_out)
+            h of the last layer at each step, both directions side by side.
+        (h_n, c_n) : arrays of the shapes of h_0 and c_0
+            The final states of every layer and direction.  All three are fresh C-order arrays.
+
+        Raises
+        ------
+        ValueError
+            If a dtype is not the module's, or the input has neither 2 nor 3 axes.
+        RuntimeError
+            If another size does not fit, or the sequence length is 0.  Words are torch's.
+        TypeError
+            If something is no array.
+
+        Examples
+        --------
+        >>> lstm = LSTM(3, 5, bidirectional=True, seed=0)
+        >>> output, (h_n, c_n) = lstm(np.zeros((7, 3), np.float32))
+        >>> output.shape, h_n.shape
+        ((7, 10), (2, 5))
+        """
+        architecture, batch_first = self._architecture, self.batch_first
+        x, h_0, c_0, batched = checks.call(architecture, self._dtype, batch_first, input, hx)
+        network = self._weights.network or self._pack()
+        dropout = self._drop if self.training and self.dropout and architecture.num_layers > 1 else None
+        output, h_n, c_n = network(x, h_0, c_0, batch_first=batch_first, dropout=dropout)
+        if not batched:
+            for array in (output, h_n, c_n):  # in place: a view would not own its memory
+                array.resize([size for axis, size in enumerate(array.shape) if axis != 1], refcheck=False)
+        return output, (h_n, c_n)
+
+    def _pack(self) -> Network:
+        """Return the current parameters in the kernels' order, kept until they change."""
+        weights = self._weights
+        plain = {name: np.asarray(array) for name, array in weights.parameters.items()}
+        weights.network = Network(self._architecture, plain, self._dtype)
+        return weights.network
+
+    def _drop(self, output: np.ndarray) -> None:
+        """Set random elements of a layer's output to zero and scale the others so that means stay."""
+        rate, flat = self.dropout, output.reshape(-1)
+        scale = 1 / (1 - rate) if rate < 1 else 0.0
+        with np.errstate(all="ignore"):
+            for start in range(0, flat.size, _MASK_CHUNK):
+                chunk = flat[start : start + _MASK_CHUNK]
+                # float32 for either dtype: the same seed then gives the same masks.
+                kept = self._generator.random(chunk.size, np.float32) >= rate
+                chunk *= kept * flat.dtype.type(scale)
+
+    # --- parameters -----------------------------------------------------------------------------------------
+
+    @property
+    def all_weights(self) -> list[list[Parameter]]:
+        """The parameters, a list for each layer and direction."""
+        a, parameters = self._architecture, self._weights.parameters
+        return [
+            [parameters[name] for name in a.names(layer, direction)]
+            for layer in range(a.num_layers)
+            for direction in range(a.num_directions)
+        ]
+
+    def flatten_parameters(self) -> None:
+        """Do nothing: weights are packed when they are first used.  torch has it for GPUs."""
+
+    # --- files ----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def load(
+        cls: type[Self],
+        path: str | os.PathLike[str],
+        prefix: str = "",
+        *,
+        batch_first: bool | _Recorded = _RECORDED_OR_FALSE,
+        dropout: float | _Recorded = _RECORDED_OR_ZERO,
+        dtype: Any = None,
+        seed: Any = None,
+    ) -> Self:
+        """Make a module from a file of weights.
+
+        Every size is worked out from names and shapes.  What these cannot tell is an argument.
+
+        Parameters
+        ----------
+        path : path
+            A ``.safetensors`` or ``.npz`` file with torch's names.  Nothing in it is executed.
+        prefix : str
+            What precedes the names, such as ``"encoder.lstm."``; the file may hold more than this LSTM.
+        batch_first, dropout : bool and float
+            As for a new module.  By default what `save` has recorded; False and 0.0 in files without a record.
+        dtype : float32 or float64, optional
+            By default what was recorded, or else float64 if the file has that, and float32 for shorter ones.
+        seed : optional
+            As for a new module; dropout masks come from it.
+
+        Returns
+        -------
+        LSTM
+            In train mode, as every new module.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be opened.
+        ValueError
+            If its suffix is another, it is damaged, or it has no complete LSTM under this prefix.  The message
+            begins with the path.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "lstm.safetensors")
+        >>> LSTM(3, 5, batch_first=True).save(path)
+        >>> LSTM.load(path)
+        LSTM(3, 5, batch_first=True)
+        """
+        from . import io
+
+        contents = io.read_contents(path, lambda name: name.startswith(prefix))
+        arrays = contents.arrays
+        try:
+            architecture = infer(arrays, prefix, contents.names)
+            recorded = _recorded(contents.metadata)
+            names = architecture.shapes()
+            if dtype is None:
+                dtype = recorded.get("dtype") or _common_dtype({name: arrays[prefix + name] for name in names})
+            if isinstance(batch_first, _Recorded):
+                batch_first = checks.boolean("batch_first", recorded.get("batch_first", batch_first.otherwise))
+            if isinstance(dropout, _Recorded):
+                dropout = checks.probability(recorded.get("dropout", dropout.otherwise))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)}: {error}") from error
+        a = architecture
+        lstm = cls(
+            a.input_size, a.hidden_size, a.num_layers, a.bias, batch_first, dropout, a.bidirectional, a.proj_size,
+            dtype=dtype, seed=seed,
+        )  # fmt: skip
+        lstm.load_state_dict({name: arrays[prefix + name] for name in names})
+        return lstm
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the parameters to a file, and batch_first, dropout and dtype with them.
+
+        Parameters
+        ----------
+        path : path
+            ``.safetensors`` or ``.npz``.  The file appears complete or not at all; what was there is replaced.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        ValueError
+            If the suffix is another.
+        """
+        from . import io
+
+        record = {"batch_first": self.batch_first, "dropout": self.dropout, "dtype": self._dtype.name}
+        io.write(path, self._weights.parameters, {RECORD: json.dumps(record)})
+
+    def extra_repr(self) -> str:
+        """Return the arguments that differ from their defaults, as torch does."""
+        words = [str(self.input_size), str(self.hidden_size)]
+        for name, default in (
+            ("proj_size", 0),
+            ("num_layers", 1),
+            ("bias", True),
+            ("batch_first", False),
+            ("dropout", 0),
+            ("bidirectional", False),
+        ):
+            value = getattr(self, name)
+            if value != default:
+                words.append(f"{name}={value}")
+        return ", ".join(words)
+
+def _recorded(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return what `LSTM.save` has recorded, or nothing."""
+    try:
+        record = json.loads(metadata.get(RECORD, "{}"))
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise ValueError(f"the record {RECORD!r} in it is damaged: {metadata[RECORD]!r}")
+    return record
+
+
+def _common_dtype(arrays: Mapping[str, np.ndarray]) -> np.dtype[Any]:
+    """Return float64 if one of the arrays is, else float32; arrays of floats only."""
+    for name, array in arrays.items():
+        if array.dtype.kind != "f":
+            raise ValueError(f"{name} holds {array.dtype}, not floats: say with dtype= what to make of it")
+    return np.result_type(np.float32, *(array.dtype for array in arrays.values())).newbyteorder("=")

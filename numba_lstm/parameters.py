@@ -1,0 +1,250 @@
+"""torch's parameters: their names, their shapes, what the shapes tell, and arrays that are only assigned to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+GATES = ("i", "f", "g", "o")
+"""The order in which torch stacks the gates along the first axis: input, forget, cell, output."""
+
+_NAME = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9]\d{0,5})(_reverse)?")
+_FIRST = "weight_ih_l0"  # every LSTM has it
+_FOUND_SHOWN = 10  # prefixes that a message lists
+_READ_ONLY = (
+    "parameters are read-only: assign a new array to the module's attribute instead of writing into this one, "
+    "such as lstm.weight_ih_l0 = array"
+)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The sizes of a stack of LSTM layers, named as the arguments of ``torch.nn.LSTM``.
+
+    Examples
+    --------
+    >>> Architecture(3, 5, proj_size=2).shapes()
+    {'weight_ih_l0': (20, 3), 'weight_hh_l0': (20, 2), 'bias_ih_l0': (20,), 'bias_hh_l0': (20,), 'weight_hr_l0': (2, 5)}
+    """
+
+    input_size: int
+    hidden_size: int
+    num_layers: int = 1
+    bias: bool = True
+    bidirectional: bool = False
+    proj_size: int = 0
+
+    @property
+    def num_directions(self) -> int:
+        """1, or 2 if bidirectional: D."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def output_size(self) -> int:
+        """Size of h: proj_size if there is a projection, else hidden_size: H_out."""
+        return self.proj_size or self.hidden_size
+
+    def layer_input_size(self, layer: int) -> int:
+        """Return the width of a layer's input: input_size, then D * H_out."""
+        return self.input_size if layer == 0 else self.num_directions * self.output_size
+
+    def names(self, layer: int, direction: int) -> tuple[str, ...]:
+        """Return the names of one layer and direction, in torch's order."""
+        kinds: tuple[str, ...] = ("weight_ih", "weight_hh")
+        if self.bias:
+            kinds += ("bias_ih", "bias_hh")
+        if self.proj_size:
+            kinds += ("weight_hr",)
+        suffix = f"_l{layer}_reverse" if direction else f"_l{layer}"
+        return tuple(kind + suffix for kind in kinds)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every parameter by its name, in torch's order."""
+        rows = len(GATES) * self.hidden_size
+        result: dict[str, tuple[int, ...]] = {}
+        for layer in range(self.num_layers):
+            shapes = {
+                "weight_ih": (rows, self.layer_input_size(layer)),
+                "weight_hh": (rows, self.output_size),
+                "bias_ih": (rows,),
+                "bias_hh": (rows,),
+                "weight_hr": (self.proj_size, self.hidden_size),
+            }
+            for direction in range(self.num_directions):
+                result.update((name, shapes[name.split("_l")[0]]) for name in self.names(layer, direction))
+        return result
+
+
+class Parameter(np.ndarray):
+    """A read-only array whose error says what to do instead; whatever is computed from it is a plain array."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not self.flags.writeable:  # copies, such as those of astype, are like any array
+            raise ValueError(_READ_ONLY)
+        super().__setitem__(key, value)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        out = options.get("out", ())
+        if any(isinstance(array, Parameter) and not array.flags.writeable for array in out):
+            raise ValueError(_READ_ONLY)
+        if out:
+            options["out"] = tuple(_plain(array) for array in out)
+        return getattr(ufunc, method)(*map(_plain, inputs), **options)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return np.asarray(self).__reduce_ex__(protocol)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return np.array(self)
+
+    def copy(self, order: Any = "C") -> Any:
+        """Return a plain array that may be written to."""
+        return np.array(self, order=order)
+
+    def __copy__(self) -> Any:
+        return np.array(self)
+
+
+def _plain(value: Any) -> Any:
+    return np.asarray(value) if isinstance(value, Parameter) else value
+
+
+def cast(value: Any, dtype: np.dtype[Any]) -> Parameter:
+    """Return a read-only C-order copy in another dtype, rounded as torch rounds: silently, to infinity if too large.
+
+    Parameters
+    ----------
+    value : array_like
+        Real numbers.
+    dtype : float32 or float64
+        Of the result.
+
+    Raises
+    ------
+    TypeError
+        If these are not real numbers.
+
+    Examples
+    --------
+    >>> weight = cast([1, 2], np.dtype(np.float32))
+    >>> weight[0] = 3
+    Traceback (most recent call last):
+        ...
+    ValueError: parameters are read-only: assign a new array to the module's attribute instead of writing into this \
+one, such as lstm.weight_ih_l0 = array
+    """
+    array = np.asarray(value)
+    if array.dtype.kind in "cSUMm":
+        raise TypeError(f"should hold real numbers, got: {array.dtype}")
+    with np.errstate(all="ignore"):
+        owner = np.array(array, dtype, order="C")
+    owner.flags.writeable = False
+    # NumPy lets the owner of memory switch writing on again, a view of a read-only owner cannot.
+    return owner.view(Parameter)
+
+
+def prefixes(names: Iterable[str]) -> list[str]:
+    """Return what stands before ``weight_ih_l0`` in some names, one for each LSTM.
+
+    Examples
+    --------
+    >>> prefixes(["encoder.lstm.weight_ih_l0", "encoder.lstm.weight_hh_l0", "linear.weight"])
+    ['encoder.lstm.']
+    """
+    return sorted(name.removesuffix(_FIRST) for name in names if name.endswith(_FIRST))
+
+
+def infer(mapping: Mapping[str, Any], prefix: str = "", names: Iterable[str] | None = None) -> Architecture:
+    """Work out the sizes of an LSTM from its parameters' names and shapes.
+
+    Parameters
+    ----------
+    mapping : mapping of str to array
+        Anything with a ``shape``; names that are not an LSTM's are ignored.
+    prefix : str
+        What precedes the names, such as ``"encoder.lstm."``.
+    names : iterable of str, optional
+        All that a message about an unknown prefix should look through; those of ``mapping`` by default.
+
+    Returns
+    -------
+    Architecture
+
+    Raises
+    ------
+    ValueError
+        If there is no LSTM under the prefix (the message lists where there are), or if parameters are missing or
+        do not fit together (it lists all of them).
+
+    Examples
+    --------
+    >>> infer({"a.weight_ih_l0": np.zeros((20, 3)), "a.weight_hh_l0": np.zeros((20, 5))}, "a.")
+    Architecture(input_size=3, hidden_size=5, num_layers=1, bias=False, bidirectional=False, proj_size=0)
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    parts: list[tuple[str, int, bool]] = []
+    for name, value in mapping.items():
+        match = _NAME.fullmatch(name[len(prefix) :]) if name.startswith(prefix) else None
+        if match:
+            shapes[match[0]] = tuple(value.shape)
+            parts.append((match[1], int(match[2]), match[3] is not None))
+    if not shapes:
+        raise ValueError(_nothing_under(prefix, mapping if names is None else names))
+
+    kinds = {kind for kind, _, _ in parts}
+    layers = {layer for _, layer, _ in parts}
+    problems = []
+    gaps = sorted(set(range(len(layers))) - layers)
+    if gaps:  # then the layers are numbered beyond their count
+        problems.append(f"there is no layer {gaps[0]}, but a layer {max(layers)}")
+    needed = ["weight_ih_l0", "weight_hh_l0"] + ["weight_hr_l0"] * ("weight_hr" in kinds)
+    for name in needed:
+        if name not in shapes:
+            problems.append(f"{name} is missing")
+        elif len(shapes[name]) != 2 or 0 in shapes[name]:
+            problems.append(f"{name} has shape {shapes[name]}, not that of a matrix")
+    if not problems:
+        rows, width = shapes["weight_hh_l0"]
+        if rows % len(GATES) or ("weight_hr" not in kinds and rows != len(GATES) * width):
+            problems.append(
+                f"weight_hh_l0 has shape {rows, width}, not (4 * hidden_size, hidden_size): not the weights of an LSTM"
+            )
+    if not problems:
+        architecture = Architecture(
+            input_size=shapes["weight_ih_l0"][1],
+            hidden_size=rows // len(GATES),
+            num_layers=len(layers),
+            bias=bool(kinds & {"bias_ih", "bias_hh"}),
+            bidirectional=any(reverse for _, _, reverse in parts),
+            proj_size=shapes["weight_hr_l0"][0] if "weight_hr" in kinds else 0,
+        )
+        problems = _misfits(architecture, shapes)
+    if problems:
+        raise ValueError(f"the parameters under prefix {prefix!r} do not fit together: {'; '.join(problems)}")
+    return architecture
+
+
+def _misfits(architecture: Architecture, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Return what is wrong with shapes, given the sizes that the first layer has."""
+    problems = []
+    for name, expected in architecture.shapes().items():
+        if name not in shapes:
+            problems.append(f"{name} is missing")
+        elif shapes[name] != expected:
+            problems.append(f"{name} has shape {shapes[name]}, expected {expected}")
+    if architecture.proj_size >= architecture.hidden_size:
+        problems.append("proj_size has to be smaller than hidden_size")
+    return problems
+
+
+def _nothing_under(prefix: str, names: Iterable[str]) -> str:
+    found = prefixes(names)
+    if not found:
+        return f"no LSTM under prefix {prefix!r}, and none under another: no name ends in {_FIRST}"
+    shown = ", ".join(map(repr, found[:_FOUND_SHOWN]))
+    more = f" and {len(found) - _FOUND_SHOWN} more" if len(found) > _FOUND_SHOWN else ""
+    return f"no LSTM under prefix {prefix!r}; found: {shown}{more}"
