@@ -11,10 +11,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numba.core import event
@@ -32,12 +32,11 @@ from .demo import (
     read_fasta,
 )
 from .entries import entry_for
-from .parameters import infer
+from .parameters import infer, prefixes
 
 PROGRAM = "numba-lstm"
 TABLE_ROWS = 10
 PLOT_ROWS = 5
-FIRST_WEIGHT = "weight_ih_l0"  # every LSTM has it
 
 
 class InputError(Exception):
@@ -112,17 +111,6 @@ def _check_target(path: Path) -> None:
         raise InputError(f"cannot write {path}: the folder {path.parent} is not writable")
 
 
-def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file that appears complete or not at all; what was there stays until then."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            write(file)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _read_array(path: Path, role: str) -> np.ndarray:
     """Read one numeric array from an .npy file."""
     try:
@@ -179,7 +167,7 @@ def _demo(options: argparse.Namespace) -> None:
         from .demo.plot import draw_profiles  # matplotlib is optional
 
         ending = options.plot.suffix[1:].lower()
-        _write_whole(options.plot, lambda file: draw_profiles(rows[:PLOT_ROWS], file, ending))
+        io.write_whole(options.plot, lambda file: draw_profiles(rows[:PLOT_ROWS], file, ending))
         print(f"wrote {options.plot}")
 
 
@@ -214,19 +202,17 @@ def _run(options: argparse.Namespace) -> None:
         )
     _prepare_kernels(dtype)
     output, (h_n, c_n) = lstm(x, states)
-    _write_whole(options.output, lambda file: np.savez(file, output=output, h_n=h_n, c_n=c_n))
+    io.write_whole(options.output, lambda file: np.savez(file, output=output, h_n=h_n, c_n=c_n))
     print(f"{options.output}: output {output.shape}, h_n {h_n.shape}, c_n {c_n.shape}, {dtype}")
 
 
 def _info(options: argparse.Namespace) -> None:
     """Describe the LSTMs of a weights file."""
     arrays = io.read(options.weights)
-    prefixes = [options.prefix]
-    if options.prefix is None:
-        prefixes = sorted(name.removesuffix(FIRST_WEIGHT) for name in arrays if name.endswith(FIRST_WEIGHT))
-    if not prefixes:
-        raise InputError(f"{options.weights} holds no LSTM: no name ends in {FIRST_WEIGHT}")
-    described = [_describe(arrays, prefix) for prefix in prefixes]
+    chosen = prefixes(arrays) if options.prefix is None else [options.prefix]
+    if not chosen:
+        raise InputError(f"{options.weights} holds no LSTM: no name ends in weight_ih_l0")
+    described = [_describe(arrays, prefix) for prefix in chosen]
     print(f"{options.weights}: {os.path.getsize(options.weights):,} bytes, {len(arrays)} arrays")
     for text in described:
         print(f"\n{text}")
