@@ -18,8 +18,9 @@ from numba import prange
 from ._jit import inlined, inner
 from .blocksizes import GATES
 from .cell import CellWeights, Sizes, State, copy_row, project, step_panel
+from .float_mode import flush_denormals, restore_mode
 from .microkernels import BROADCAST, panel_gemm
-from .simd import at, fill, flush_denormals, lanes, load, pointer, restore_mode, store
+from .simd import at, fill, lanes, load, pointer, store
 
 FRAME = np.dtype(
     [

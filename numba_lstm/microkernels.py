@@ -27,7 +27,8 @@ import numpy as np
 
 from ._jit import inlined, inner
 from .blocksizes import GATES, SUM_BLOCK, UNROLL, block_sizes
-from .simd import at, lanes, prefetch, tile_add, tile_fma, tile_zero
+from .simd import at, lanes, prefetch
+from .tiles import tile_add, tile_fma, tile_zero
 
 MAX_ROWS = block_sizes().max_rows
 

@@ -1,7 +1,6 @@
-"""Vectors and register tiles as Numba values.
+"""Vectors as Numba values.
 
-A vector is an LLVM vector of LANES numbers; a tile is an LLVM array of ``rows * vectors`` of them, which LLVM keeps
-in registers as long as only the operations below touch it.  All of it works on pointers (``pointer(array, i)``), so
+A vector is an LLVM vector of LANES numbers.  All of it works on pointers (``pointer(array, i)``), so
 that a kernel is compiled once per dtype and not once per kind of array that it meets.
 
 Offsets and strides are in elements.  Loads and stores assume the alignment of one element only (LLVM would take the
@@ -53,27 +52,9 @@ class Vector(types.Type):
         return f"v{self.lanes}f{self.bits}"
 
 
-class Tile(types.Type):
-    """The Numba type of a tile of ``rows`` x ``vectors`` vectors."""
-
-    def __init__(self, vector: Vector, rows: int, vectors: int) -> None:
-        self.vector, self.rows, self.vectors = vector, rows, vectors
-        super().__init__(name=f"Tile({vector.name}, {rows}, {vectors})")
-
-    @property
-    def llvm(self) -> ir.ArrayType:
-        return ir.ArrayType(self.vector.llvm, self.rows * self.vectors)
-
-
 @extending.register_model(Vector)
 class _VectorModel(PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Vector) -> None:
-        super().__init__(dmm, fe_type, fe_type.llvm)
-
-
-@extending.register_model(Tile)
-class _TileModel(PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: Tile) -> None:
         super().__init__(dmm, fe_type, fe_type.llvm)
 
 
@@ -85,23 +66,23 @@ def vector_of(pointer_type: types.CPointer) -> Vector:
 # --- LLVM helpers -------------------------------------------------------------------------------------------
 
 
-def _splat(builder: Any, scalar: Any, vector: Vector) -> Any:
+def emit_splat(builder: Any, scalar: Any, vector: Vector) -> Any:
     undefined = ir.Constant(vector.llvm, ir.Undefined)
     one = builder.insert_element(undefined, scalar, ir.Constant(_LANE, 0))
     return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(_LANE, vector.lanes), None))
 
 
-def _at(builder: Any, pointer: Any, index: Any) -> Any:
+def emit_at(builder: Any, pointer: Any, index: Any) -> Any:
     return builder.gep(pointer, [index if isinstance(index, ir.Value) else ir.Constant(_INDEX, index)])
 
 
-def _load(builder: Any, pointer: Any, vector: Vector) -> Any:
+def emit_load(builder: Any, pointer: Any, vector: Vector) -> Any:
     value = builder.load(builder.bitcast(pointer, vector.llvm.as_pointer()))
     value.align = vector.bits // 8
     return value
 
 
-def _store(builder: Any, value: Any, pointer: Any, vector: Vector) -> None:
+def emit_store(builder: Any, value: Any, pointer: Any, vector: Vector) -> None:
     builder.store(value, builder.bitcast(pointer, vector.llvm.as_pointer())).align = vector.bits // 8
 
 
@@ -110,7 +91,7 @@ def _call(builder: Any, name: str, vector: Vector, *args: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"{name}.{vector.suffix}"), args)
 
 
-def _fma(builder: Any, vector: Vector, x: Any, y: Any, z: Any) -> Any:
+def emit_fma(builder: Any, vector: Vector, x: Any, y: Any, z: Any) -> Any:
     if host().fma:
         return _call(builder, "llvm.fma", vector, x, y, z)
     return builder.fadd(builder.fmul(x, y), z)  # llvm.fma would be a libm call per lane
@@ -124,7 +105,7 @@ def pointer(tyctx, array, index):
     """Return a pointer to the element of an array's buffer that lies ``index`` elements behind its first."""
 
     def generate(context, builder, signature, args):
-        return _at(builder, context.make_array(signature.args[0])(context, builder, args[0]).data, args[1])
+        return emit_at(builder, context.make_array(signature.args[0])(context, builder, args[0]).data, args[1])
 
     return types.CPointer(array.dtype)(array, types.intp), generate
 
@@ -132,7 +113,7 @@ def pointer(tyctx, array, index):
 @intrinsic
 def at(tyctx, base, index):
     """Return the pointer ``index`` elements behind ``base``."""
-    return base(base, types.intp), lambda context, builder, signature, args: _at(builder, *args)
+    return base(base, types.intp), lambda context, builder, signature, args: emit_at(builder, *args)
 
 
 @intrinsic
@@ -149,7 +130,7 @@ def prefetch(tyctx, base, index):
     def generate(context, builder, signature, args):
         byte = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte, _LANE, _LANE, _LANE])
-        target = builder.bitcast(_at(builder, *args), byte)
+        target = builder.bitcast(emit_at(builder, *args), byte)
         read, into_l2, data = ir.Constant(_LANE, 0), ir.Constant(_LANE, 2), ir.Constant(_LANE, 1)
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         builder.call(function, [target, read, into_l2, data])
@@ -165,7 +146,7 @@ def prefetch(tyctx, base, index):
 def load(tyctx, base, index):
     """Load a vector that starts at element ``index``."""
     vector = vector_of(base)
-    generate = lambda context, builder, signature, args: _load(builder, _at(builder, *args), vector)  # noqa: E731
+    generate = lambda context, builder, signature, args: emit_load(builder, emit_at(builder, *args), vector)  # noqa: E731
     return vector(base, types.intp), generate
 
 
@@ -174,7 +155,7 @@ def store(tyctx, base, index, value):
     """Store a vector from element ``index`` on."""
 
     def generate(context, builder, signature, args):
-        _store(builder, args[2], _at(builder, *args[:2]), value)
+        emit_store(builder, args[2], emit_at(builder, *args[:2]), value)
         return context.get_dummy_value()
 
     return types.void(base, types.intp, value), generate
@@ -191,7 +172,7 @@ def store_first(tyctx, base, index, value, count):
         number = builder.insert_element(undefined, number, ir.Constant(_LANE, 0))
         number = builder.shuffle_vector(number, undefined, ir.Constant(integers, None))
         mask = builder.icmp_signed("<", ir.Constant(integers, list(range(value.lanes))), number)
-        target = builder.bitcast(_at(builder, *args[:2]), value.llvm.as_pointer())
+        target = builder.bitcast(emit_at(builder, *args[:2]), value.llvm.as_pointer())
         bits = ir.VectorType(ir.IntType(1), value.lanes)
         kind = ir.FunctionType(ir.VoidType(), [value.llvm, target.type, _LANE, bits])
         name = f"llvm.masked.store.{value.suffix}.p0"
@@ -207,7 +188,7 @@ def fill(tyctx, like, number):
     """Return a vector of ``like``'s type with ``number`` in every lane."""
 
     def generate(context, builder, signature, args):
-        return _splat(builder, context.cast(builder, args[1], signature.args[1], like.dtype), like)
+        return emit_splat(builder, context.cast(builder, args[1], signature.args[1], like.dtype), like)
 
     return like(like, number), generate
 
@@ -215,7 +196,7 @@ def fill(tyctx, like, number):
 @intrinsic
 def fma(tyctx, x, y, z):
     """Return x * y + z, rounded once (twice where the target has no fused multiply-add)."""
-    return x(x, x, x), lambda context, builder, signature, args: _fma(builder, x, *args)
+    return x(x, x, x), lambda context, builder, signature, args: emit_fma(builder, x, *args)
 
 
 def _binary(name: str, doc: str) -> Any:
@@ -309,130 +290,9 @@ def polynomial(coefficients: dict[int, tuple[float, ...]]) -> Any:
             first, *rest = (ir.Constant(x.llvm, [ir.Constant(scalar, c)] * x.lanes) for c in coefficients[x.bits])
             value = first
             for c in rest:
-                value = _fma(builder, x, value, args[0], c)
+                value = emit_fma(builder, x, value, args[0], c)
             return value
 
         return x(x), generate
 
     return evaluate
-
-
-# --- tiles --------------------------------------------------------------------------------------------------
-
-
-@intrinsic(prefer_literal=True)
-def tile_zero(tyctx, base, rows, vectors):
-    """Return a tile of zeros; ``rows`` and ``vectors`` must be constants."""
-    tile = Tile(vector_of(base), rows.literal_value, vectors.literal_value)
-
-    def generate(context, builder, signature, args):
-        return ir.Constant(tile.llvm, None)
-
-    return tile(base, rows, vectors), generate
-
-
-@intrinsic(prefer_literal=True)
-def tile_fma(tyctx, tile, left, stride, panel, steps):
-    """Return ``tile[m, v] + left[m * stride + k] * panel[k, v]`` for k = 0 .. ``steps`` - 1, a constant, in order.
-
-    One fused multiply-add for every term.  ``panel`` is (steps, vectors, LANES), C order.
-    """
-    vector, count = tile.vector, tile.vectors
-
-    def generate(context, builder, signature, args):
-        value, left, stride, panel, _ = args
-        sums = [builder.extract_value(value, n) for n in range(tile.rows * count)]
-        rows = [left]
-        for _ in range(1, tile.rows):
-            rows.append(_at(builder, rows[-1], stride))
-        for k in range(steps.literal_value):
-            weights = [
-                _load(builder, _at(builder, panel, (k * count + v) * vector.lanes), vector) for v in range(count)
-            ]
-            for m, row in enumerate(rows):
-                x = _splat(builder, builder.load(_at(builder, row, k)), vector)
-                for v in range(count):
-                    sums[m * count + v] = _fma(builder, vector, x, weights[v], sums[m * count + v])
-        for n, total in enumerate(sums):
-            value = builder.insert_value(value, total, n)
-        return value
-
-    return tile(tile, left, types.intp, panel, steps), generate
-
-
-@intrinsic
-def tile_add(tyctx, tile, source, source_stride, target, target_stride):
-    """Store ``source[m, v] + tile[m, v]`` to ``target[m, v]``; rows lie ``stride`` elements apart.
-
-    ``source`` and ``target`` may be the same.
-    """
-    vector, count = tile.vector, tile.vectors
-
-    def generate(context, builder, signature, args):
-        value, source, source_stride, target, target_stride = args
-        for m in range(tile.rows):
-            for v in range(count):
-                before = _load(builder, _at(builder, source, v * vector.lanes), vector)
-                total = builder.fadd(before, builder.extract_value(value, m * count + v))
-                _store(builder, total, _at(builder, target, v * vector.lanes), vector)
-            source, target = _at(builder, source, source_stride), _at(builder, target, target_stride)
-        return context.get_dummy_value()
-
-    return types.void(tile, source, types.intp, target, types.intp), generate
-
-
-# --- floating-point mode ------------------------------------------------------------------------------------
-
-# x86: flush-to-zero and denormals-are-zero.  AArch64: FZ does both.
-_MXCSR_FLUSH, _FPCR_FLUSH = 0x8040, 1 << 24
-
-
-@intrinsic
-def flush_denormals(tyctx):
-    """Make this thread count denormal numbers as zero; return its former mode, for ``restore_mode``."""
-
-    def generate(context, builder, signature, args):
-        architecture = host().architecture
-        if architecture == "x86":
-            slot = cgutils.alloca_once(builder, _LANE)
-            _mxcsr(builder, "st", slot)
-            before = builder.load(slot)
-            builder.store(builder.or_(before, ir.Constant(_LANE, _MXCSR_FLUSH)), slot)
-            _mxcsr(builder, "ld", slot)
-            return builder.zext(before, _INDEX)
-        if architecture == "aarch64":
-            kind = ir.FunctionType(_INDEX, [])
-            before = builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.aarch64.get.fpcr"), [])
-            _set_fpcr(builder, builder.or_(before, ir.Constant(_INDEX, _FPCR_FLUSH)))
-            return before
-        return ir.Constant(_INDEX, 0)
-
-    return types.int64(), generate
-
-
-@intrinsic
-def restore_mode(tyctx, mode):
-    """Put back the floating-point mode that ``flush_denormals`` returned."""
-
-    def generate(context, builder, signature, args):
-        architecture = host().architecture
-        if architecture == "x86":
-            slot = cgutils.alloca_once_value(builder, builder.trunc(args[0], _LANE))
-            _mxcsr(builder, "ld", slot)
-        elif architecture == "aarch64":
-            _set_fpcr(builder, args[0])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), generate
-
-
-def _mxcsr(builder: Any, direction: str, slot: Any) -> None:
-    byte = ir.IntType(8).as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [byte])
-    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.sse.{direction}mxcsr")
-    builder.call(function, [builder.bitcast(slot, byte)])
-
-
-def _set_fpcr(builder: Any, value: Any) -> None:
-    kind = ir.FunctionType(ir.VoidType(), [_INDEX])
-    builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.aarch64.set.fpcr"), [value])

@@ -13,7 +13,8 @@ import pytest
 from numba import njit
 
 from numba_lstm import activations
-from numba_lstm.simd import flush_denormals, lanes, load, pointer, restore_mode, store
+from numba_lstm.float_mode import flush_denormals, restore_mode
+from numba_lstm.simd import lanes, load, pointer, store
 
 BOUNDS = {"exp": 1.25, "sigmoid": 2.5, "tanh": 3.0, "sigmoid_times_tanh": 6.0}
 """ULP, as the docstrings state them."""
