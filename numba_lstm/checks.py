@@ -135,7 +135,7 @@ def call(architecture: Architecture, dtype: np.dtype[Any], batch_first: bool, in
     Returns
     -------
     x : ndarray
-        3-D, unit stride in the last axis.
+        3-D, unit stride in the last axis; (L, 1, H_in) for a sequence without the batch axis.
     h_0, c_0 : ndarray
         3-D and C-order, or both None.
     batched : bool
@@ -167,7 +167,7 @@ def call(architecture: Architecture, dtype: np.dtype[Any], batch_first: bool, in
         raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {x.ndim}D instead")
     batched = x.ndim == 3
     if not batched:
-        x = x[None] if batch_first else x[:, None]
+        x, batch_first = x[:, None], False
     states = None if hx is None else _states(hx, dtype, batched)
     _match_dtype("RNN input", "input", x, dtype)
     if x.shape[2] != architecture.input_size:

@@ -221,7 +221,7 @@ class LSTM(Module):
         x, h_0, c_0, batched = checks.call(architecture, self._dtype, batch_first, input, hx)
         network = self._weights.network or self._pack()
         dropout = self._drop if self.training and self.dropout and architecture.num_layers > 1 else None
-        output, h_n, c_n = network(x, h_0, c_0, batch_first=batch_first, dropout=dropout)
+        output, h_n, c_n = network(x, h_0, c_0, batch_first=batch_first and batched, dropout=dropout)
         if not batched:
             for array in (output, h_n, c_n):  # in place: a view would not own its memory
                 array.resize([size for axis, size in enumerate(array.shape) if axis != 1], refcheck=False)
