@@ -183,8 +183,8 @@ def test_loading_casts_as_torch_does() -> None:
 def test_initial_weights_are_torchs_distribution() -> None:
     for value in numba_lstm.LSTM(40, 64, 2, seed=0).state_dict().values():
         assert np.abs(value).max() <= 1 / 8
-        assert np.abs(value).max() > 0.99 / 8
-        assert abs(value.mean()) < 0.01
+        assert np.abs(value).max() > 0.95 / 8
+        assert abs(value.mean()) < 0.02
 
 
 def test_train_mode_without_dropout_is_eval_mode() -> None:
