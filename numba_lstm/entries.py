@@ -11,7 +11,6 @@ from numba import from_dtype, int64, types
 
 from . import layer
 from ._jit import parallel_entry, serial_entry
-from .packing import CELL
 from .threads import get_num_threads
 
 _log = logging.getLogger("numba_lstm")
@@ -27,8 +26,7 @@ def _signature(dtype: np.dtype[Any]) -> Any:
     state = types.Array(scalar, 3, "C", readonly=True)
     flat = types.Array(scalar, 1, "C")
     return types.void(
-        types.Array(from_dtype(layer.FRAME), 1, "C"),
-        types.Array(from_dtype(CELL), 1, "C"),
+        types.Array(int64, 1, "C", readonly=True),
         types.Array(int64, 1, "C", readonly=True),
         flat,
         flat,
@@ -39,7 +37,6 @@ def _signature(dtype: np.dtype[Any]) -> Any:
         state,
         types.Array(scalar, 3, "C"),
         types.Array(scalar, 3, "C"),
-        types.Array(int64, 1, "C"),
     )
 
 

@@ -20,31 +20,36 @@ from .blocksizes import GATES
 from .cell import CellWeights, Sizes, State, copy_row, project, step_panel
 from .float_mode import flush_denormals, restore_mode
 from .microkernels import BROADCAST, panel_gemm
+from .packing import BIAS, CELL_SIZE, SRC_SIZE, WEIGHT_HH, WEIGHT_HR, WEIGHT_IH, ZEROS
 from .simd import at, fill, lanes, load, pointer, store
 
-FRAME = np.dtype(
-    [
-        ("layers", np.int64),
-        ("directions", np.int64),
-        ("hidden_size", np.int64),
-        ("output_size", np.int64),
-        ("panels", np.int64),
-        ("proj_panels", np.int64),
-        ("batch", np.int64),
-        ("steps", np.int64),
-        ("chunk", np.int64),  # steps whose input part is computed at once
-        ("slices", np.int64),  # of the batch, one for a thread
-        ("rows", np.int64),  # most rows of a slice
-        ("hidden_stride", np.int64),
-        ("slice_size", np.int64),  # elements of workspace for a slice, and where its parts begin:
-        ("hidden", np.int64),  # (layers * directions, 2, rows, hidden_stride)
-        ("cell", np.int64),  # (layers * directions, panels, rows, LANES)
-        ("unprojected", np.int64),  # (rows, panels * LANES)
-        ("gates", np.int64),  # (panels, chunk * rows, 4, LANES); (rows, 4, LANES) where chunk is 1
-        ("finite", np.int64),  # whether a zero state contributes exactly nothing
-    ]
-)
-"""The sizes of one call, filled in by ``plan``."""
+(
+    LAYERS,
+    DIRECTIONS,
+    HIDDEN_SIZE,
+    OUTPUT_SIZE,
+    PANELS,
+    PROJ_PANELS,
+    BATCH,
+    STEPS,
+    CHUNK,  # steps whose input part is computed at once
+    FINITE,  # 1 if a zero state contributes exactly nothing
+    SLICES,  # of the batch, one for a thread
+    ROWS,  # most rows of a slice
+    HIDDEN_STRIDE,
+    SLICE_SIZE,  # elements of workspace for a slice, and where its parts begin:
+    HIDDEN,  # (layers * directions, 2, rows, hidden_stride)
+    CELL,  # (layers * directions, panels, rows, LANES)
+    UNPROJECTED,  # (rows, panels * LANES)
+    GATE_SUMS,  # (panels, chunk * rows, 4, LANES); (rows, 4, LANES) where chunk is 1
+    FIRST_LAYER,  # what this launch does: layers, and steps in the order of processing
+    END_LAYER,
+    FIRST_STEP,
+    END_STEP,
+    CELLS,  # a record for every layer and direction, see ``packing``
+) = range(23)
+"""The entries of a call's frame, an int64 array that ``plan`` fills in.  One array of numbers, because every argument
+of an entry costs 0.07 us, and one with named fields twice that."""
 
 FORWARD = np.int64(0)
 """The direction that every layer has.  Typed: Numba would compile the time loop once more for a literal 0."""
@@ -55,7 +60,7 @@ View = namedtuple("View", "base time row")
 Slice = namedtuple("Slice", "first rows work")
 """The rows of the batch that one thread takes, and its workspace."""
 
-Call = namedtuple("Call", "frame offsets weights cells h_0 c_0 h_n c_n")
+Call = namedtuple("Call", "frame offsets weights h_0 c_0 h_n c_n")
 """What stays the same for all layers and slices of a call."""
 
 
@@ -94,7 +99,7 @@ def _begin_rows(call, index, part, sizes, state, first, last):
         for j in range(sizes.panels):
             store(state.cell, (j * sizes.rows + b) * width, zero)
         if call.h_0.size > 0:
-            row = index * call.frame.batch + part.first + b
+            row = index * call.frame[BATCH] + part.first + b
             h_0 = pointer(call.h_0, row * sizes.output_size)
             c_0 = pointer(call.c_0, row * sizes.hidden_size)
             for k in range(sizes.output_size):
@@ -107,7 +112,7 @@ def _begin_rows(call, index, part, sizes, state, first, last):
 def _end_rows(call, index, part, sizes, state, first, last):
     """Hand out the state of rows that leave, as h_n and c_n."""
     for b in range(first, last):
-        row = index * call.frame.batch + part.first + b
+        row = index * call.frame[BATCH] + part.first + b
         h_n = pointer(call.h_n, row * sizes.output_size)
         c_n = pointer(call.c_n, row * sizes.hidden_size)
         copy_row(at(state.after, b * sizes.hidden_stride), h_n, sizes.output_size)
@@ -145,52 +150,52 @@ def _chunk(call, part, layer, direction, src, dst, s_first, s_last):
     """Do steps s_first .. s_last - 1, in the order of processing, of one layer and direction."""
     frame, offsets = call.frame, call.offsets
     width = lanes(part.work)
-    index = layer * frame.directions + direction
-    cell = call.cells[index]
+    index = layer * frame[DIRECTIONS] + direction
+    record = CELLS + index * CELL_SIZE
     data = call.weights
     weights = CellWeights(
-        pointer(data, cell.bias),
-        pointer(data, cell.weight_ih),
-        pointer(data, cell.weight_hh),
-        pointer(data, cell.weight_hr),
-        pointer(data, cell.zeros),
+        pointer(data, frame[record + BIAS]),
+        pointer(data, frame[record + WEIGHT_IH]),
+        pointer(data, frame[record + WEIGHT_HH]),
+        pointer(data, frame[record + WEIGHT_HR]),
+        pointer(data, frame[record + ZEROS]),
     )
     sizes = Sizes(
-        cell.src_size,
-        frame.hidden_size,
-        frame.output_size,
-        frame.panels,
-        frame.proj_panels,
-        frame.hidden_stride,
-        frame.rows,
+        frame[record + SRC_SIZE],
+        frame[HIDDEN_SIZE],
+        frame[OUTPUT_SIZE],
+        frame[PANELS],
+        frame[PROJ_PANELS],
+        frame[HIDDEN_STRIDE],
+        frame[ROWS],
     )
-    state_size = frame.rows * frame.hidden_stride
-    hidden = at(part.work, frame.hidden + index * 2 * state_size)
-    c = at(part.work, frame.cell + index * frame.panels * frame.rows * width)
-    unprojected = at(part.work, frame.unprojected)
-    gates = at(part.work, frame.gates)
+    state_size = frame[ROWS] * frame[HIDDEN_STRIDE]
+    hidden = at(part.work, frame[HIDDEN] + index * 2 * state_size)
+    c = at(part.work, frame[CELL] + index * frame[PANELS] * frame[ROWS] * width)
+    unprojected = at(part.work, frame[UNPROJECTED])
+    gates = at(part.work, frame[GATE_SUMS])
     reverse = direction != FORWARD
-    t_first = frame.steps - s_last if reverse else s_first
-    t_last = frame.steps - s_first if reverse else s_last
+    t_first = frame[STEPS] - s_last if reverse else s_first
+    t_last = frame[STEPS] - s_first if reverse else s_last
     # A chunk of one step needs the gates of one panel at a time: they stay in L1.
-    fused = frame.chunk == 1
+    fused = frame[CHUNK] == 1
     line = GATES * width
-    distance = 0 if fused else frame.chunk * frame.rows * line
+    distance = 0 if fused else frame[CHUNK] * frame[ROWS] * line
     if not fused:
         for j in range(sizes.panels):
             _input_panel(j, offsets, part, weights, sizes, src, at(gates, j * distance), t_first, t_last)
     for s in range(s_first, s_last):
-        t = frame.steps - 1 - s if reverse else s
+        t = frame[STEPS] - 1 - s if reverse else s
         back = -1 if reverse else 1
         rows = _active(offsets, part, t)
         earlier = _active(offsets, part, t - back) if s > 0 else 0
-        later = _active(offsets, part, t + back) if s + 1 < frame.steps else 0
+        later = _active(offsets, part, t + back) if s + 1 < frame[STEPS] else 0
         before = at(hidden, (s & 1) * state_size)
         after = at(hidden, (1 - (s & 1)) * state_size)
         state = State(before, after, c, unprojected)
         if earlier < rows:
             _begin_rows(call, index, part, sizes, state, earlier, rows)
-        from_zero = earlier == 0 and call.h_0.size == 0 and frame.finite != 0
+        from_zero = earlier == 0 and call.h_0.size == 0 and frame[FINITE] != 0
         sums = at(gates, (t - t_first) * part.rows * line)
         for n in range(sizes.panels):
             # Every other step walks back: the panels read last are still in cache when the weights exceed it.
@@ -201,8 +206,8 @@ def _chunk(call, part, layer, direction, src, dst, s_first, s_last):
             step_panel(j, following, rows, from_zero, weights, sizes, at(sums, j * distance), state)
         project(rows, weights, sizes, state)
         for b in range(rows):
-            target = at(_row(dst, offsets, t, part.first + b), direction * frame.output_size)
-            copy_row(at(after, b * frame.hidden_stride), target, frame.output_size)
+            target = at(_row(dst, offsets, t, part.first + b), direction * frame[OUTPUT_SIZE])
+            copy_row(at(after, b * frame[HIDDEN_STRIDE]), target, frame[OUTPUT_SIZE])
         if later < rows:
             _end_rows(call, index, part, sizes, state, later, rows)
 
@@ -227,15 +232,16 @@ def _shifted(view, offsets, t):
 
 
 @inner
-def _network(call, part, x, between, output, span):
-    """Take one slice of the batch through layers and steps."""
-    layer_first, layer_last, s_first, s_last = span[0], span[1], span[2], span[3]
+def _network(call, part, x, between, output):
+    """Take one slice of the batch through the layers and steps of a launch."""
     frame, offsets = call.frame, call.offsets
+    layer_first, layer_last = frame[FIRST_LAYER], frame[END_LAYER]
+    s_first, s_last = frame[FIRST_STEP], frame[END_STEP]
     src, dst = _view(x), _view(output)
-    if frame.directions == 1:
+    if frame[DIRECTIONS] == 1:
         # A chunk of time goes through all layers, so that what lies between them stays in cache.
-        for s in range(s_first, s_last, frame.chunk):
-            end = min(s + frame.chunk, s_last)
+        for s in range(s_first, s_last, frame[CHUNK]):
+            end = min(s + frame[CHUNK], s_last)
             for layer in range(layer_first, layer_last):
                 left = src if layer == layer_first else _shifted(_half(between, (layer - 1) & 1), offsets, s)
                 right = dst if layer == layer_last - 1 else _shifted(_half(between, layer & 1), offsets, s)
@@ -246,28 +252,24 @@ def _network(call, part, x, between, output, span):
         left = src if layer == layer_first else _half(between, (layer - 1) & 1)
         right = dst if layer == layer_last - 1 else _half(between, layer & 1)
         for direction in range(2):  # FORWARD, then reverse
-            for s in range(s_first, s_last, frame.chunk):
-                _chunk(call, part, layer, direction, left, right, s, min(s + frame.chunk, s_last))
+            for s in range(s_first, s_last, frame[CHUNK]):
+                _chunk(call, part, layer, direction, left, right, s, min(s + frame[CHUNK], s_last))
 
 
 @inlined
 def _slice(frame, work, index):
-    first = index * frame.batch // frame.slices
-    last = (index + 1) * frame.batch // frame.slices
-    return Slice(first, last - first, pointer(work, index * frame.slice_size))
+    first = index * frame[BATCH] // frame[SLICES]
+    last = (index + 1) * frame[BATCH] // frame[SLICES]
+    return Slice(first, last - first, pointer(work, index * frame[SLICE_SIZE]))
 
 
-def run_serial(
-    frames, cells, offsets, weights, work, x, between, output, h_0, c_0, h_n, c_n, span
-):
+def run_serial(frame, offsets, weights, work, x, between, output, h_0, c_0, h_n, c_n):
     """Run layers over steps on this thread; ``entries`` compiles it.
 
     Parameters
     ----------
-    frames : (1,) array of FRAME
-        The sizes of the call.
-    cells : (layers * directions,) array of CELL
-        Where the panels lie in ``weights``.
+    frame : (CELLS + layers * directions * CELL_SIZE,) int64 array
+        The sizes of the call, what this launch does of it, and where the panels lie in ``weights``.
     offsets : (T + 1,) or (0,) int64 array
         Rows before each step of a packed batch; empty for a full one.
     weights, work : 1-D arrays
@@ -280,24 +282,17 @@ def run_serial(
         Initial states; empty for zeros.
     h_n, c_n : arrays of the same shapes
         Receive the final states of rows that end.
-    span : (4,) int64 array
-        First layer, last + 1; first step, last + 1, in the order of processing.  With two directions a call takes
-        either one layer or all steps.
     """
     mode = flush_denormals()
-    frame = frames[0]
-    call = Call(frame, offsets, weights, cells, h_0, c_0, h_n, c_n)
-    _network(call, _slice(frame, work, 0), x, between, output, span)
+    call = Call(frame, offsets, weights, h_0, c_0, h_n, c_n)
+    _network(call, _slice(frame, work, 0), x, between, output)
     restore_mode(mode)
 
 
-def run_parallel(
-    frames, cells, offsets, weights, work, x, between, output, h_0, c_0, h_n, c_n, span
-):
+def run_parallel(frame, offsets, weights, work, x, between, output, h_0, c_0, h_n, c_n):
     """Do what ``run_serial`` does, with one thread for every slice of the batch."""
-    for index in prange(frames[0].slices):
+    for index in prange(frame[SLICES]):
         mode = flush_denormals()
-        frame = frames[0]
-        call = Call(frame, offsets, weights, cells, h_0, c_0, h_n, c_n)
-        _network(call, _slice(frame, work, index), x, between, output, span)
+        call = Call(frame, offsets, weights, h_0, c_0, h_n, c_n)
+        _network(call, _slice(frame, work, index), x, between, output)
         restore_mode(mode)

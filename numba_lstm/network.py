@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .layer import END_LAYER, END_STEP, FIRST_LAYER, FIRST_STEP
 from .memory import aligned_empty
 from .packing import pack
 from .parameters import Architecture
@@ -15,8 +16,13 @@ from .threads import Setting
 KEPT_PLANS = 256
 """Plans that a network keeps; sequence lengths vary without end in a process that lives long."""
 
-KEPT_WORKSPACE_BYTES = 64 << 20
-"""Scratch memory that a network keeps between calls."""
+KEPT_WORKSPACES = 4
+"""Pieces of scratch memory that a network keeps between calls: one for each thread that calls it at a time."""
+
+KEPT_SIZE = 1 << 24
+"""Elements of the largest piece that is kept."""
+
+_empty = np.empty
 
 
 class Network:
@@ -36,7 +42,8 @@ class Network:
         self._architecture = architecture
         self._dtype = np.dtype(dtype)
         self._width = architecture.num_directions * architecture.output_size
-        self._data, self._cells, self._finite = pack(architecture, parameters, self._dtype)
+        self._weights = pack(architecture, parameters, self._dtype)
+        self._data = self._weights.data
         self._plans: dict[tuple[int, int, int], Plan] = {}
         self._free: list[np.ndarray] = []
         self._no_state = np.empty((0, 0, 0), self._dtype)
@@ -73,17 +80,17 @@ class Network:
         dtype = self._dtype
         if batch_first:
             rows, steps, _ = x.shape
-            output = np.empty((rows, steps, self._width), dtype)
+            output = _empty((rows, steps, self._width), dtype)
             x, target = x.transpose(1, 0, 2), output.transpose(1, 0, 2)
         else:
             steps, rows, _ = x.shape
-            output = target = np.empty((steps, rows, self._width), dtype)
+            output = target = _empty((steps, rows, self._width), dtype)
         key = steps, rows, Setting.count
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= KEPT_PLANS:
                 self._plans.clear()
-            plan = self._plans[key] = make_plan(self._architecture, dtype, self._finite, steps, rows)
+            plan = self._plans[key] = make_plan(self._architecture, self._weights, steps, rows)
         h_n, c_n = self._run(plan, self._no_offsets, x, target, h_0, c_0, dropout)
         return output, h_n, c_n
 
@@ -116,9 +123,7 @@ class Network:
         offsets = np.zeros(len(batch_sizes) + 1, np.int64)
         np.cumsum(batch_sizes, out=offsets[1:])
         output = np.empty((len(data), self._width), self._dtype)
-        plan = make_plan(
-            self._architecture, self._dtype, self._finite, len(batch_sizes), int(batch_sizes[0]), len(data)
-        )
+        plan = make_plan(self._architecture, self._weights, len(batch_sizes), int(batch_sizes[0]), len(data))
         h_n, c_n = self._run(plan, offsets, data[None], output[None], h_0, c_0, dropout)
         return output, h_n, c_n
 
@@ -134,10 +139,9 @@ class Network:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Fill ``output`` (T, B, D * H_out), or (1, rows, D * H_out) where ``offsets`` are given; return h_n, c_n."""
         dtype = self._dtype
-        h_n = np.empty(plan.hidden, dtype)
-        c_n = np.empty(plan.cell, dtype)
-        if not h_n.size:
-            return h_n, c_n
+        frame, entry, steps, work_size, hidden, cell, between, steps_per_launch, one_launch = plan
+        h_n = _empty(hidden, dtype)
+        c_n = _empty(cell, dtype)
         if h_0 is None or c_0 is None:
             h_0 = c_0 = self._no_state
         # Scratch memory goes from call to call; concurrent calls each take their own.
@@ -145,25 +149,22 @@ class Network:
             work = self._free.pop()
         except IndexError:
             work = self._no_work
-        if work.size < plan.work_size:
-            work = aligned_empty(plan.work_size, dtype)
-        if plan.one_launch and dropout is None:
-            between = np.empty(plan.between, dtype) if plan.between[0] else self._nothing
-            plan.entry(
-                plan.frames, self._cells, offsets, self._data, work, x, between, output, h_0, c_0, h_n, c_n, plan.span
-            )
+        if work.size < work_size:
+            work = aligned_empty(work_size, dtype)
+        if one_launch and dropout is None:
+            inner = _empty(between, dtype) if between[0] else self._nothing
+            entry(frame, offsets, self._data, work, x, inner, output, h_0, c_0, h_n, c_n)
         else:
 
             def launch(source: np.ndarray, between: np.ndarray, target: np.ndarray, first: int, last: int) -> None:
-                for s in range(0, plan.steps, plan.steps_per_launch):
-                    span = np.array((first, last, s, min(s + plan.steps_per_launch, plan.steps)))
-                    plan.entry(
-                        plan.frames, self._cells, offsets, self._data, work, source, between, target,
-                        h_0, c_0, h_n, c_n, span,
-                    )  # fmt: skip
+                for s in range(0, steps, steps_per_launch):
+                    part = frame.copy()
+                    part[FIRST_LAYER], part[END_LAYER] = first, last
+                    part[FIRST_STEP], part[END_STEP] = s, min(s + steps_per_launch, steps)
+                    entry(part, offsets, self._data, work, source, between, target, h_0, c_0, h_n, c_n)
 
             self._launches(plan, launch, x, output, dropout)
-        if work.nbytes * (len(self._free) + 1) <= KEPT_WORKSPACE_BYTES:
+        if len(self._free) < KEPT_WORKSPACES and work_size <= KEPT_SIZE:
             self._free.append(work)
         return h_n, c_n
 

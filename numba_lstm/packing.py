@@ -11,7 +11,7 @@ One panel holds, for LANES hidden units and every input k, the weights of the fo
 
 A kernel that walks down a panel reads memory in one ascending line, and ends with all four gates of its units in
 registers.  The last panel is filled up with zeros.  ``weight_hr`` (H_proj, H) becomes panels of GATES * LANES
-outputs.  All panels of a network lie in one array that begins on a cache line; ``CELL`` has their offsets.
+outputs.  All panels of a network lie in one array that begins on a cache line.
 """
 from __future__ import annotations
 
@@ -24,17 +24,9 @@ from .blocksizes import GATES, block_sizes
 from .memory import CACHE_LINE, aligned_empty, round_up
 from .parameters import Architecture
 
-CELL = np.dtype(
-    [
-        ("src_size", np.int64),  # numbers in a row of this layer's input
-        ("bias", np.int64),  # offsets into the packed weights, in elements
-        ("weight_ih", np.int64),
-        ("weight_hh", np.int64),
-        ("weight_hr", np.int64),
-        ("zeros", np.int64),  # a row of zeros, the "bias" of the projection
-    ]
-)
-"""One record for a layer and direction, in torch's order: layer 0, layer 0 reversed, layer 1, ..."""
+SRC_SIZE, BIAS, WEIGHT_IH, WEIGHT_HH, WEIGHT_HR, ZEROS, CELL_SIZE = range(7)
+"""The entries of a record for one layer and direction: numbers in a row of its input, then offsets into the packed
+weights, in elements (``ZEROS``: a row of zeros, the "bias" of the projection).  CELL_SIZE is their number."""
 
 
 class PackedWeights(NamedTuple):
@@ -43,7 +35,7 @@ class PackedWeights(NamedTuple):
     data: np.ndarray
     """1-D, begins on a cache line."""
     cells: np.ndarray
-    """One ``CELL`` for a layer and direction."""
+    """(layers * directions, CELL_SIZE) int64, in torch's order: layer 0, layer 0 reversed, layer 1, ..."""
     finite: bool
     """Whether every recurrent weight is finite, so that a zero state contributes exactly nothing."""
 
@@ -81,7 +73,7 @@ def pack(architecture: Architecture, parameters: Mapping[str, np.ndarray], dtype
         return start
 
     directions = architecture.num_directions
-    cells = np.zeros(architecture.num_layers * directions, CELL)
+    cells = np.zeros((architecture.num_layers * directions, CELL_SIZE), np.int64)
     finite = True
     zeros = place(np.zeros(GATES * lanes, dtype))
     for layer in range(architecture.num_layers):
@@ -91,13 +83,13 @@ def pack(architecture: Architecture, parameters: Mapping[str, np.ndarray], dtype
             if architecture.bias:
                 bias[:, 0] = named["bias_ih"] + named["bias_hh"]
             cell = cells[layer * directions + direction]
-            cell["src_size"] = architecture.layer_input_size(layer)
-            cell["zeros"] = zeros
-            cell["bias"] = place(gate_panels(bias, lanes))
-            cell["weight_ih"] = place(gate_panels(named["weight_ih"], lanes))
-            cell["weight_hh"] = place(gate_panels(named["weight_hh"], lanes))
+            cell[SRC_SIZE] = architecture.layer_input_size(layer)
+            cell[ZEROS] = zeros
+            cell[BIAS] = place(gate_panels(bias, lanes))
+            cell[WEIGHT_IH] = place(gate_panels(named["weight_ih"], lanes))
+            cell[WEIGHT_HH] = place(gate_panels(named["weight_hh"], lanes))
             if architecture.proj_size:
-                cell["weight_hr"] = place(projection_panels(named["weight_hr"], lanes))
+                cell[WEIGHT_HR] = place(projection_panels(named["weight_hr"], lanes))
             finite = finite and all(bool(np.isfinite(named[n]).all()) for n in ("weight_hh", "weight_hr") if n in named)
     data = aligned_empty(size, dtype)
     data[:] = 0

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import layer
 from ._target import l2_bytes
 from .blocksizes import GATES, block_sizes
 from .entries import entry_for
-from .layer import FRAME
 from .memory import CACHE_LINE, round_up
+from .packing import PackedWeights
 from .parameters import Architecture
 from .threads import get_num_threads
 
@@ -32,9 +33,8 @@ PAGE = 4096
 class Plan(NamedTuple):
     """What a call of some steps and rows needs to know."""
 
-    frames: np.ndarray
-    span: np.ndarray
-    """All layers and steps, for a call that is one launch."""
+    frame: np.ndarray
+    """Of a launch that does all layers and steps."""
     entry: Any
     steps: int
     work_size: int
@@ -47,23 +47,23 @@ class Plan(NamedTuple):
 
 
 def make_plan(
-    architecture: Architecture, dtype: np.dtype[Any], finite: bool, steps: int, rows: int, packed_rows: int = 0
+    architecture: Architecture, weights: PackedWeights, steps: int, rows: int, packed_rows: int = 0
 ) -> Plan:
     """Plan a call.
 
     Parameters
     ----------
-    architecture, dtype, finite
-        The network's sizes, its dtype, and whether all of its recurrent weights are finite.
+    architecture, weights
+        The network.
     steps, rows : int
         Of the input.
     packed_rows : int
         For sequences of different lengths, longest first: all of their rows together; ``rows`` are the first step's.
     """
-    a = architecture
+    a, cells, dtype, finite = architecture, weights.cells, weights.data.dtype, weights.finite
     lanes = block_sizes().lanes(dtype)
     line = CACHE_LINE // dtype.itemsize
-    directions, cells = a.num_directions, a.num_layers * a.num_directions
+    directions = a.num_directions
     panels = -(-a.hidden_size // lanes)
     proj_panels = -(-a.proj_size // (GATES * lanes))
     terms = sum(a.layer_input_size(i) + a.output_size for i in range(a.num_layers))
@@ -77,36 +77,36 @@ def make_plan(
     if hidden_stride * dtype.itemsize % PAGE == 0:
         hidden_stride += line
 
-    frames = np.zeros(1, FRAME)
-    frame = frames[0]
+    frame = np.zeros(layer.CELLS + cells.size, np.int64)
+    frame[layer.CELLS :] = cells.ravel()
     size = 0
-    for name, count in (
-        ("hidden", cells * 2 * slice_rows * hidden_stride),
-        ("cell", cells * panels * slice_rows * lanes),
-        ("unprojected", slice_rows * panels * lanes if proj_panels else 0),
-        ("gates", (panels * chunk if chunk > 1 else 1) * slice_rows * GATES * lanes),
+    for index, count in (
+        (layer.HIDDEN, len(cells) * 2 * slice_rows * hidden_stride),
+        (layer.CELL, len(cells) * panels * slice_rows * lanes),
+        (layer.UNPROJECTED, slice_rows * panels * lanes if proj_panels else 0),
+        (layer.GATE_SUMS, (panels * chunk if chunk > 1 else 1) * slice_rows * GATES * lanes),
     ):
-        frame[name] = size
+        frame[index] = size
         size = round_up(size + count, line)
-    frame["layers"], frame["directions"] = a.num_layers, directions
-    frame["hidden_size"], frame["output_size"] = a.hidden_size, a.output_size
-    frame["panels"], frame["proj_panels"] = panels, proj_panels
-    frame["batch"], frame["steps"], frame["chunk"] = rows, steps, chunk
-    frame["slices"], frame["rows"], frame["slice_size"] = slices, slice_rows, size
-    frame["hidden_stride"], frame["finite"] = hidden_stride, finite
+    frame[layer.LAYERS], frame[layer.DIRECTIONS] = a.num_layers, directions
+    frame[layer.HIDDEN_SIZE], frame[layer.OUTPUT_SIZE] = a.hidden_size, a.output_size
+    frame[layer.PANELS], frame[layer.PROJ_PANELS] = panels, proj_panels
+    frame[layer.BATCH], frame[layer.STEPS], frame[layer.CHUNK] = rows, steps, chunk
+    frame[layer.SLICES], frame[layer.ROWS], frame[layer.SLICE_SIZE] = slices, slice_rows, size
+    frame[layer.HIDDEN_STRIDE], frame[layer.FINITE] = hidden_stride, finite
+    frame[layer.END_LAYER], frame[layer.END_STEP] = a.num_layers, steps
     # With one direction a chunk goes through all layers at once; with two, a layer must be complete.
     kept = (chunk * rows if directions == 1 else packed_rows) if packed_rows else rows
     kept_steps = 1 if packed_rows else steps if directions == 2 else min(chunk, steps)
     buffers = min(a.num_layers - 1, 2)
     steps_per_launch = max(1, int(LAUNCH_FLOP / max(flop_per_step, 1)))
     return Plan(
-        frames=frames,
-        span=np.array((0, a.num_layers, 0, steps)),
+        frame=frame,
         entry=entry_for(slices > 1, dtype),
         steps=steps,
         work_size=size * slices,
-        hidden=(cells, rows, a.output_size),
-        cell=(cells, rows, a.hidden_size),
+        hidden=(len(cells), rows, a.output_size),
+        cell=(len(cells), rows, a.hidden_size),
         between=(buffers, kept_steps, kept, directions * a.output_size) if buffers else (0, 0, 0, 0),
         steps_per_launch=steps_per_launch,
         one_launch=steps <= steps_per_launch,
