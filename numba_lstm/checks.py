@@ -46,13 +46,13 @@ def probability(value: Any) -> float:
 
 def float_dtype(dtype: Any) -> np.dtype[Any]:
     """Return float32 or float64 in native byte order, whatever the spelling; None is torch's default, float32."""
+    if dtype is None:
+        return DTYPES[0]
     try:
-        kind = DTYPES[0] if dtype is None else np.dtype(dtype).newbyteorder("=")
-    except TypeError:
-        kind = None
-    if kind not in DTYPES:
-        raise TypeError(f"dtype should be float32 or float64, got: {dtype!r}")
-    return DTYPES[DTYPES.index(kind)]  # NumPy's own object, which arrays share: `is` compares it
+        # NumPy's own object, which its arrays share: `is` compares it.
+        return DTYPES[DTYPES.index(np.dtype(dtype).newbyteorder("="))]
+    except (TypeError, ValueError, SyntaxError):  # no dtype at all, or not one of the two
+        raise TypeError(f"dtype should be float32 or float64, got: {dtype!r}") from None
 
 
 def generator(seed: Any) -> np.random.Generator:

@@ -12,7 +12,7 @@ import numpy as np
 from . import checks
 from .module import Module, Size
 from .network import Network
-from .parameters import Parameter, infer
+from .parameters import Parameter, belongs, infer
 
 RECORD = "numba_lstm"
 """The name under which `LSTM.save` records, beside the weights, what their shapes cannot tell."""
@@ -313,14 +313,15 @@ class LSTM(Module):
         """
         from . import io
 
-        contents = io.read_contents(path, lambda name: name.startswith(prefix))
+        contents = io.read_contents(path, lambda name: belongs(name, prefix))
         arrays = contents.arrays
         try:
             architecture = infer(arrays, prefix, contents.names)
             recorded = _recorded(contents.metadata)
             names = architecture.shapes()
             if dtype is None:
-                dtype = recorded.get("dtype") or _common_dtype({name: arrays[prefix + name] for name in names})
+                common = _common_dtype({name: arrays[prefix + name] for name in names})
+                dtype = checks.float_dtype(recorded.get("dtype", common))
             if isinstance(batch_first, _Recorded):
                 batch_first = checks.boolean("batch_first", recorded.get("batch_first", batch_first.otherwise))
             if isinstance(dropout, _Recorded):

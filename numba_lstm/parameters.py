@@ -158,6 +158,21 @@ def prefixes(names: Iterable[str]) -> list[str]:
     return sorted(name.removesuffix(_FIRST) for name in names if name.endswith(_FIRST))
 
 
+def belongs(name: str, prefix: str) -> bool:
+    """Return whether a name is that of an LSTM's parameter under a prefix.
+
+    Examples
+    --------
+    >>> belongs("lstm.bias_hh_l1_reverse", "lstm."), belongs("lstm.bias_hh_l1_reverse", "")
+    (True, False)
+    """
+    return _parts(name, prefix) is not None
+
+
+def _parts(name: str, prefix: str) -> re.Match[str] | None:
+    return _NAME.fullmatch(name[len(prefix) :]) if name.startswith(prefix) else None
+
+
 def infer(mapping: Mapping[str, Any], prefix: str = "", names: Iterable[str] | None = None) -> Architecture:
     """Work out the sizes of an LSTM from its parameters' names and shapes.
 
@@ -188,7 +203,7 @@ def infer(mapping: Mapping[str, Any], prefix: str = "", names: Iterable[str] | N
     shapes: dict[str, tuple[int, ...]] = {}
     parts: list[tuple[str, int, bool]] = []
     for name, value in mapping.items():
-        match = _NAME.fullmatch(name[len(prefix) :]) if name.startswith(prefix) else None
+        match = _parts(name, prefix)
         if match:
             shapes[match[0]] = tuple(value.shape)
             parts.append((match[1], int(match[2]), match[3] is not None))

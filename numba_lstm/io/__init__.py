@@ -69,7 +69,7 @@ def read_contents(path: StrPath, wanted: Callable[[str], bool] = lambda name: Tr
         pass
     try:
         contents: Contents = module.read(file, wanted)
-    except module.ERRORS as error:
+    except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
         raise ValueError(f"{file}: not a complete {file.suffix} file of numbers: {error}") from error
     return contents
 

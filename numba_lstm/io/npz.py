@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,17 +11,13 @@ import numpy as np
 
 from ._contents import Contents
 
-ERRORS = (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError)
-"""What reading a damaged file raises."""
-
 _METADATA = "__metadata__"  # what safetensors calls it in its header
 
 
 def read(path: Path, wanted: Callable[[str], bool]) -> Contents:
     """Read some arrays."""
-    if not zipfile.is_zipfile(path):
-        raise ValueError("not a zip archive")
-    with np.load(path, allow_pickle=False) as file:
+    # numpy.load would leave the file open when it is no archive.
+    with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as file:
         names = [name for name in file.files if name != _METADATA]
         metadata = {}
         if _METADATA in file.files:
