@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,15 +23,48 @@ from typing import Any, TypeVar
 import llvmlite
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 
-# Numba's annotation of njit leaves out options that it takes.
+# Without Numba's annotations, which leave out options that it takes, and this module.
 njit: Any = numba.njit
+dynfunc: Any = importlib.import_module("numba._dynfunc")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 # "numpy": a division by zero gives inf instead of a Python exception, so no kernel has an error path.
 # No fastmath anywhere: it would let LLVM reorder sums, and results would depend on the batch and the target.
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "boundscheck": False}
+
+
+class _InnerLibrary(JITCodeLibrary):
+    """The code of one inner function, to be linked into others and optimised there.
+
+    Numba would optimise each on its own and make machine code of it, which nobody calls: most of the compile time.
+    """
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+class _InnerCompiler(Compiler):
+    """Numba's compiler, up to the point where a function could be called from Python."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        state = self.state
+        state.library = _InnerLibrary(state.targetctx.codegen(), "inner")
+        state.library.enable_object_caching()
+        state.targetctx.get_executable = self._not_executable  # this compilation's own copy of the target context
+
+    @staticmethod
+    def _not_executable(library: Any, fndesc: Any, env: Any) -> Any:
+        """Return what stands for the function in the dispatcher; its address is 0."""
+        return dynfunc.make_function(fndesc.lookup_module(), fndesc.qualname, "", 0, env, (library,))
 
 
 class CacheWarning(UserWarning):
@@ -85,16 +119,24 @@ class _PackageCache(FunctionCache):
                 _warn_once(str(error))
 
 
+_INNER: dict[str, Any] = {
+    **_OPTIONS,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    "pipeline_class": _InnerCompiler,
+}
+
+
 def inner(function: F) -> F:
     """Compile a function that only kernels call."""
     # forceinline is given because a function otherwise inherits it from the first caller that compiles it.
-    compiled: F = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=False, **_OPTIONS)(function)
+    compiled: F = njit(forceinline=False, **_INNER)(function)
     return compiled
 
 
 def inlined(function: F) -> F:
     """Compile a function that only kernels call, into its callers."""
-    compiled: F = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True, **_OPTIONS)(function)
+    compiled: F = njit(forceinline=True, **_INNER)(function)
     return compiled
 
 
