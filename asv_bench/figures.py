@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 import numba_lstm as nl
-from numba_lstm.demo.disorder import DisorderNetwork, one_hot
+from numba_lstm.demo.disorder import BATCH, DisorderNetwork, one_hot
 from numba_lstm.demo.fasta import read_fasta
 
 PROTEINS = Path(__file__).resolve().parents[2] / "shared" / "data" / "metapredict"
@@ -77,11 +77,12 @@ def read_proteins() -> list[np.ndarray]:
 
 
 def print_proteins(torch_python: str | None) -> None:
-    """Print the LSTM's time for all proteins, one by one."""
+    """Print the LSTM's time for all proteins, in batches of like lengths and one by one."""
     lstm = DisorderNetwork().lstm
     inputs = read_proteins()
-    ours = median_time(lambda: [lstm(x) for x in inputs])
-    print(f"500 proteins, one by one             {ours:8.2f} s")
+    batches = [nl.pack_sequence(inputs[i : i + BATCH]) for i in range(0, len(inputs), BATCH)]
+    print(f"500 proteins, packed by {BATCH}           {median_time(lambda: [lstm(b) for b in batches]):8.2f} s")
+    print(f"500 proteins, one by one             {median_time(lambda: [lstm(x) for x in inputs]):8.2f} s")
     if torch_python:
         print(f"the same in torch, packed by 32      {torch_seconds(torch_python):8.2f} s")
 

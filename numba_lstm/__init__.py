@@ -12,8 +12,30 @@ from __future__ import annotations
 
 from .entries import warmup
 from .lstm import LSTM
+from .packed_sequence import (
+    PackedSequence,
+    pack_padded_sequence,
+    pack_sequence,
+    pad_packed_sequence,
+    pad_sequence,
+    unpack_sequence,
+    unpad_sequence,
+)
 from .threads import get_num_threads, set_num_threads
 
-__all__ = ["LSTM", "__version__", "get_num_threads", "set_num_threads", "warmup"]
+__all__ = [
+    "LSTM",
+    "PackedSequence",
+    "__version__",
+    "get_num_threads",
+    "pack_padded_sequence",
+    "pack_sequence",
+    "pad_packed_sequence",
+    "pad_sequence",
+    "set_num_threads",
+    "unpack_sequence",
+    "unpad_sequence",
+    "warmup",
+]
 
 __version__ = "0.1.0"

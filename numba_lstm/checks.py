@@ -175,24 +175,51 @@ def call(architecture: Architecture, dtype: np.dtype[Any], batch_first: bool, in
             f"input.size(-1) must be equal to input_size. Expected {architecture.input_size}, got {x.shape[2]}"
         )
     steps, rows = (x.shape[1], x.shape[0]) if batch_first else x.shape[:2]
-    h_0 = c_0 = None
     if states is not None:
-        h_0, c_0 = states
-        cells = architecture.num_layers * architecture.num_directions
-        for index, (state, size) in enumerate(
-            ((h_0, architecture.output_size), (c_0, architecture.hidden_size))
-        ):
-            if state.shape != (cells, rows, size):
-                raise RuntimeError(f"Expected hidden[{index}] size {cells, rows, size}, got {list(state.shape)}")
+        _state_sizes(architecture, states, rows)
     if steps == 0:
         raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-    if h_0 is not None and c_0 is not None:
-        _match_dtype("hx[0]", "h_0", h_0, dtype)
-        _match_dtype("hx[1]", "c_0", c_0, dtype)
-        h_0, c_0 = (np.require(state, dtype, ["C", "A"]) for state in (h_0, c_0))
+    h_0, c_0 = (None, None) if states is None else _readable_states(states, dtype)
     if x.dtype is not dtype or not x.flags.aligned or (x.shape[2] > 1 and x.strides[2] != dtype.itemsize):
         x = np.array(x, dtype, order="C")
     return x, h_0, c_0, batched
+
+
+def packed_call(
+    architecture: Architecture, dtype: np.dtype[Any], data: np.ndarray, rows: int, hx: Any
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Check a packed batch of ``rows`` sequences and its states, and convert what kernels cannot read in place."""
+    if data.dtype.newbyteorder("=") != dtype or data.ndim != 2:
+        _match_dtype("RNN input", "input", data, dtype)
+        raise RuntimeError(f"input must have 2 dimensions, got {data.ndim}")
+    if data.shape[1] != architecture.input_size:
+        raise RuntimeError(
+            f"input.size(-1) must be equal to input_size. Expected {architecture.input_size}, got {data.shape[1]}"
+        )
+    data = np.require(data, dtype, ["C", "A"])
+    if hx is None:
+        return data, None, None
+    states = _states(hx, dtype, True)
+    _state_sizes(architecture, states, rows)
+    return data, *_readable_states(states, dtype)
+
+
+def _state_sizes(architecture: Architecture, states: tuple[np.ndarray, np.ndarray], rows: int) -> None:
+    """Raise if h_0 and c_0 do not have the shapes that ``rows`` rows need."""
+    cells = architecture.num_layers * architecture.num_directions
+    for index, size in enumerate((architecture.output_size, architecture.hidden_size)):
+        if states[index].shape != (cells, rows, size):
+            raise RuntimeError(
+                f"Expected hidden[{index}] size {cells, rows, size}, got {list(states[index].shape)}"
+            )
+
+
+def _readable_states(states: tuple[np.ndarray, np.ndarray], dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Return h_0 and c_0 in C order; raise if their dtype is not the module's."""
+    for index, (name, state) in enumerate(zip(("h_0", "c_0"), states, strict=True)):
+        _match_dtype(f"hx[{index}]", name, state, dtype)
+    h_0, c_0 = (np.require(state, dtype, ["C", "A"]) for state in states)
+    return h_0, c_0
 
 
 def _ready(array: Any, dtype: np.dtype[Any]) -> bool:

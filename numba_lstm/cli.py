@@ -187,9 +187,9 @@ def _run(options: argparse.Namespace) -> None:
     """Apply weights to an input."""
     _check_target(options.output)
     _set_threads(options.threads)
-    lstm = numba_lstm.LSTM.load(
-        options.weights, prefix=options.prefix, batch_first=options.batch_first, dtype=options.dtype
-    ).eval()
+    lstm = numba_lstm.LSTM.load(options.weights, prefix=options.prefix, dtype=options.dtype).eval()
+    if options.batch_first:  # otherwise as the file has recorded
+        lstm.batch_first = True
     dtype = np.dtype(lstm.dtype)
     x = _cast(_read_array(options.input, "input"), options.dtype, dtype, "input")
     if (options.h0 is None) != (options.c0 is None):

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
 from . import checks
 from .module import Module, Size
 from .network import Network
+from .packed_sequence import PackedSequence
 from .parameters import Parameter, belongs, infer
-
-RECORD = "numba_lstm"
-"""The name under which `LSTM.save` records, beside the weights, what their shapes cannot tell."""
+from .record import RECORDED_OR_FALSE, RECORDED_OR_ZERO, Recorded, common_dtype, encode_record, read_record
+from .variable_length import State, run_packed, run_padded
 
 _MASK_CHUNK = 1 << 16  # random numbers at a time, to keep the masks out of main memory
 
-State = tuple[np.ndarray, np.ndarray]
 Self = TypeVar("Self", bound="LSTM")
-
-
-class _Recorded:
-    """The default of an argument of `LSTM.load`: what the file has recorded, else a value."""
-
-    def __init__(self, otherwise: Any) -> None:
-        self.otherwise = otherwise
-
-    def __repr__(self) -> str:
-        return repr(self.otherwise)
-
-
-_RECORDED_OR_FALSE, _RECORDED_OR_ZERO = _Recorded(False), _Recorded(0.0)
 
 
 class LSTM(Module):
@@ -178,35 +162,46 @@ class LSTM(Module):
 
     # --- calls ----------------------------------------------------------------------------------------------
 
-    def __call__(self, input: np.ndarray, hx: State | None = None) -> tuple[np.ndarray, State]:
-        """Return ``self.forward(input, hx)``."""
-        return self.forward(input, hx)
+    @overload
+    def __call__(
+        self, input: np.ndarray, hx: State | None = None, *, lengths: Any = None
+    ) -> tuple[np.ndarray, State]: ...
 
-    def forward(self, input: np.ndarray, hx: State | None = None) -> tuple[np.ndarray, State]:
+    @overload
+    def __call__(self, input: PackedSequence, hx: State | None = None) -> tuple[PackedSequence, State]: ...
+
+    def __call__(self, input: Any, hx: State | None = None, *, lengths: Any = None) -> tuple[Any, State]:
+        """Return ``self.forward(input, hx, lengths=lengths)``."""
+        return self.forward(input, hx, lengths=lengths)
+
+    def forward(self, input: Any, hx: State | None = None, *, lengths: Any = None) -> tuple[Any, State]:
         """Run sequences through the network.
 
         Parameters
         ----------
-        input : (L, N, H_in) array, (N, L, H_in) with ``batch_first``, or (L, H_in)
+        input : (L, N, H_in) array, (N, L, H_in) with ``batch_first``, (L, H_in), or PackedSequence
             One sequence without a batch axis, or N.  Any strides and either byte order are fine; an array in
             native order whose features lie together is not copied.  It is never written to.
         hx : (h_0, c_0), optional
             Arrays (D * num_layers, N, H_out) and (D * num_layers, N, H_cell), without N for a single sequence.
             Zeros by default.
+        lengths : N integers from 1 to L, optional
+            The real steps of each sequence of a padded batch.  Padding is never read, and is zero in the output;
+            the reverse direction starts at each sequence's own end.  Each sequence gives the same bits as alone.
 
         Returns
         -------
         output : (L, N, D * H_out) array, (N, L, D * H_out) with ``batch_first``, or (L, D * H_out)
-            h of the last layer at each step, both directions side by side.
+            h of the last layer at each step, both directions side by side; packed if the input was.
         (h_n, c_n) : arrays of the shapes of h_0 and c_0
             The final states of every layer and direction.  All three are fresh C-order arrays.
 
         Raises
         ------
         ValueError
-            If a dtype is not the module's, or the input has neither 2 nor 3 axes.
+            If a dtype is not the module's, or the input has neither 2 nor 3 axes, or a length is beyond L.
         RuntimeError
-            If another size does not fit, or the sequence length is 0.  Words are torch's.
+            If another size does not fit, or a sequence length is 0.  Words are torch's.
         TypeError
             If something is no array.
 
@@ -216,11 +211,23 @@ class LSTM(Module):
         >>> output, (h_n, c_n) = lstm(np.zeros((7, 3), np.float32))
         >>> output.shape, h_n.shape
         ((7, 10), (2, 5))
+        >>> output, _ = lstm(np.zeros((7, 2, 3), np.float32), lengths=[7, 4])
+        >>> bool(output[4:, 1].any())
+        False
         """
         architecture, batch_first = self._architecture, self.batch_first
-        x, h_0, c_0, batched = checks.call(architecture, self._dtype, batch_first, input, hx)
         network = self._weights.network or self._pack()
         dropout = self._drop if self.training and self.dropout and architecture.num_layers > 1 else None
+        if isinstance(input, PackedSequence):
+            if lengths is not None:
+                raise ValueError("lengths is for padded batches: a PackedSequence has its own")
+            return run_packed(network, architecture, self._dtype, input, hx, dropout)
+        x, h_0, c_0, batched = checks.call(architecture, self._dtype, batch_first, input, hx)
+        if lengths is not None:
+            if not batched:
+                raise ValueError("lengths is for batches: the input is a single sequence")
+            output, h_n, c_n = run_padded(network, batch_first, x, lengths, h_0, c_0, dropout)
+            return output, (h_n, c_n)
         output, h_n, c_n = network(x, h_0, c_0, batch_first=batch_first and batched, dropout=dropout)
         if not batched:
             for array in (output, h_n, c_n):  # in place: a view would not own its memory
@@ -268,8 +275,8 @@ class LSTM(Module):
         path: str | os.PathLike[str],
         prefix: str = "",
         *,
-        batch_first: bool | _Recorded = _RECORDED_OR_FALSE,
-        dropout: float | _Recorded = _RECORDED_OR_ZERO,
+        batch_first: bool | Recorded = RECORDED_OR_FALSE,
+        dropout: float | Recorded = RECORDED_OR_ZERO,
         dtype: Any = None,
         seed: Any = None,
     ) -> Self:
@@ -317,14 +324,14 @@ class LSTM(Module):
         arrays = contents.arrays
         try:
             architecture = infer(arrays, prefix, contents.names)
-            recorded = _recorded(contents.metadata)
+            recorded = read_record(contents.metadata)
             names = architecture.shapes()
             if dtype is None:
-                common = _common_dtype({name: arrays[prefix + name] for name in names})
+                common = common_dtype({name: arrays[prefix + name] for name in names})
                 dtype = checks.float_dtype(recorded.get("dtype", common))
-            if isinstance(batch_first, _Recorded):
+            if isinstance(batch_first, Recorded):
                 batch_first = checks.boolean("batch_first", recorded.get("batch_first", batch_first.otherwise))
-            if isinstance(dropout, _Recorded):
+            if isinstance(dropout, Recorded):
                 dropout = checks.probability(recorded.get("dropout", dropout.otherwise))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{os.fspath(path)}: {error}") from error
@@ -353,8 +360,7 @@ class LSTM(Module):
         """
         from . import io
 
-        record = {"batch_first": self.batch_first, "dropout": self.dropout, "dtype": self._dtype.name}
-        io.write(path, self._weights.parameters, {RECORD: json.dumps(record)})
+        io.write(path, self._weights.parameters, encode_record(self.batch_first, self.dropout, self._dtype))
 
     def extra_repr(self) -> str:
         """Return the arguments that differ from their defaults, as torch does."""
@@ -371,21 +377,3 @@ class LSTM(Module):
             if value != default:
                 words.append(f"{name}={value}")
         return ", ".join(words)
-
-def _recorded(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return what `LSTM.save` has recorded, or nothing."""
-    try:
-        record = json.loads(metadata.get(RECORD, "{}"))
-    except ValueError:
-        record = None
-    if not isinstance(record, dict):
-        raise ValueError(f"the record {RECORD!r} in it is damaged: {metadata[RECORD]!r}")
-    return record
-
-
-def _common_dtype(arrays: Mapping[str, np.ndarray]) -> np.dtype[Any]:
-    """Return float64 if one of the arrays is, else float32; arrays of floats only."""
-    for name, array in arrays.items():
-        if array.dtype.kind != "f":
-            raise ValueError(f"{name} holds {array.dtype}, not floats: say with dtype= what to make of it")
-    return np.result_type(np.float32, *(array.dtype for array in arrays.values())).newbyteorder("=")

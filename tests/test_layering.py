@@ -17,13 +17,13 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = [
     ["_jit", "_target", "threads"],
-    ["parameters", "checks", "packed_sequence"],
+    ["parameters", "checks", "packed_sequence", "record"],
     ["blocksizes", "memory"],
     ["simd", "tiles", "float_mode"],
     ["activations", "packing"],
     ["microkernels", "postgemm"],
     ["cell", "layer"],
-    ["entries", "plan", "network"],
+    ["entries", "plan", "network", "variable_length"],
     ["module", "lstm", "stream"],
     ["io"],
     ["demo"],

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import LSTM, io
+from .. import LSTM, io, pack_sequence, unpack_sequence
 from .fasta import RESIDUES
 
 WEIGHTS = Path(__file__).with_name("metapredict_v3.safetensors")
 """The published network, as it ships with this package."""
+
+BATCH = 16
+"""Proteins in one packed batch: enough rows for the kernels, few enough that their lengths are alike."""
 
 LAYER_NORM_EPS = 1e-5
 """torch's default, with which the network was trained."""
@@ -69,7 +72,10 @@ class DisorderNetwork:
 
     def score(self, sequence: str) -> np.ndarray:
         """Return the (L,) float32 scores of one protein: 0 is ordered, 1 is disordered."""
-        features, _ = self.lstm(one_hot(sequence))
+        return self._head(self.lstm(one_hot(sequence))[0])
+
+    def _head(self, features: np.ndarray) -> np.ndarray:
+        """Return the scores of rows of the LSTM's output."""
         centred = features - features.mean(axis=1, keepdims=True)
         deviation = np.sqrt(np.square(centred).mean(axis=1, keepdims=True) + np.float32(LAYER_NORM_EPS))
         normed = centred / deviation * self._scale + self._shift
@@ -79,7 +85,7 @@ class DisorderNetwork:
     def score_many(
         self, sequences: Iterable[str], progress: Callable[[int], object] | None = None
     ) -> list[np.ndarray]:
-        """Return the scores of many proteins, in their order.
+        """Return the scores of many proteins, in their order: what `score` returns for each.
 
         Parameters
         ----------
@@ -92,10 +98,15 @@ class DisorderNetwork:
         -------
         list of (L,) float32 arrays
         """
-        # One by one: padding would reach the reverse direction and change the scores.
-        scores = []
-        for sequence in sequences:
-            scores.append(self.score(sequence))
+        sequences = list(sequences)
+        scores: list[np.ndarray] = [np.empty(0, np.float32)] * len(sequences)
+        longest_first = sorted(range(len(sequences)), key=lambda index: -len(sequences[index]))
+        for start in range(0, len(sequences), BATCH):
+            indices = longest_first[start : start + BATCH]
+            packed, _ = self.lstm(pack_sequence([one_hot(sequences[index]) for index in indices]))
+            batch = packed._replace(data=self._head(packed.data))
+            for index, found in zip(indices, unpack_sequence(batch), strict=True):
+                scores[index] = found
             if progress is not None:
-                progress(len(sequence))
+                progress(sum(len(sequences[index]) for index in indices))
         return scores
