@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from typing import Any
 
 import numpy as np
 from numba import from_dtype, int64, types
+from numba.np.ufunc import parallel as threading_layer
 
 from . import layer
 from ._jit import parallel_entry, serial_entry
@@ -17,6 +19,43 @@ _log = logging.getLogger("numba_lstm")
 
 _compile_lock = threading.Lock()
 _ready: dict[tuple[bool, Any], Any] = {}
+
+
+class _Team:
+    """Numba's threads, which one launch has at a time.
+
+    With workqueue, two Python threads that launch together abort the process; with OpenMP, two spinning teams stall
+    each other.  A child that was forked after a launch has no such threads, and OpenMP kills it when it launches.
+    """
+
+    lock = threading.Lock()
+    lost = False
+
+    @classmethod
+    def after_fork(cls) -> None:
+        """In a child: the lock may be held by a thread that is not there."""
+        cls.lock = threading.Lock()
+        cls.lost = cls.lost or bool(threading_layer._is_initialized)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Team.after_fork)
+
+
+def _with_team(parallel: Any, dtype: np.dtype[Any]) -> Any:
+    """Return a function that launches in parallel, or does the same on this thread if the team is not to be had."""
+
+    def launch(*arguments: Any) -> None:
+        lock = _Team.lock
+        if _Team.lost or not lock.acquire(blocking=False):
+            entry_for(False, dtype)(*arguments)
+            return
+        try:
+            parallel(*arguments)
+        finally:
+            lock.release()
+
+    return launch
 
 
 def _signature(dtype: np.dtype[Any]) -> Any:
@@ -52,7 +91,7 @@ def entry_for(parallel: bool, dtype: np.dtype[Any]) -> Any:
                 entry.compile(_signature(dtype))
                 entry.disable_compile()  # from here on it converts arguments to the signature that it has
                 _log.info("ready after %.1f s", time.perf_counter() - start)
-                _ready[key] = entry
+                _ready[key] = _with_team(entry, dtype) if parallel else entry
     return _ready[key]
 
 

@@ -285,7 +285,8 @@ def run_serial(frame, offsets, weights, work, x, between, output, h_0, c_0, h_n,
     """
     mode = flush_denormals()
     call = Call(frame, offsets, weights, h_0, c_0, h_n, c_n)
-    _network(call, _slice(frame, work, 0), x, between, output)
+    for index in range(frame[SLICES]):
+        _network(call, _slice(frame, work, index), x, between, output)
     restore_mode(mode)
 
 

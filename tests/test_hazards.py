@@ -71,21 +71,12 @@ def _run(code: str, layer: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-# Strict: whoever makes one of these safe has to take its mark away.
-unsafe_threads = pytest.mark.xfail(
-    strict=True, reason="workqueue aborts the process: launches are not serialized yet"
-)
-unsafe_fork = pytest.mark.xfail(
-    strict=True, reason="GNU OpenMP kills the child: it does not fall back to serial yet"
-)
-
-
-@pytest.mark.parametrize("layer", ["omp", pytest.param("workqueue", marks=unsafe_threads)])
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
 def test_python_threads_that_launch_together(layer: str) -> None:
     _run(THREADS, layer)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-@pytest.mark.parametrize("layer", [pytest.param("omp", marks=unsafe_fork), "workqueue"])
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
 def test_forked_child(layer: str) -> None:
     _run(FORK, layer)
