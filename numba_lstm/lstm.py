@@ -171,7 +171,9 @@ class LSTM(Module):
     def __call__(self, input: PackedSequence, hx: State | None = None) -> tuple[PackedSequence, State]: ...
 
     def __call__(self, input: Any, hx: State | None = None, *, lengths: Any = None) -> tuple[Any, State]:
-        """Return ``self.forward(input, hx, lengths=lengths)``."""
+        """Return what `forward` returns."""
+        if lengths is None:  # a subclass may override forward with torch's signature
+            return self.forward(input, hx)
         return self.forward(input, hx, lengths=lengths)
 
     def forward(self, input: Any, hx: State | None = None, *, lengths: Any = None) -> tuple[Any, State]:
