@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import logging
 import os
 import signal
 import sys
@@ -314,6 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit status.
     """
+    logging.getLogger("numba_lstm").setLevel(logging.ERROR)  # the program has words of its own for what it logs
     try:
         options = _parser().parse_args(arguments)
         options.command(options)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numba import from_dtype, int64, types
+from numba.core import event
 from numba.np.ufunc import parallel as threading_layer
 
 from . import layer
@@ -40,6 +41,22 @@ class _Team:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_Team.after_fork)
+
+
+class _Notice(event.Listener):
+    """Says, once, why a first call takes seconds; loading compiled kernels is quick and does not come here."""
+
+    def __init__(self) -> None:
+        self.heard = False
+
+    def on_start(self, event: event.Event) -> None:
+        """Called by Numba when it starts to compile a function."""
+        if not self.heard:
+            self.heard = True
+            _log.warning("compiling kernels, once on this machine; numba_lstm.warmup() does it ahead of time")
+
+    def on_end(self, event: event.Event) -> None:
+        """Called by Numba when it is done with a function."""
 
 
 def _with_team(parallel: Any, dtype: np.dtype[Any]) -> Any:
@@ -87,10 +104,11 @@ def entry_for(parallel: bool, dtype: np.dtype[Any]) -> Any:
             if key not in _ready:
                 entry = parallel_entry(layer.run_parallel) if parallel else serial_entry(layer.run_serial)
                 start = time.perf_counter()
-                _log.info("preparing the %s %s kernel", "parallel" if parallel else "serial", dtype)
-                entry.compile(_signature(dtype))
+                with event.install_listener("numba:compile", _Notice()):
+                    entry.compile(_signature(dtype))
                 entry.disable_compile()  # from here on it converts arguments to the signature that it has
-                _log.info("ready after %.1f s", time.perf_counter() - start)
+                name = "parallel" if parallel else "serial"
+                _log.info("%s %s kernels ready after %.2f s", name, dtype, time.perf_counter() - start)
                 _ready[key] = _with_team(entry, dtype) if parallel else entry
     return _ready[key]
 

@@ -48,7 +48,7 @@ def measure(name: str, title: str, chunks: Iterator[tuple[np.ndarray, ...]], tot
     """Print the largest error over the chunks; return whether it is within the bound."""
     function = elementwise(name)
     largest, place = -1.0, ()
-    for given in tqdm(chunks, title, -(-total // CHUNK), leave=False):
+    for given in tqdm(chunks, title, -(-total // CHUNK), leave=False, disable=None):
         error = ulp_error(function(*given), exact(name, *given))
         k = int(np.argmax(error))
         if error[k] > largest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -81,3 +82,13 @@ def test_no_call_compiles_after_warmup(dtype: str, threads: int) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_compiling_is_announced_once_and_loading_is_not(tmp_path: Path) -> None:
+    code = "import numba_lstm, numpy; numba_lstm.LSTM(2, 3)(numpy.zeros((4, 1, 2), numpy.float32))"
+    environment = dict(os.environ, NUMBA_CACHE_DIR=str(tmp_path))
+    said = [
+        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stderr
+        for _ in range(2)
+    ]
+    assert said == ["compiling kernels, once on this machine; numba_lstm.warmup() does it ahead of time\n", ""]
