@@ -7,7 +7,7 @@ from ._jit import inlined
 from .blocksizes import GATES
 from .microkernels import BROADCAST, panel_gemm, panel_share, tile_count, tile_first, tile_gemm
 from .postgemm import update_state
-from .simd import at, lanes, load, store, store_first
+from .simd import at, lanes
 
 CellWeights = namedtuple("CellWeights", "bias weight_ih weight_hh weight_hr zeros")
 """Pointers to one layer and direction's panels."""
@@ -22,11 +22,12 @@ projection (rows, panels * LANES)."""
 
 
 @inlined
-def step_panel(j, following, rows, from_zero, weights, sizes, gates, state):
+def step_panel(j, following, rows, from_zero, weights, sizes, source, source_stride, gates, state):
     """Advance LANES units, those of panel j, of the first ``rows`` rows.
 
-    ``gates`` (rows, 4, LANES) holds bias and input part, and is used up.  ``from_zero`` says that h of the last step is
-    zero: its product with the weights is left out.  ``following`` is the panel that comes next.
+    ``source`` holds bias and input part, its rows (4, LANES) ``source_stride`` apart.  ``gates`` (rows, 4, LANES) takes
+    the sums; it may be ``source``, and is so if ``from_zero``, which says that h of the last step is zero: its product
+    with the weights is left out.  ``following`` is the panel that comes next.
     """
     width = lanes(gates)
     line = GATES * width
@@ -43,7 +44,8 @@ def step_panel(j, following, rows, from_zero, weights, sizes, gates, state):
             left = at(state.before, m * sizes.hidden_stride)
             after = at(weights.weight_hh, following * panel_size)
             panel = panel_share(at(weights.weight_hh, j * panel_size), after, sizes.output_size, tiles, index)
-            tile_gemm(count, left, sizes.hidden_stride, panel, sizes.output_size, sums, line, sums, line)
+            before = at(source, m * source_stride)
+            tile_gemm(count, left, sizes.hidden_stride, panel, sizes.output_size, before, source_stride, sums, line)
         cell = at(state.cell, (j * sizes.rows + m) * width)
         update_state(count, sums, cell, at(hidden, m * stride + j * width), stride)
 
@@ -60,14 +62,3 @@ def project(rows, weights, sizes, state):
         target, target_stride = at(state.after, j * line), sizes.hidden_stride
         depth, zeros = sizes.hidden_size, weights.zeros
         panel_gemm(rows, left, stride, panel, following, depth, zeros, BROADCAST, target, target_stride)
-
-
-@inlined
-def copy_row(source, target, count):
-    """Copy ``count`` numbers.  Reads whole vectors: ``source`` has room for them; writes exactly ``count``."""
-    width = lanes(source)
-    whole = count - count % width
-    for k in range(0, whole, width):
-        store(target, k, load(source, k))
-    if whole < count:
-        store_first(target, whole, load(source, whole), count - whole)

@@ -242,7 +242,7 @@ def _warmup(options: argparse.Namespace) -> None:
     """Fill the compile cache."""
     for name in dict.fromkeys(options.dtype):
         print(f"{name}: {_prepare_kernels(name)}")
-    folder = entry_for(False, np.dtype(options.dtype[0])).stats.cache_path
+    folder = entry_for("serial", np.dtype(options.dtype[0])).stats.cache_path
     print(f"cache: {folder or 'none, no folder is writable; set NUMBA_CACHE_DIR'}")
 
 

@@ -19,7 +19,7 @@ from .threads import get_num_threads
 _log = logging.getLogger("numba_lstm")
 
 _compile_lock = threading.Lock()
-_ready: dict[tuple[bool, Any], Any] = {}
+_ready: dict[tuple[str, Any], Any] = {}
 
 
 class _Team:
@@ -65,7 +65,7 @@ def _with_team(parallel: Any, dtype: np.dtype[Any]) -> Any:
     def launch(*arguments: Any) -> None:
         lock = _Team.lock
         if _Team.lost or not lock.acquire(blocking=False):
-            entry_for(False, dtype)(*arguments)
+            entry_for("serial", dtype)(*arguments)
             return
         try:
             parallel(*arguments)
@@ -75,41 +75,46 @@ def _with_team(parallel: Any, dtype: np.dtype[Any]) -> Any:
     return launch
 
 
-def _signature(dtype: np.dtype[Any]) -> Any:
+_KINDS: dict[str, tuple[Any, Any]] = {
+    "serial": (serial_entry, layer.run_serial),
+    "parallel": (parallel_entry, layer.run_parallel),
+    "stream": (serial_entry, layer.run_stream),
+}
+
+
+def _signature(name: str, dtype: np.dtype[Any]) -> Any:
     scalar = from_dtype(dtype)
-    source = types.Array(scalar, 3, "A", readonly=True)
-    target = types.Array(scalar, 3, "A")
-    state = types.Array(scalar, 3, "C", readonly=True)
-    flat = types.Array(scalar, 1, "C")
-    return types.void(
-        types.Array(int64, 1, "C", readonly=True),
-        types.Array(int64, 1, "C", readonly=True),
-        flat,
-        flat,
-        source,
-        types.Array(scalar, 4, "C"),
-        target,
-        state,
-        state,
-        types.Array(scalar, 3, "C"),
-        types.Array(scalar, 3, "C"),
-    )
+    if name == "stream":
+        frame = types.Array(int64, 1, "C")
+        return types.void(frame, types.Array(scalar, 2, "C", readonly=True), types.Array(scalar, 2, "C"))
+    frame = types.Array(int64, 1, "C", readonly=True)
+    flat, state = types.Array(scalar, 1, "C"), types.Array(scalar, 3, "C")
+    source, target = types.Array(scalar, 3, "A", readonly=True), types.Array(scalar, 3, "A")
+    return types.void(frame, flat, flat, source, target, state, state)
 
 
-def entry_for(parallel: bool, dtype: np.dtype[Any]) -> Any:
-    """Return the entry, compiled for a dtype; later calls with other kinds of arrays compile nothing."""
-    key = parallel, dtype
+def entry_for(name: str, dtype: np.dtype[Any]) -> Any:
+    """Return an entry, compiled for a dtype; later calls with other kinds of arrays compile nothing.
+
+    Parameters
+    ----------
+    name : {"serial", "parallel", "stream"}
+        One of the functions ``run_...`` in ``layer``.
+    dtype : float32 or float64
+        Of all arrays but the frame.
+    """
+    key = name, dtype
     if key not in _ready:
         with _compile_lock:
             if key not in _ready:
-                entry = parallel_entry(layer.run_parallel) if parallel else serial_entry(layer.run_serial)
+                policy, function = _KINDS[name]
+                entry = policy(function)
                 start = time.perf_counter()
                 with event.install_listener("numba:compile", _Notice()):
-                    entry.compile(_signature(dtype))
+                    entry.compile(_signature(name, dtype))
                 entry.disable_compile()  # from here on it converts arguments to the signature that it has
-                name = "parallel" if parallel else "serial"
                 _log.info("%s %s kernels ready after %.2f s", name, dtype, time.perf_counter() - start)
-                _ready[key] = _with_team(entry, dtype) if parallel else entry
+                _ready[key] = _with_team(entry, dtype) if name == "parallel" else entry
     return _ready[key]
 
 
@@ -134,6 +139,7 @@ def warmup(dtype: Any = np.float32) -> None:
     kind = np.dtype(dtype)
     if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"dtype should be float32 or float64, got: {kind}")
-    entry_for(False, kind)
+    entry_for("serial", kind)
+    entry_for("stream", kind)
     if get_num_threads() > 1:
-        entry_for(True, kind)
+        entry_for("parallel", kind)

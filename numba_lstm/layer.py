@@ -2,11 +2,11 @@
 
 Time is cut into chunks.  For one chunk, layer and direction, the input part of all steps is computed first, into a
 buffer that holds ``bias + input blocks``; then the steps follow each other, each adding its recurrent blocks.  Rows
-never meet, so threads take slices of the batch through the whole network and need no barrier between them.
+never meet, so threads take slices of the batch through the whole network and need no barrier between them; a slice
+may be done in blocks of rows, one after the other, whose states and sums stay in cache.
 
-Rows of variable length lie packed, as in ``torch.nn.utils.rnn.PackedSequence``: ``offsets[t]`` is the number of rows
-before step t, and ``offsets[t + 1] - offsets[t]`` rows, the first ones, take part in it.  Where all rows take part in
-every step, ``offsets`` is empty.
+Rows of variable length lie packed, as in ``torch.nn.utils.rnn.PackedSequence``: step t has the first rows of the
+batch, as many as the OFFSETS of ``frame`` say, and they follow those of step t - 1.
 """
 from __future__ import annotations
 
@@ -17,148 +17,151 @@ from numba import prange
 
 from ._jit import inlined, inner
 from .blocksizes import GATES
-from .cell import CellWeights, Sizes, State, copy_row, project, step_panel
+from .cell import CellWeights, Sizes, State, project, step_panel
 from .float_mode import flush_denormals, restore_mode
-from .microkernels import BROADCAST, panel_gemm
-from .packing import BIAS, CELL_SIZE, SRC_SIZE, WEIGHT_HH, WEIGHT_HR, WEIGHT_IH, ZEROS
-from .simd import at, fill, lanes, load, pointer, store
-
-(
-    LAYERS,
+from .frame import (
+    BATCH,
+    BETWEEN,
+    BETWEEN_PACKED,
+    BETWEEN_SIZE,
+    C_ADDRESS,
+    CELL,
+    CELLS,
+    CHUNK,
     DIRECTIONS,
+    END_LAYER,
+    END_STEP,
+    FINITE,
+    FIRST_LAYER,
+    FIRST_STEP,
+    FROM_ZERO,
+    GATE_SUMS,
+    H_ADDRESS,
+    HIDDEN,
     HIDDEN_SIZE,
+    HIDDEN_STRIDE,
+    INDICES,
+    OFFSETS,
     OUTPUT_SIZE,
     PANELS,
+    POOL,
     PROJ_PANELS,
-    BATCH,
+    ROWS,
+    SLICE_SIZE,
+    SLICES,
     STEPS,
-    CHUNK,  # steps whose input part is computed at once
-    FINITE,  # 1 if a zero state contributes exactly nothing
-    SLICES,  # of the batch, one for a thread
-    ROWS,  # most rows of a slice
-    HIDDEN_STRIDE,
-    SLICE_SIZE,  # elements of workspace for a slice, and where its parts begin:
-    HIDDEN,  # (layers * directions, 2, rows, hidden_stride)
-    CELL,  # (layers * directions, panels, rows, LANES)
-    UNPROJECTED,  # (rows, panels * LANES)
-    GATE_SUMS,  # (panels, chunk * rows, 4, LANES); (rows, 4, LANES) where chunk is 1
-    FIRST_LAYER,  # what this launch does: layers, and steps in the order of processing
-    END_LAYER,
-    FIRST_STEP,
-    END_STEP,
-    CELLS,  # a record for every layer and direction, see ``packing``
-) = range(23)
-"""The entries of a call's frame, an int64 array that ``plan`` fills in.  One array of numbers, because every argument
-of an entry costs 0.07 us, and one with named fields twice that."""
+    TURN,
+    UNPROJECTED,
+    WEIGHTS_ADDRESS,
+    WORK_ADDRESS,
+)
+from .microkernels import BROADCAST, panel_gemm
+from .packing import BIAS, CELL_SIZE, SRC_SIZE, WEIGHT_HH, WEIGHT_HR, WEIGHT_IH, ZEROS
+from .simd import at, lanes, pointer, pointer_to
+from .states import gather, spread
 
 FORWARD = np.int64(0)
 """The direction that every layer has.  Typed: Numba would compile the time loop once more for a literal 0."""
 
-View = namedtuple("View", "base time row")
-"""A sequence of rows: a pointer to (t=0, b=0), and the distances of two steps and of two rows, in elements."""
+View = namedtuple("View", "base time row packed")
+"""Rows of steps: a pointer to (t=0, b=0), and the distances of two steps and of two rows, in elements.  Where packed,
+steps follow each other and ``time`` has no meaning."""
 
-Slice = namedtuple("Slice", "first rows work")
-"""The rows of the batch that one thread takes, and its workspace."""
+Block = namedtuple("Block", "first rows work between")
+"""Rows of the batch, the thread's workspace, and what lies between layers, beginning with these rows unless packed."""
 
-Call = namedtuple("Call", "frame offsets weights h_0 c_0 h_n c_n")
-"""What stays the same for all layers and slices of a call."""
-
-
-@inlined
-def _active(offsets, part, t):
-    """Return how many rows of a slice take part in step t."""
-    if offsets.size == 0:
-        return part.rows
-    return min(max(offsets[t + 1] - offsets[t] - part.first, 0), part.rows)
+Call = namedtuple("Call", "frame weights h c")
+"""What stays the same for all layers and rows of a call: pointers.  h and c are the first states and become the last
+ones, (layers * directions, pool, H_out) and (.., H)."""
 
 
 @inlined
-def _row(view, offsets, t, b):
+def _active(frame, block, t):
+    """Return how many rows of a block take part in step t."""
+    if frame[OFFSETS] == 0:
+        return block.rows
+    here = frame[OFFSETS] + t
+    return min(max(frame[here + 1] - frame[here] - block.first, 0), block.rows)
+
+
+@inlined
+def _row(view, frame, t, b):
     """Return the pointer to row b of step t."""
-    if offsets.size == 0:
-        return at(view.base, t * view.time + b * view.row)
-    return at(view.base, (offsets[t] + b) * view.row)
+    if view.packed:
+        return at(view.base, (frame[frame[OFFSETS] + t] + b) * view.row)
+    return at(view.base, t * view.time + b * view.row)
 
 
 @inlined
-def _cell_at(sizes, cell, b, k):
-    """Return the pointer to c of row b and unit k in a state's order, (panels, rows, LANES)."""
-    width = lanes(cell)
-    return at(cell, ((k // width) * sizes.rows + b) * width + k % width)
+def _pool_row(frame, index, b):
+    """Return which row of h and c row b of the batch has, in one layer and direction."""
+    row = frame[frame[INDICES] + b] if frame[INDICES] != 0 else b
+    return index * frame[POOL] + row
 
 
 @inner
-def _begin_rows(call, index, part, sizes, state, first, last):
-    """Set the state of rows that enter: h_0, c_0, or zeros."""
+def _begin_rows(call, index, block, sizes, state, first, last):
+    """Set the state of rows that enter."""
+    frame, width = call.frame, lanes(state.cell)
+    known = 1 - frame[FROM_ZERO]
+    for b in range(first, last):
+        row = _pool_row(frame, index, block.first + b) * known
+        h, c = at(call.h, row * sizes.output_size), at(call.c, row * sizes.hidden_size)
+        target = at(state.before, b * sizes.hidden_stride)
+        spread(h, known * sizes.output_size, target, width, sizes.hidden_stride // width)
+        spread(c, known * sizes.hidden_size, at(state.cell, b * width), sizes.rows * width, sizes.panels)
+
+
+@inner
+def _end_rows(call, index, block, sizes, state, first, last):
+    """Hand out the state of rows that leave."""
     width = lanes(state.cell)
-    zero = fill(load(state.cell, 0), 0.0)
     for b in range(first, last):
-        h = at(state.before, b * sizes.hidden_stride)
-        for k in range(0, sizes.hidden_stride, width):
-            store(h, k, zero)
-        for j in range(sizes.panels):
-            store(state.cell, (j * sizes.rows + b) * width, zero)
-        if call.h_0.size > 0:
-            row = index * call.frame[BATCH] + part.first + b
-            h_0 = pointer(call.h_0, row * sizes.output_size)
-            c_0 = pointer(call.c_0, row * sizes.hidden_size)
-            for k in range(sizes.output_size):
-                h[k] = h_0[k]
-            for k in range(sizes.hidden_size):
-                _cell_at(sizes, state.cell, b, k)[0] = c_0[k]
-
-
-@inner
-def _end_rows(call, index, part, sizes, state, first, last):
-    """Hand out the state of rows that leave, as h_n and c_n."""
-    for b in range(first, last):
-        row = index * call.frame[BATCH] + part.first + b
-        h_n = pointer(call.h_n, row * sizes.output_size)
-        c_n = pointer(call.c_n, row * sizes.hidden_size)
-        copy_row(at(state.after, b * sizes.hidden_stride), h_n, sizes.output_size)
-        for k in range(sizes.hidden_size):
-            c_n[k] = _cell_at(sizes, state.cell, b, k)[0]
+        row = _pool_row(call.frame, index, block.first + b)
+        h, c = at(call.h, row * sizes.output_size), at(call.c, row * sizes.hidden_size)
+        gather(at(state.after, b * sizes.hidden_stride), width, h, sizes.output_size)
+        gather(at(state.cell, b * width), sizes.rows * width, c, sizes.hidden_size)
 
 
 @inlined
-def _input_panel(j, offsets, part, weights, sizes, src, gates, t_first, t_last):
+def _input_panel(j, frame, block, weights, sizes, src, gates, t_first, t_last):
     """Fill ``gates`` (steps, rows, 4, LANES) with bias + input blocks of panel j for some steps."""
     line = GATES * lanes(gates)
     steps = t_last - t_first
-    ragged = offsets.size > 0
     depth = sizes.src_size
     panel = at(weights.weight_ih, j * depth * line)
     following = at(panel, depth * line) if j + 1 < sizes.panels else panel
     bias = at(weights.bias, j * line)
-    if not ragged and (steps == 1 or src.time == part.rows * src.row):  # evenly spaced rows
-        left = _row(src, offsets, t_first, part.first)
-        panel_gemm(steps * part.rows, left, src.row, panel, following, depth, bias, BROADCAST, gates, line)
-    elif not ragged and part.rows < steps:
-        for b in range(part.rows):
-            left = _row(src, offsets, t_first, part.first + b)
-            target, distance = at(gates, b * line), part.rows * line
+    ragged = frame[OFFSETS] != 0
+    if not ragged and (steps == 1 or src.time == block.rows * src.row):  # evenly spaced rows
+        left = _row(src, frame, t_first, block.first)
+        panel_gemm(steps * block.rows, left, src.row, panel, following, depth, bias, BROADCAST, gates, line)
+    elif not ragged and block.rows < steps:
+        for b in range(block.rows):
+            left = _row(src, frame, t_first, block.first + b)
+            target, distance = at(gates, b * line), block.rows * line
             panel_gemm(steps, left, src.time, panel, following, depth, bias, BROADCAST, target, distance)
     else:
         for t in range(t_first, t_last):
-            left = _row(src, offsets, t, part.first)
-            target = at(gates, (t - t_first) * part.rows * line)
-            panel_gemm(_active(offsets, part, t), left, src.row, panel, following, depth, bias, BROADCAST, target, line)
+            rows = _active(frame, block, t)
+            left = _row(src, frame, t, block.first)
+            target = at(gates, (t - t_first) * block.rows * line)
+            panel_gemm(rows, left, src.row, panel, following, depth, bias, BROADCAST, target, line)
 
 
 @inner
-def _chunk(call, part, layer, direction, src, dst, s_first, s_last):
+def _chunk(call, block, layer, direction, src, dst, s_first, s_last):
     """Do steps s_first .. s_last - 1, in the order of processing, of one layer and direction."""
-    frame, offsets = call.frame, call.offsets
-    width = lanes(part.work)
+    frame = call.frame
+    width = lanes(block.work)
     index = layer * frame[DIRECTIONS] + direction
     record = CELLS + index * CELL_SIZE
-    data = call.weights
     weights = CellWeights(
-        pointer(data, frame[record + BIAS]),
-        pointer(data, frame[record + WEIGHT_IH]),
-        pointer(data, frame[record + WEIGHT_HH]),
-        pointer(data, frame[record + WEIGHT_HR]),
-        pointer(data, frame[record + ZEROS]),
+        at(call.weights, frame[record + BIAS]),
+        at(call.weights, frame[record + WEIGHT_IH]),
+        at(call.weights, frame[record + WEIGHT_HH]),
+        at(call.weights, frame[record + WEIGHT_HR]),
+        at(call.weights, frame[record + ZEROS]),
     )
     sizes = Sizes(
         frame[record + SRC_SIZE],
@@ -170,10 +173,10 @@ def _chunk(call, part, layer, direction, src, dst, s_first, s_last):
         frame[ROWS],
     )
     state_size = frame[ROWS] * frame[HIDDEN_STRIDE]
-    hidden = at(part.work, frame[HIDDEN] + index * 2 * state_size)
-    c = at(part.work, frame[CELL] + index * frame[PANELS] * frame[ROWS] * width)
-    unprojected = at(part.work, frame[UNPROJECTED])
-    gates = at(part.work, frame[GATE_SUMS])
+    hidden = at(block.work, frame[HIDDEN] + index * 2 * state_size)
+    c = at(block.work, frame[CELL] + index * frame[PANELS] * frame[ROWS] * width)
+    unprojected = at(block.work, frame[UNPROJECTED])
+    gates = at(block.work, frame[GATE_SUMS])
     reverse = direction != FORWARD
     t_first = frame[STEPS] - s_last if reverse else s_first
     t_last = frame[STEPS] - s_first if reverse else s_last
@@ -183,117 +186,142 @@ def _chunk(call, part, layer, direction, src, dst, s_first, s_last):
     distance = 0 if fused else frame[CHUNK] * frame[ROWS] * line
     if not fused:
         for j in range(sizes.panels):
-            _input_panel(j, offsets, part, weights, sizes, src, at(gates, j * distance), t_first, t_last)
+            _input_panel(j, frame, block, weights, sizes, src, at(gates, j * distance), t_first, t_last)
     for s in range(s_first, s_last):
         t = frame[STEPS] - 1 - s if reverse else s
         back = -1 if reverse else 1
-        rows = _active(offsets, part, t)
-        earlier = _active(offsets, part, t - back) if s > 0 else 0
-        later = _active(offsets, part, t + back) if s + 1 < frame[STEPS] else 0
-        before = at(hidden, (s & 1) * state_size)
-        after = at(hidden, (1 - (s & 1)) * state_size)
+        rows = _active(frame, block, t)
+        earlier = _active(frame, block, t - back) if s > 0 else 0
+        later = _active(frame, block, t + back) if s + 1 < frame[STEPS] else 0
+        odd = (s + frame[TURN]) & 1
+        before, after = at(hidden, odd * state_size), at(hidden, (1 - odd) * state_size)
         state = State(before, after, c, unprojected)
         if earlier < rows:
-            _begin_rows(call, index, part, sizes, state, earlier, rows)
-        from_zero = earlier == 0 and call.h_0.size == 0 and frame[FINITE] != 0
-        sums = at(gates, (t - t_first) * part.rows * line)
+            _begin_rows(call, index, block, sizes, state, earlier, rows)
+        from_zero = earlier == 0 and frame[FROM_ZERO] != 0 and frame[FINITE] != 0
+        # Rows that all read the same input, such as the windows of a stream, share their input part.
+        shared = fused and src.row == 0 and rows > 1 and not from_zero
+        inputs = Block(block.first, 1 if shared else block.rows, block.work, block.between)
+        sums = at(gates, (t - t_first) * block.rows * line)
+        source, source_stride = (at(gates, frame[ROWS] * line), BROADCAST) if shared else (sums, line)
         for n in range(sizes.panels):
             # Every other step walks back: the panels read last are still in cache when the weights exceed it.
-            j = n if s & 1 == 0 else sizes.panels - 1 - n
+            j = n if odd == 0 else sizes.panels - 1 - n
             if fused:
-                _input_panel(j, offsets, part, weights, sizes, src, sums, t, t + 1)
-            following = j if n + 1 == sizes.panels else j + (1 if s & 1 == 0 else -1)
-            step_panel(j, following, rows, from_zero, weights, sizes, at(sums, j * distance), state)
+                _input_panel(j, frame, inputs, weights, sizes, src, source, t, t + 1)
+            following = j if n + 1 == sizes.panels else j + (1 if odd == 0 else -1)
+            here = at(sums, j * distance)
+            left = source if shared else here
+            step_panel(j, following, rows, from_zero, weights, sizes, left, source_stride, here, state)
         project(rows, weights, sizes, state)
         for b in range(rows):
-            target = at(_row(dst, offsets, t, part.first + b), direction * frame[OUTPUT_SIZE])
-            copy_row(at(after, b * frame[HIDDEN_STRIDE]), target, frame[OUTPUT_SIZE])
+            target = at(_row(dst, frame, t, block.first + b), direction * frame[OUTPUT_SIZE])
+            gather(at(after, b * frame[HIDDEN_STRIDE]), width, target, frame[OUTPUT_SIZE])
         if later < rows:
-            _end_rows(call, index, part, sizes, state, later, rows)
+            _end_rows(call, index, block, sizes, state, later, rows)
 
 
 @inlined
-def _view(array):
-    return View(pointer(array, 0), array.strides[0] // array.itemsize, array.strides[1] // array.itemsize)
+def _view(frame, array):
+    size = array.itemsize
+    return View(pointer(array, 0), array.strides[0] // size, array.strides[1] // size, frame[OFFSETS] != 0)
 
 
 @inlined
-def _half(between, index):
-    """Return one of the two buffers between layers."""
-    time, row = between.shape[2] * between.shape[3], between.shape[3]
-    return View(pointer(between, index * between.shape[1] * time), time, row)
-
-
-@inlined
-def _shifted(view, offsets, t):
-    """Return the view in which step t lies where step 0 lay."""
-    back = t * view.time if offsets.size == 0 else offsets[t] * view.row
-    return View(at(view.base, -back), view.time, view.row)
+def _between(frame, block, half, s):
+    """Return one of the two buffers between layers, in which step s lies first if one direction runs."""
+    row = frame[DIRECTIONS] * frame[OUTPUT_SIZE]
+    packed = frame[BETWEEN_PACKED] != 0
+    time = block.rows * row
+    base = at(block.between, half * frame[BETWEEN_SIZE])
+    return View(base if packed else at(base, -block.first * row - s * time), time, row, packed)
 
 
 @inner
-def _network(call, part, x, between, output):
-    """Take one slice of the batch through the layers and steps of a launch."""
-    frame, offsets = call.frame, call.offsets
+def _network(call, block, src, dst):
+    """Take a block of rows through the layers and steps of a launch."""
+    frame = call.frame
     layer_first, layer_last = frame[FIRST_LAYER], frame[END_LAYER]
     s_first, s_last = frame[FIRST_STEP], frame[END_STEP]
-    src, dst = _view(x), _view(output)
     if frame[DIRECTIONS] == 1:
         # A chunk of time goes through all layers, so that what lies between them stays in cache.
         for s in range(s_first, s_last, frame[CHUNK]):
             end = min(s + frame[CHUNK], s_last)
             for layer in range(layer_first, layer_last):
-                left = src if layer == layer_first else _shifted(_half(between, (layer - 1) & 1), offsets, s)
-                right = dst if layer == layer_last - 1 else _shifted(_half(between, layer & 1), offsets, s)
-                _chunk(call, part, layer, FORWARD, left, right, s, end)
+                left = src if layer == layer_first else _between(frame, block, (layer - 1) & 1, s)
+                right = dst if layer == layer_last - 1 else _between(frame, block, layer & 1, s)
+                _chunk(call, block, layer, FORWARD, left, right, s, end)
         return
     # The reverse direction starts at the end: a layer must be complete before the next begins.
     for layer in range(layer_first, layer_last):
-        left = src if layer == layer_first else _half(between, (layer - 1) & 1)
-        right = dst if layer == layer_last - 1 else _half(between, layer & 1)
+        left = src if layer == layer_first else _between(frame, block, (layer - 1) & 1, 0)
+        right = dst if layer == layer_last - 1 else _between(frame, block, layer & 1, 0)
         for direction in range(2):  # FORWARD, then reverse
             for s in range(s_first, s_last, frame[CHUNK]):
-                _chunk(call, part, layer, direction, left, right, s, min(s + frame[CHUNK], s_last))
+                _chunk(call, block, layer, direction, left, right, s, min(s + frame[CHUNK], s_last))
 
 
 @inlined
-def _slice(frame, work, index):
+def _slice(call, work, index, src, dst):
+    """Take a slice of the batch through the network, block by block."""
+    frame = call.frame
     first = index * frame[BATCH] // frame[SLICES]
     last = (index + 1) * frame[BATCH] // frame[SLICES]
-    return Slice(first, last - first, pointer(work, index * frame[SLICE_SIZE]))
+    here = at(work, index * frame[SLICE_SIZE])
+    between = at(work if frame[BETWEEN_PACKED] != 0 else here, frame[BETWEEN])
+    for b in range(first, last, frame[ROWS]):
+        _network(call, Block(b, min(last - b, frame[ROWS]), here, between), src, dst)
 
 
-def run_serial(frame, offsets, weights, work, x, between, output, h_0, c_0, h_n, c_n):
+def run_serial(frame, weights, work, x, output, h, c):
     """Run layers over steps on this thread; ``entries`` compiles it.
 
     Parameters
     ----------
-    frame : (CELLS + layers * directions * CELL_SIZE,) int64 array
-        The sizes of the call, what this launch does of it, and where the panels lie in ``weights``.
-    offsets : (T + 1,) or (0,) int64 array
-        Rows before each step of a packed batch; empty for a full one.
+    frame : int64 array
+        What this launch does, see ``frame``.
     weights, work : 1-D arrays
         Panels and scratch memory.  ``work`` carries the states from one call to the next stretch of steps.
-    x, output : (T, B, features) arrays of any strides with unit stride in the features
+    x, output : (T, B, features) arrays of any strides with unit stride in the features; (1, rows, features) if packed
         Input and output.
-    between : (2, T', B, D * H_out) array
-        What lies between layers; T' is ``chunk`` for one direction, T for two.
-    h_0, c_0 : (layers * directions, B, H_out), (.., H) arrays
-        Initial states; empty for zeros.
-    h_n, c_n : arrays of the same shapes
-        Receive the final states of rows that end.
+    h, c : (layers * directions, pool, H_out), (.., H) C-order arrays
+        States, which are updated; written only where the first ones are zero.
     """
     mode = flush_denormals()
-    call = Call(frame, offsets, weights, h_0, c_0, h_n, c_n)
+    numbers = pointer(frame, 0)
+    call = Call(numbers, pointer(weights, 0), pointer(h, 0), pointer(c, 0))
+    src, dst = _view(frame, x), _view(frame, output)
     for index in range(frame[SLICES]):
-        _network(call, _slice(frame, work, index), x, between, output)
+        _slice(call, pointer(work, 0), index, src, dst)
     restore_mode(mode)
 
 
-def run_parallel(frame, offsets, weights, work, x, between, output, h_0, c_0, h_n, c_n):
+def run_parallel(frame, weights, work, x, output, h, c):
     """Do what ``run_serial`` does, with one thread for every slice of the batch."""
     for index in prange(frame[SLICES]):
         mode = flush_denormals()
-        call = Call(frame, offsets, weights, h_0, c_0, h_n, c_n)
-        _network(call, _slice(frame, work, index), x, between, output)
+        call = Call(pointer(frame, 0), pointer(weights, 0), pointer(h, 0), pointer(c, 0))
+        _slice(call, pointer(work, 0), index, _view(frame, x), _view(frame, output))
         restore_mode(mode)
+
+
+def run_stream(frame, x, output):
+    """Do what ``run_serial`` does with the fewest arguments: other arrays stay where they are between two calls.
+
+    Parameters
+    ----------
+    frame : int64 array
+        With the addresses of the other arrays of ``run_serial``; TURN is moved on.
+    x, output : (T * B, features) C-order arrays
+        Input and output.
+    """
+    mode = flush_denormals()
+    like = pointer(x, 0)
+    weights, work = pointer_to(frame[WEIGHTS_ADDRESS], like), pointer_to(frame[WORK_ADDRESS], like)
+    call = Call(pointer(frame, 0), weights, pointer_to(frame[H_ADDRESS], like), pointer_to(frame[C_ADDRESS], like))
+    src = View(like, frame[BATCH] * x.shape[1], x.shape[1], False)
+    dst = View(pointer(output, 0), frame[BATCH] * output.shape[1], output.shape[1], False)
+    for index in range(frame[SLICES]):
+        _slice(call, work, index, src, dst)
+    frame[TURN] += frame[STEPS]
+    restore_mode(mode)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from .layer import END_LAYER, END_STEP, FIRST_LAYER, FIRST_STEP
+from .frame import END_LAYER, END_STEP, FIRST_LAYER, FIRST_STEP
 from .memory import aligned_empty
 from .packing import pack
 from .parameters import Architecture
-from .plan import Plan, make_plan
+from .plan import Batch, Plan, make_plan
 from .threads import Setting
 
 KEPT_PLANS = 256
@@ -44,12 +44,9 @@ class Network:
         self._width = architecture.num_directions * architecture.output_size
         self._weights = pack(architecture, parameters, self._dtype)
         self._data = self._weights.data
-        self._plans: dict[tuple[int, int, int], Plan] = {}
+        self._plans: dict[tuple[int, int, int, bool], Plan] = {}
         self._free: list[np.ndarray] = []
-        self._no_state = np.empty((0, 0, 0), self._dtype)
-        self._no_offsets = np.empty(0, np.int64)
         self._no_work = np.empty(0, self._dtype)
-        self._nothing = np.empty((0, 0, 0, 0), self._dtype)
 
     def __call__(
         self,
@@ -85,13 +82,13 @@ class Network:
         else:
             steps, rows, _ = x.shape
             output = target = _empty((steps, rows, self._width), dtype)
-        key = steps, rows, Setting.count
+        key = steps, rows, Setting.count, h_0 is None
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= KEPT_PLANS:
                 self._plans.clear()
-            plan = self._plans[key] = make_plan(self._architecture, self._weights, steps, rows)
-        h_n, c_n = self._run(plan, self._no_offsets, x, target, h_0, c_0, dropout)
+            plan = self._plans[key] = self.plan(Batch(steps, rows, h_0 is None))
+        h_n, c_n = self._run(plan, x, target, h_0, c_0, dropout)
         return output, h_n, c_n
 
     def packed(
@@ -123,55 +120,55 @@ class Network:
         offsets = np.zeros(len(batch_sizes) + 1, np.int64)
         np.cumsum(batch_sizes, out=offsets[1:])
         output = np.empty((len(data), self._width), self._dtype)
-        plan = make_plan(self._architecture, self._weights, len(batch_sizes), int(batch_sizes[0]), len(data))
-        h_n, c_n = self._run(plan, offsets, data[None], output[None], h_0, c_0, dropout)
+        plan = self.plan(Batch(len(batch_sizes), int(batch_sizes[0]), h_0 is None, offsets))
+        h_n, c_n = self._run(plan, data[None], output[None], h_0, c_0, dropout)
         return output, h_n, c_n
+
+    def plan(self, batch: Batch) -> Plan:
+        """Plan calls of a shape."""
+        return make_plan(self._architecture, self._weights, batch)
 
     def _run(
         self,
         plan: Plan,
-        offsets: np.ndarray,
         x: np.ndarray,
         output: np.ndarray,
         h_0: np.ndarray | None,
         c_0: np.ndarray | None,
         dropout: Callable[[np.ndarray], None] | None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Fill ``output`` (T, B, D * H_out), or (1, rows, D * H_out) where ``offsets`` are given; return h_n, c_n."""
-        dtype = self._dtype
-        frame, entry, steps, work_size, hidden, cell, between, steps_per_launch, one_launch = plan
-        h_n = _empty(hidden, dtype)
-        c_n = _empty(cell, dtype)
+        """Fill ``output`` (T, B, D * H_out), or (1, rows, D * H_out) if packed; return h_n, c_n."""
+        frame, _, entry, steps, work_size, hidden, cell, steps_per_launch, one_launch = plan
         if h_0 is None or c_0 is None:
-            h_0 = c_0 = self._no_state
+            h, c = _empty(hidden, self._dtype), _empty(cell, self._dtype)
+        else:
+            h, c = h_0.copy(), c_0.copy()
         # Scratch memory goes from call to call; concurrent calls each take their own.
         try:
             work = self._free.pop()
         except IndexError:
             work = self._no_work
         if work.size < work_size:
-            work = aligned_empty(work_size, dtype)
+            work = aligned_empty(work_size, self._dtype)
         if one_launch and dropout is None:
-            inner = _empty(between, dtype) if between[0] else self._nothing
-            entry(frame, offsets, self._data, work, x, inner, output, h_0, c_0, h_n, c_n)
+            entry(frame, self._data, work, x, output, h, c)
         else:
 
-            def launch(source: np.ndarray, between: np.ndarray, target: np.ndarray, first: int, last: int) -> None:
+            def launch(source: np.ndarray, target: np.ndarray, first: int, last: int) -> None:
                 for s in range(0, steps, steps_per_launch):
                     part = frame.copy()
                     part[FIRST_LAYER], part[END_LAYER] = first, last
                     part[FIRST_STEP], part[END_STEP] = s, min(s + steps_per_launch, steps)
-                    entry(part, offsets, self._data, work, source, between, target, h_0, c_0, h_n, c_n)
+                    entry(part, self._data, work, source, target, h, c)
 
-            self._launches(plan, launch, x, output, dropout)
+            self._launches(launch, x, output, dropout)
         if len(self._free) < KEPT_WORKSPACES and work_size <= KEPT_SIZE:
             self._free.append(work)
-        return h_n, c_n
+        return h, c
 
     def _launches(
         self,
-        plan: Plan,
-        launch: Callable[[np.ndarray, np.ndarray, np.ndarray, int, int], None],
+        launch: Callable[[np.ndarray, np.ndarray, int, int], None],
         x: np.ndarray,
         output: np.ndarray,
         dropout: Callable[[np.ndarray], None] | None,
@@ -179,12 +176,12 @@ class Network:
         """Run a call as a sequence of launches, layer by layer where a layer must be complete before the next."""
         layers = self._architecture.num_layers
         if dropout is None and not self._architecture.bidirectional:
-            launch(x, np.empty(plan.between, self._dtype), output, 0, layers)
+            launch(x, output, 0, layers)
             return
         for index in range(layers - 1):
             inner = np.empty(output.shape, self._dtype)
-            launch(x, self._nothing, inner, index, index + 1)
+            launch(x, inner, index, index + 1)
             if dropout is not None:
                 dropout(inner)
             x = inner
-        launch(x, self._nothing, output, layers - 1, layers)
+        launch(x, output, layers - 1, layers)

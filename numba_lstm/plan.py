@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import layer
+from . import frame as at
 from ._target import l2_bytes
 from .blocksizes import GATES, block_sizes
 from .entries import entry_for
@@ -26,6 +26,9 @@ PARALLEL_FLOP = 1e6
 LAUNCH_FLOP = 2e9
 """Work of one launch, some tens of milliseconds; signals such as Ctrl-C get in between two launches."""
 
+BLOCK_ROWS = 96
+"""Rows of a block of a pool of streams."""
+
 PAGE = 4096
 """Rows of the state that lie a multiple of a page apart would share the sets of L1."""
 
@@ -35,32 +38,37 @@ class Plan(NamedTuple):
 
     frame: np.ndarray
     """Of a launch that does all layers and steps."""
+    slices: int
+    """Threads that take part."""
     entry: Any
     steps: int
     work_size: int
     hidden: tuple[int, int, int]
     cell: tuple[int, int, int]
-    between: tuple[int, int, int, int]
-    """Shapes of h_n, c_n and of what lies between the layers."""
+    """Shapes of h_n and c_n."""
     steps_per_launch: int
     one_launch: bool
 
 
-def make_plan(
-    architecture: Architecture, weights: PackedWeights, steps: int, rows: int, packed_rows: int = 0
-) -> Plan:
-    """Plan a call.
+class Batch(NamedTuple):
+    """The shape of a call's input, and how its rows and states lie."""
 
-    Parameters
-    ----------
-    architecture, weights
-        The network.
-    steps, rows : int
-        Of the input.
-    packed_rows : int
-        For sequences of different lengths, longest first: all of their rows together; ``rows`` are the first step's.
-    """
-    a, cells, dtype, finite = architecture, weights.cells, weights.data.dtype, weights.finite
+    steps: int
+    rows: int
+    from_zero: bool = False
+    """Whether the first states are zero and need not be given."""
+    offsets: np.ndarray | None = None
+    """Rows before each step of a packed batch, (steps + 1,)."""
+    indices: np.ndarray | None = None
+    """Which row of the states each row of the batch has, (rows,)."""
+    pool: int = 0
+    """Rows of the states, if there are others; rows are then done in blocks that fit the cache."""
+
+
+def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) -> Plan:
+    """Plan a call of a network on a batch, for the number of threads that is set."""
+    a, cells, dtype = architecture, weights.cells, weights.data.dtype
+    steps, rows = batch.steps, batch.rows
     lanes = block_sizes().lanes(dtype)
     line = CACHE_LINE // dtype.itemsize
     directions = a.num_directions
@@ -69,45 +77,60 @@ def make_plan(
     terms = sum(a.layer_input_size(i) + a.output_size for i in range(a.num_layers))
     flop_per_step = 2 * rows * directions * GATES * a.hidden_size * terms
     slices = max(1, min(get_num_threads(), rows)) if flop_per_step * steps >= PARALLEL_FLOP else 1
-    slice_rows = max(1, -(-rows // slices))
+    block = max(1, -(-rows // slices))
+    if batch.pool:
+        block = min(block, BLOCK_ROWS)
     row_bytes = panels * GATES * lanes * dtype.itemsize
     buffer_rows = max(MIN_INPUT_ROWS, l2_bytes() // GATE_BUFFER_SHARE // row_bytes)
-    chunk = max(1, buffer_rows // slice_rows)
+    chunk = max(1, min(buffer_rows // block, steps))
     hidden_stride = round_up(a.output_size, GATES * lanes if proj_panels else lanes)
     if hidden_stride * dtype.itemsize % PAGE == 0:
         hidden_stride += line
+    # With one direction a chunk goes through all layers at once; with two, a layer must be complete.
+    whole, between_rows = False, (chunk if directions == 1 else steps) * block
+    if directions == 2 and batch.offsets is not None:
+        whole, between_rows = True, int(batch.offsets[-1])
 
-    frame = np.zeros(layer.CELLS + cells.size, np.int64)
-    frame[layer.CELLS :] = cells.ravel()
+    frame = np.zeros(at.CELLS + cells.size, np.int64)
+    frame[at.CELLS :] = cells.ravel()
     size = 0
+    between = round_up(between_rows * directions * a.output_size, line)
+    buffers = min(a.num_layers - 1, 2)
     for index, count in (
-        (layer.HIDDEN, len(cells) * 2 * slice_rows * hidden_stride),
-        (layer.CELL, len(cells) * panels * slice_rows * lanes),
-        (layer.UNPROJECTED, slice_rows * panels * lanes if proj_panels else 0),
-        (layer.GATE_SUMS, (panels * chunk if chunk > 1 else 1) * slice_rows * GATES * lanes),
+        (at.HIDDEN, len(cells) * 2 * block * hidden_stride),
+        (at.CELL, len(cells) * panels * block * lanes),
+        (at.UNPROJECTED, block * panels * lanes if proj_panels else 0),
+        (at.GATE_SUMS, (panels * chunk * block if chunk > 1 else block + 1) * GATES * lanes),
+        (at.BETWEEN, 0 if whole else buffers * between),
     ):
         frame[index] = size
         size = round_up(size + count, line)
-    frame[layer.LAYERS], frame[layer.DIRECTIONS] = a.num_layers, directions
-    frame[layer.HIDDEN_SIZE], frame[layer.OUTPUT_SIZE] = a.hidden_size, a.output_size
-    frame[layer.PANELS], frame[layer.PROJ_PANELS] = panels, proj_panels
-    frame[layer.BATCH], frame[layer.STEPS], frame[layer.CHUNK] = rows, steps, chunk
-    frame[layer.SLICES], frame[layer.ROWS], frame[layer.SLICE_SIZE] = slices, slice_rows, size
-    frame[layer.HIDDEN_STRIDE], frame[layer.FINITE] = hidden_stride, finite
-    frame[layer.END_LAYER], frame[layer.END_STEP] = a.num_layers, steps
-    # With one direction a chunk goes through all layers at once; with two, a layer must be complete.
-    kept = (chunk * rows if directions == 1 else packed_rows) if packed_rows else rows
-    kept_steps = 1 if packed_rows else steps if directions == 2 else min(chunk, steps)
-    buffers = min(a.num_layers - 1, 2)
+    frame[at.LAYERS], frame[at.DIRECTIONS] = a.num_layers, directions
+    frame[at.HIDDEN_SIZE], frame[at.OUTPUT_SIZE] = a.hidden_size, a.output_size
+    frame[at.PANELS], frame[at.PROJ_PANELS] = panels, proj_panels
+    frame[at.HIDDEN_STRIDE], frame[at.FINITE] = hidden_stride, weights.finite
+    frame[at.BATCH], frame[at.STEPS], frame[at.CHUNK] = rows, steps, chunk
+    frame[at.SLICES], frame[at.ROWS], frame[at.SLICE_SIZE] = slices, block, size
+    frame[at.FROM_ZERO], frame[at.POOL] = batch.from_zero, batch.pool or rows
+    frame[at.END_LAYER], frame[at.END_STEP] = a.num_layers, steps
+    work_size = size * slices
+    frame[at.BETWEEN_SIZE], frame[at.BETWEEN_PACKED] = between, whole
+    if whole:
+        frame[at.BETWEEN] = work_size
+        work_size += buffers * between
+    for index, numbers in ((at.OFFSETS, batch.offsets), (at.INDICES, batch.indices)):
+        if numbers is not None:
+            frame[index] = frame.size
+            frame = np.concatenate([frame, numbers])
     steps_per_launch = max(1, int(LAUNCH_FLOP / max(flop_per_step, 1)))
     return Plan(
         frame=frame,
-        entry=entry_for(slices > 1, dtype),
+        slices=slices,
+        entry=entry_for("parallel" if slices > 1 else "stream" if batch.pool else "serial", dtype),
         steps=steps,
-        work_size=size * slices,
+        work_size=work_size,
         hidden=(len(cells), rows, a.output_size),
         cell=(len(cells), rows, a.hidden_size),
-        between=(buffers, kept_steps, kept, directions * a.output_size) if buffers else (0, 0, 0, 0),
         steps_per_launch=steps_per_launch,
         one_launch=steps <= steps_per_launch,
     )

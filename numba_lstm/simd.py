@@ -111,6 +111,16 @@ def pointer(tyctx, array, index):
 
 
 @intrinsic
+def pointer_to(tyctx, address, like):
+    """Return a pointer of ``like``'s type to an address."""
+
+    def generate(context, builder, signature, args):
+        return builder.inttoptr(args[0], context.get_value_type(like))
+
+    return like(types.int64, like), generate
+
+
+@intrinsic
 def at(tyctx, base, index):
     """Return the pointer ``index`` elements behind ``base``."""
     return base(base, types.intp), lambda context, builder, signature, args: emit_at(builder, *args)
@@ -161,20 +171,40 @@ def store(tyctx, base, index, value):
     return types.void(base, types.intp, value), generate
 
 
+def _first_lanes(builder: Any, vector: Vector, count: Any) -> Any:
+    """Return the mask of the first ``count`` lanes."""
+    integers = ir.VectorType(_LANE, vector.lanes)
+    undefined = ir.Constant(integers, ir.Undefined)
+    number = builder.insert_element(undefined, builder.trunc(count, _LANE), ir.Constant(_LANE, 0))
+    number = builder.shuffle_vector(number, undefined, ir.Constant(integers, None))
+    return builder.icmp_signed("<", ir.Constant(integers, list(range(vector.lanes))), number)
+
+
+@intrinsic
+def load_first(tyctx, base, index, count):
+    """Load ``count`` elements from ``index`` on, and zeros for the lanes behind them; reads nothing else."""
+    vector = vector_of(base)
+
+    def generate(context, builder, signature, args):
+        mask = _first_lanes(builder, vector, args[2])
+        source = builder.bitcast(emit_at(builder, *args[:2]), vector.llvm.as_pointer())
+        kind = ir.FunctionType(vector.llvm, [source.type, _LANE, mask.type, vector.llvm])
+        name = f"llvm.masked.load.{vector.suffix}.p0"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        align, zeros = ir.Constant(_LANE, vector.bits // 8), ir.Constant(vector.llvm, None)
+        return builder.call(function, [source, align, mask, zeros])
+
+    return vector(base, types.intp, types.intp), generate
+
+
 @intrinsic
 def store_first(tyctx, base, index, value, count):
     """Store the first ``count`` lanes of a vector; the elements behind them are not touched."""
 
     def generate(context, builder, signature, args):
-        integers = ir.VectorType(_LANE, value.lanes)
-        number = builder.trunc(args[3], _LANE)
-        undefined = ir.Constant(integers, ir.Undefined)
-        number = builder.insert_element(undefined, number, ir.Constant(_LANE, 0))
-        number = builder.shuffle_vector(number, undefined, ir.Constant(integers, None))
-        mask = builder.icmp_signed("<", ir.Constant(integers, list(range(value.lanes))), number)
+        mask = _first_lanes(builder, value, args[3])
         target = builder.bitcast(emit_at(builder, *args[:2]), value.llvm.as_pointer())
-        bits = ir.VectorType(ir.IntType(1), value.lanes)
-        kind = ir.FunctionType(ir.VoidType(), [value.llvm, target.type, _LANE, bits])
+        kind = ir.FunctionType(ir.VoidType(), [value.llvm, target.type, _LANE, mask.type])
         name = f"llvm.masked.store.{value.suffix}.p0"
         function = cgutils.get_or_insert_function(builder.module, kind, name)
         builder.call(function, [args[2], target, ir.Constant(_LANE, value.bits // 8), mask])

@@ -22,6 +22,7 @@ ORDER = [
     ["simd", "tiles", "float_mode"],
     ["activations", "packing"],
     ["microkernels", "postgemm"],
+    ["frame", "states"],
     ["cell", "layer"],
     ["entries", "plan", "network", "variable_length"],
     ["module", "lstm", "stream"],

@@ -1,0 +1,45 @@
+"""The frame: all numbers that a launch needs to know, in one int64 array.
+
+One array of numbers, because every argument of an entry costs 0.07 us, and one with named fields twice that.  ``plan``
+fills it in, ``layer`` reads it; here is what stands where.
+"""
+from __future__ import annotations
+
+(
+    LAYERS,
+    DIRECTIONS,
+    HIDDEN_SIZE,
+    OUTPUT_SIZE,
+    PANELS,
+    PROJ_PANELS,
+    HIDDEN_STRIDE,
+    BATCH,
+    STEPS,
+    CHUNK,  # steps whose input part is computed at once
+    FROM_ZERO,  # 1 if the first state is zero, and h and c are written only
+    FINITE,  # 1 if a zero state contributes exactly nothing
+    TURN,  # parity of the first step: odd ones walk panels back
+    POOL,  # rows of h and c for each layer and direction
+    OFFSETS,  # where in the frame the rows before each step of a packed batch stand, (steps + 1,); 0: none
+    INDICES,  # where in the frame the row of h and c for each row of the batch stands, (batch,); 0: they are the same
+    SLICES,  # of the batch, one for a thread
+    ROWS,  # most rows of a block: a slice is done in blocks, one after the other
+    SLICE_SIZE,  # elements of workspace for a slice, and where its parts begin:
+    HIDDEN,  # (layers * directions, 2, rows, hidden_stride)
+    CELL,  # (layers * directions, panels, rows, LANES)
+    UNPROJECTED,  # (rows, panels * LANES)
+    GATE_SUMS,  # (panels, chunk * rows, 4, LANES); (rows + 1, 4, LANES) where chunk is 1
+    BETWEEN,  # (2, steps, rows, D * H_out): what lies between layers, or where BETWEEN_PACKED, behind all slices
+    BETWEEN_SIZE,  # elements of one of its two halves
+    BETWEEN_PACKED,  # 1 if its rows lie as those of the packed batch
+    FIRST_LAYER,  # what this launch does: layers, and steps in the order of processing
+    END_LAYER,
+    FIRST_STEP,
+    END_STEP,
+    WEIGHTS_ADDRESS,  # for ``run_stream``, whose arrays stay where they are
+    WORK_ADDRESS,
+    H_ADDRESS,
+    C_ADDRESS,
+    CELLS,  # a record for every layer and direction, see ``packing``
+) = range(35)
+"""The entries, CELLS the last.  OFFSETS and INDICES follow the records."""
