@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from .entries import warmup
 from .lstm import LSTM
+from .lstm_cell import LSTMCell
 from .packed_sequence import (
     PackedSequence,
     pack_padded_sequence,
@@ -25,6 +26,7 @@ from .threads import get_num_threads, set_num_threads
 
 __all__ = [
     "LSTM",
+    "LSTMCell",
     "PackedSequence",
     "__version__",
     "get_num_threads",

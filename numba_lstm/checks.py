@@ -187,9 +187,64 @@ def call(architecture: Architecture, dtype: np.dtype[Any], batch_first: bool, in
     if steps == 0:
         raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
     h_0, c_0 = (None, None) if states is None else _readable_states(states, dtype)
-    if x.dtype is not dtype or not x.flags.aligned or (x.shape[2] > 1 and x.strides[2] != dtype.itemsize):
-        x = np.array(x, dtype, order="C")
-    return x, h_0, c_0, batched
+    return _readable_input(x, dtype), h_0, c_0, batched
+
+
+def cell_call(architecture: Architecture, dtype: np.dtype[Any], input: Any, hx: Any) -> Call:
+    """Check the arguments of a call of a cell and convert what the kernels cannot read in place.
+
+    Parameters
+    ----------
+    architecture, dtype
+        The module's.
+    input : array
+        (N, H_in) or (H_in,).
+    hx : pair of arrays, or None
+        (h_0, c_0).
+
+    Returns
+    -------
+    x, h_0, c_0, batched
+        As `call` returns them, for a sequence of one step.
+
+    Raises
+    ------
+    RuntimeError, ValueError
+        As torch does, in its words, or where these name nothing of the caller's, in those of `call`.
+    TypeError
+        If the input or a state is no array.
+    """
+    # As in `call`: what a loop over steps passes is let through first.
+    if hx is None:
+        if _ready(input, dtype) and input.ndim == 2 and input.shape[1] == architecture.input_size:
+            return input[None], None, None, True
+    elif (
+        type(hx) is tuple
+        and len(hx) == 2
+        and _ready(input, dtype)
+        and _ready(hx[0], dtype)
+        and _ready(hx[1], dtype)
+        and input.ndim == 2
+        and input.shape[1] == architecture.input_size
+        and hx[0].shape == hx[1].shape == (input.shape[0], architecture.hidden_size)
+    ):
+        return input[None], hx[0][None], hx[1][None], True
+    x = _array("input", input, dtype)
+    if x.ndim not in (1, 2):
+        raise ValueError(f"LSTMCell: Expected input to be 1D or 2D, got {x.ndim}D instead")
+    states = None if hx is None else _cell_states(hx, dtype)
+    if x.shape[-1] != architecture.input_size:
+        raise RuntimeError(f"input has inconsistent input_size: got {x.shape[-1]} expected {architecture.input_size}")
+    batched = x.ndim == 2
+    if states is not None:
+        _cell_state_sizes(architecture, states, x.shape[0] if batched else None)
+    # Unlike those of an LSTM, torch's cell looks at sizes before it meets the dtypes.
+    _match_dtype("RNN input", "input", x, dtype)
+    step = (None,) if batched else (None, None)
+    h_0 = c_0 = None
+    if states is not None:
+        h_0, c_0 = _readable_states((states[0][step], states[1][step]), dtype)
+    return _readable_input(x[step], dtype), h_0, c_0, batched
 
 
 def packed_call(
@@ -221,6 +276,41 @@ def _state_sizes(architecture: Architecture, states: tuple[np.ndarray, np.ndarra
             )
 
 
+def _cell_states(hx: Any, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Return a cell's h_0 and c_0 as arrays, of one axis or two each."""
+    if not isinstance(hx, (tuple, list)):
+        raise _no_pair(hx)
+    states = [_array(f"hx[{index}]", state, dtype) for index, state in enumerate(hx)]
+    for index, state in enumerate(states):
+        if state.ndim not in (1, 2):
+            raise ValueError(f"LSTMCell: Expected hx[{index}] to be 1D or 2D, got {state.ndim}D instead")
+    if len(states) != 2:
+        raise RuntimeError("lstm_cell expects two hidden states")
+    return states[0], states[1]
+
+
+def _cell_state_sizes(architecture: Architecture, states: tuple[np.ndarray, np.ndarray], rows: int | None) -> None:
+    """Raise if h_0 and c_0 do not have the shapes that ``rows`` rows need; None is an input without that axis."""
+    hidden = architecture.hidden_size
+    kind, axes = ("unbatched", 1) if rows is None else ("batched", 2)
+    for index, state in enumerate(states):
+        if rows is not None and len(state) != rows:
+            raise RuntimeError(f"Input batch size {rows} doesn't match hidden{index} batch size {len(state)}")
+        # torch reads the size off this axis, also where a state has an axis too many or too few.
+        size = state.shape[axes - 1 :]
+        if size and size[0] != hidden:
+            raise RuntimeError(f"hidden{index} has inconsistent hidden_size: got {size[0]}, expected {hidden}")
+        if state.ndim != axes:
+            raise ValueError(f"For {kind} {axes}-D input, hx[{index}] should also be {axes}-D, got {state.ndim}-D")
+
+
+def _readable_input(x: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return a 3-D input, or a copy where kernels cannot read it in place."""
+    if x.dtype is not dtype or not x.flags.aligned or (x.shape[2] > 1 and x.strides[2] != dtype.itemsize):
+        return np.array(x, dtype, order="C")
+    return x
+
+
 def _readable_states(states: tuple[np.ndarray, np.ndarray], dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
     """Return h_0 and c_0 in C order; raise if their dtype is not the module's."""
     for index, (name, state) in enumerate(zip(("h_0", "c_0"), states, strict=True)):
@@ -240,7 +330,7 @@ def _ready(array: Any, dtype: np.dtype[Any]) -> bool:
 def _states(hx: Any, dtype: np.dtype[Any], batched: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return (h_0, c_0) with their batch axis."""
     if not isinstance(hx, (tuple, list)):
-        raise TypeError(f"hx should be a tuple (h_0, c_0) of two arrays, got: {type(hx).__name__}")
+        raise _no_pair(hx)
     if len(hx) != 2:
         raise ValueError(f"hx should be a tuple (h_0, c_0) of two arrays, got {len(hx)}")
     h_0, c_0 = _array("hx[0]", hx[0], dtype), _array("hx[1]", hx[1], dtype)
@@ -252,6 +342,10 @@ def _states(hx: Any, dtype: np.dtype[Any], batched: bool) -> tuple[np.ndarray, n
             f"but got ({h_0.ndim}-D, {c_0.ndim}-D) tensors"
         )
     return (h_0, c_0) if batched else (h_0[:, None], c_0[:, None])
+
+
+def _no_pair(hx: Any) -> TypeError:
+    return TypeError(f"hx should be a tuple (h_0, c_0) of two arrays, got: {type(hx).__name__}")
 
 
 def _array(name: str, value: Any, dtype: np.dtype[Any]) -> np.ndarray:

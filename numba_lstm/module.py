@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -50,11 +50,12 @@ class Size:
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, lstm: Any, owner: type) -> Any:
-        return self if lstm is None else getattr(lstm._architecture, self._name)
+    def __get__(self, module: Any, owner: type) -> Any:
+        return self if module is None else getattr(module._architecture, self._name)
 
-    def __set__(self, lstm: Any, value: Any) -> None:
-        raise AttributeError(f"{self._name} cannot be changed: make a new LSTM and load the weights into it")
+    def __set__(self, module: Any, value: Any) -> None:
+        kind = type(module).__name__
+        raise AttributeError(f"{self._name} cannot be changed: make a new {kind} and load the weights into it")
 
 
 class Module:
@@ -74,11 +75,18 @@ class Module:
 
     hidden_size: Any
     training: bool
+    forward: Callable[..., Any]
 
     def __init__(self, dtype: Any, seed: Any) -> None:
         self._dtype = checks.float_dtype(dtype)
         self._generator = checks.generator(seed)
         self.training = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "forward" in cls.__dict__:
+            # The same function: another one in between would cost a call of one step 0.1 us.
+            cls.__call__ = cls.forward  # type: ignore[method-assign]
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every parameter by its name, in torch's order."""
@@ -252,7 +260,7 @@ class Module:
         object.__setattr__(self, name, value)
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._weights.parameters]
+        return sorted({*super().__dir__(), *self._weights.parameters})
 
     def __getstate__(self) -> dict[str, Any]:
         # The packed weights stay behind: they are large, and in an order that depends on the machine.

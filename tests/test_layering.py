@@ -25,7 +25,7 @@ ORDER = [
     ["frame", "states"],
     ["cell", "layer"],
     ["entries", "plan", "network", "variable_length"],
-    ["module", "lstm", "stream"],
+    ["module", "lstm", "lstm_cell", "stream"],
     ["io"],
     ["demo"],
     ["cli"],

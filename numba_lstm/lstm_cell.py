@@ -1,0 +1,173 @@
+"""``LSTMCell``, the front end of one step: torch's module on NumPy arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import checks
+from .module import Module, Size
+from .network import Network
+
+_SUFFIX = "_l0"  # what an LSTM's first layer has after the names of a cell
+
+
+class _Bias:
+    """An attribute that is None in a cell without biases, and cannot be assigned to there."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, cell: Any, owner: type) -> Any:
+        return self if cell is None else cell._weights.parameters.get(self._name)
+
+    def __set__(self, cell: Any, value: Any) -> None:
+        raise AttributeError(f"{self._name} cannot be assigned: the cell was made with bias=False")
+
+
+class LSTMCell(Module):
+    r"""One step of one layer of an LSTM, as ``torch.nn.LSTMCell``.
+
+    .. code-block:: text
+
+        i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)      f = sigmoid(W_if x + b_if + W_hf h + b_hf)
+        g =    tanh(W_ig x + b_ig + W_hg h + b_hg)      o = sigmoid(W_io x + b_io + W_ho h + b_ho)
+        c = f * c + i * g
+        h = o * tanh(c)
+
+    Parameters
+    ----------
+    input_size : int
+        Features of the input: H_in.
+    hidden_size : int
+        Features of h and c: H.
+    bias : bool
+        Whether there are ``bias_ih`` and ``bias_hh``.
+    dtype : float32 or float64
+        Of parameters, inputs and outputs, in any spelling that ``numpy.dtype`` takes.
+    seed : optional
+        What ``numpy.random.default_rng`` takes.  Initial weights come from it.
+
+    Attributes
+    ----------
+    weight_ih : (4 * H, H_in) array
+        Gates i, f, g, o stacked in this order.  All parameters are read-only.  Assign another array, of whatever
+        dtype, to change one; the next call uses it.
+    weight_hh : (4 * H, H) array
+        What h is multiplied by.
+    bias_ih, bias_hh : (4 * H,) arrays
+        None without ``bias``.
+    training : bool
+        Without effect: a cell has no dropout.
+
+    Raises
+    ------
+    TypeError, ValueError
+        In the words of `LSTM`, if an argument is not what it should be.
+
+    Notes
+    -----
+    Forward only: there are no gradients.
+
+    A loop over steps gives the bits that `LSTM` gives in one call, which is faster.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numba_lstm as nl
+    >>> cell = nl.LSTMCell(10, 20, seed=0)
+    >>> x = np.ones((5, 3, 10), np.float32)
+    >>> hx, outputs = None, []
+    >>> for step in x:
+    ...     h, c = hx = cell(step, hx)
+    ...     outputs.append(h)
+    >>> h.shape, c.shape
+    ((3, 20), (3, 20))
+
+    The same weights in an `LSTM`:
+
+    >>> lstm = nl.LSTM(10, 20)
+    >>> lstm.load_state_dict({name + "_l0": array for name, array in cell.named_parameters()})
+    <All keys matched successfully>
+    >>> np.array_equal(np.stack(outputs), lstm(x)[0])
+    True
+    """
+
+    input_size = Size()
+    hidden_size = Size()
+    bias = Size()
+    bias_ih = _Bias()
+    bias_hh = _Bias()
+
+    training: bool
+
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = np.float32, seed: Any = None
+    ) -> None:
+        self._architecture = checks.options(
+            input_size, hidden_size, num_layers=1, bias=bias,
+            batch_first=False, dropout=0.0, bidirectional=False, proj_size=0,
+        ).architecture  # fmt: skip
+        super().__init__(dtype, seed)
+        self.reset_parameters()
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name.removesuffix(_SUFFIX): shape for name, shape in self._architecture.shapes().items()}
+
+    def forward(
+        self, input: np.ndarray, hx: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Run one step.
+
+        Parameters
+        ----------
+        input : (N, H_in) or (H_in,) array
+            N rows, or one without a batch axis.  Any strides and either byte order are fine; an array in native
+            order whose features lie together is not copied.  It is never written to.
+        hx : (h_0, c_0), optional
+            Arrays (N, H), or (H,) for an input without a batch axis.  Zeros by default.
+
+        Returns
+        -------
+        h_1, c_1 : arrays of the shapes of h_0 and c_0
+            The next states.  Both are fresh C-order arrays.
+
+        Raises
+        ------
+        ValueError
+            If a dtype is not the module's, or an array has another number of axes.
+        RuntimeError
+            If a size does not fit.  Words are torch's.
+        TypeError
+            If something is no array.
+
+        Examples
+        --------
+        >>> cell = LSTMCell(3, 5, seed=0)
+        >>> h, c = cell(np.zeros((2, 3), np.float32))
+        >>> h, c = cell(np.ones((2, 3), np.float32), (h, c))
+        >>> h.shape, c.shape
+        ((2, 5), (2, 5))
+        """
+        network = self._weights.network or self._pack()
+        x, h_0, c_0, batched = checks.cell_call(self._architecture, self._dtype, input, hx)
+        _, h_1, c_1 = network(x, h_0, c_0, batch_first=False)
+        shape = h_1.shape[1:] if batched else h_1.shape[2:]
+        # In place: a view would not own its memory.
+        h_1.resize(shape, refcheck=False)
+        c_1.resize(shape, refcheck=False)
+        return h_1, c_1
+
+    __call__ = forward  # with its types; `Module` does the same for subclasses
+
+    def _pack(self) -> Network:
+        """Return the current parameters in the kernels' order, kept until they change."""
+        weights = self._weights
+        plain = {name + _SUFFIX: np.asarray(array) for name, array in weights.parameters.items()}
+        weights.network = Network(self._architecture, plain, self._dtype)
+        return weights.network
+
+    def extra_repr(self) -> str:
+        """Return the arguments that differ from their defaults, as torch does."""
+        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
