@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+import numpy as np
+
 from ._jit import inlined
 from .blocksizes import GATES
 from .microkernels import BROADCAST, panel_gemm, panel_share, tile_count, tile_first, tile_gemm
@@ -12,13 +14,19 @@ from .simd import at, lanes
 CellWeights = namedtuple("CellWeights", "bias weight_ih weight_hh weight_hr zeros")
 """Pointers to one layer and direction's panels."""
 
-Sizes = namedtuple("Sizes", "src_size hidden_size output_size panels proj_panels hidden_stride rows")
-"""Numbers in an input row; H; H_out; panels of the gates and of the projection (0: none); distance of two rows of the
-hidden state; rows of the state."""
+Sizes = namedtuple("Sizes", "src_size hidden_size output_size panels tail proj_panels hidden_stride rows")
+"""Numbers in an input row; H; H_out; panels of the gates; vectors of the last of them; panels of the projection
+(0: none); distance of two rows of the hidden state; rows of the state."""
 
 State = namedtuple("State", "before after cell unprojected")
 """Pointers: h of the last step and of this one (rows, hidden_stride); c (panels, rows, LANES); o * tanh(c) before the
 projection (rows, panels * LANES)."""
+
+
+@inlined
+def panel_vectors(sizes, j):
+    """Return the vectors of panel j for every k."""
+    return sizes.tail if j + 1 == sizes.panels else np.int64(GATES)
 
 
 @inlined
@@ -34,6 +42,7 @@ def step_panel(j, following, rows, from_zero, weights, sizes, source, source_str
     projected = sizes.proj_panels > 0
     hidden = state.unprojected if projected else state.after
     stride = sizes.panels * width if projected else sizes.hidden_stride
+    vectors = panel_vectors(sizes, j)
     panel_size = sizes.output_size * line
     tiles = tile_count(rows)
     for index in range(tiles):
@@ -43,11 +52,11 @@ def step_panel(j, following, rows, from_zero, weights, sizes, source, source_str
         if not from_zero:
             left = at(state.before, m * sizes.hidden_stride)
             after = at(weights.weight_hh, following * panel_size)
-            panel = panel_share(at(weights.weight_hh, j * panel_size), after, sizes.output_size, tiles, index)
+            panel = panel_share(vectors, at(weights.weight_hh, j * panel_size), after, sizes.output_size, tiles, index)
             before = at(source, m * source_stride)
             tile_gemm(count, left, sizes.hidden_stride, panel, sizes.output_size, before, source_stride, sums, line)
         cell = at(state.cell, (j * sizes.rows + m) * width)
-        update_state(count, sums, cell, at(hidden, m * stride + j * width), stride)
+        update_state(count, vectors, sums, cell, at(hidden, m * stride + j * width), stride)
 
 
 @inlined
@@ -61,4 +70,4 @@ def project(rows, weights, sizes, state):
         left, stride = state.unprojected, sizes.panels * width
         target, target_stride = at(state.after, j * line), sizes.hidden_stride
         depth, zeros = sizes.hidden_size, weights.zeros
-        panel_gemm(rows, left, stride, panel, following, depth, zeros, BROADCAST, target, target_stride)
+        panel_gemm(rows, left, stride, GATES, panel, following, depth, zeros, BROADCAST, target, target_stride)

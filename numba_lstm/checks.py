@@ -169,14 +169,14 @@ def call(architecture: Architecture, dtype: np.dtype[Any], batch_first: bool, in
         h_size, c_size = architecture.output_size, architecture.hidden_size
         if hx[0].shape == (cells, rows, h_size) and hx[1].shape == (cells, rows, c_size):
             return input, hx[0], hx[1], True
-    x = _array("input", input, dtype)
+    x = array("input", input, dtype)
     if x.ndim not in (2, 3):
         raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {x.ndim}D instead")
     batched = x.ndim == 3
     if not batched:
         x, batch_first = x[:, None], False
     states = None if hx is None else _states(hx, dtype, batched)
-    _match_dtype("RNN input", "input", x, dtype)
+    match_dtype("RNN input", "input", x, dtype)
     if x.shape[2] != architecture.input_size:
         raise RuntimeError(
             f"input.size(-1) must be equal to input_size. Expected {architecture.input_size}, got {x.shape[2]}"
@@ -187,7 +187,7 @@ def call(architecture: Architecture, dtype: np.dtype[Any], batch_first: bool, in
     if steps == 0:
         raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
     h_0, c_0 = (None, None) if states is None else _readable_states(states, dtype)
-    return _readable_input(x, dtype), h_0, c_0, batched
+    return readable_input(x, dtype), h_0, c_0, batched
 
 
 def cell_call(architecture: Architecture, dtype: np.dtype[Any], input: Any, hx: Any) -> Call:
@@ -229,7 +229,7 @@ def cell_call(architecture: Architecture, dtype: np.dtype[Any], input: Any, hx: 
         and hx[0].shape == hx[1].shape == (input.shape[0], architecture.hidden_size)
     ):
         return input[None], hx[0][None], hx[1][None], True
-    x = _array("input", input, dtype)
+    x = array("input", input, dtype)
     if x.ndim not in (1, 2):
         raise ValueError(f"LSTMCell: Expected input to be 1D or 2D, got {x.ndim}D instead")
     states = None if hx is None else _cell_states(hx, dtype)
@@ -239,12 +239,12 @@ def cell_call(architecture: Architecture, dtype: np.dtype[Any], input: Any, hx: 
     if states is not None:
         _cell_state_sizes(architecture, states, x.shape[0] if batched else None)
     # Unlike those of an LSTM, torch's cell looks at sizes before it meets the dtypes.
-    _match_dtype("RNN input", "input", x, dtype)
+    match_dtype("RNN input", "input", x, dtype)
     step = (None,) if batched else (None, None)
     h_0 = c_0 = None
     if states is not None:
         h_0, c_0 = _readable_states((states[0][step], states[1][step]), dtype)
-    return _readable_input(x[step], dtype), h_0, c_0, batched
+    return readable_input(x[step], dtype), h_0, c_0, batched
 
 
 def packed_call(
@@ -252,7 +252,7 @@ def packed_call(
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Check a packed batch of ``rows`` sequences and its states, and convert what kernels cannot read in place."""
     if data.dtype.newbyteorder("=") != dtype or data.ndim != 2:
-        _match_dtype("RNN input", "input", data, dtype)
+        match_dtype("RNN input", "input", data, dtype)
         raise RuntimeError(f"input must have 2 dimensions, got {data.ndim}")
     if data.shape[1] != architecture.input_size:
         raise RuntimeError(
@@ -261,9 +261,16 @@ def packed_call(
     data = np.require(data, dtype, ["C", "A"])
     if hx is None:
         return data, None, None
+    return data, *batch_states(architecture, dtype, hx, rows)
+
+
+def batch_states(
+    architecture: Architecture, dtype: np.dtype[Any], hx: Any, rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the states (h, c) of ``rows`` rows, in C order."""
     states = _states(hx, dtype, True)
     _state_sizes(architecture, states, rows)
-    return data, *_readable_states(states, dtype)
+    return _readable_states(states, dtype)
 
 
 def _state_sizes(architecture: Architecture, states: tuple[np.ndarray, np.ndarray], rows: int) -> None:
@@ -280,7 +287,7 @@ def _cell_states(hx: Any, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]
     """Return a cell's h_0 and c_0 as arrays, of one axis or two each."""
     if not isinstance(hx, (tuple, list)):
         raise _no_pair(hx)
-    states = [_array(f"hx[{index}]", state, dtype) for index, state in enumerate(hx)]
+    states = [array(f"hx[{index}]", state, dtype) for index, state in enumerate(hx)]
     for index, state in enumerate(states):
         if state.ndim not in (1, 2):
             raise ValueError(f"LSTMCell: Expected hx[{index}] to be 1D or 2D, got {state.ndim}D instead")
@@ -304,9 +311,9 @@ def _cell_state_sizes(architecture: Architecture, states: tuple[np.ndarray, np.n
             raise ValueError(f"For {kind} {axes}-D input, hx[{index}] should also be {axes}-D, got {state.ndim}-D")
 
 
-def _readable_input(x: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """Return a 3-D input, or a copy where kernels cannot read it in place."""
-    if x.dtype is not dtype or not x.flags.aligned or (x.shape[2] > 1 and x.strides[2] != dtype.itemsize):
+def readable_input(x: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return an input, or a copy where kernels cannot read it in place."""
+    if x.dtype is not dtype or not x.flags.aligned or (x.shape[-1] > 1 and x.strides[-1] != dtype.itemsize):
         return np.array(x, dtype, order="C")
     return x
 
@@ -314,7 +321,7 @@ def _readable_input(x: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
 def _readable_states(states: tuple[np.ndarray, np.ndarray], dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
     """Return h_0 and c_0 in C order; raise if their dtype is not the module's."""
     for index, (name, state) in enumerate(zip(("h_0", "c_0"), states, strict=True)):
-        _match_dtype(f"hx[{index}]", name, state, dtype)
+        match_dtype(f"hx[{index}]", name, state, dtype)
     h_0, c_0 = (np.require(state, dtype, ["C", "A"]) for state in states)
     return h_0, c_0
 
@@ -333,7 +340,7 @@ def _states(hx: Any, dtype: np.dtype[Any], batched: bool) -> tuple[np.ndarray, n
         raise _no_pair(hx)
     if len(hx) != 2:
         raise ValueError(f"hx should be a tuple (h_0, c_0) of two arrays, got {len(hx)}")
-    h_0, c_0 = _array("hx[0]", hx[0], dtype), _array("hx[1]", hx[1], dtype)
+    h_0, c_0 = array("hx[0]", hx[0], dtype), array("hx[1]", hx[1], dtype)
     expected = 3 if batched else 2
     if h_0.ndim != expected or c_0.ndim != expected:
         kind = "batched" if batched else "unbatched"
@@ -348,7 +355,7 @@ def _no_pair(hx: Any) -> TypeError:
     return TypeError(f"hx should be a tuple (h_0, c_0) of two arrays, got: {type(hx).__name__}")
 
 
-def _array(name: str, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
+def array(name: str, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
     """Return an array, or raise TypeError for what is none: lists have no dtype to check."""
     if isinstance(value, np.ndarray) or (hasattr(value, "__array__") and not isinstance(value, type)):
         return np.asarray(value)
@@ -358,7 +365,7 @@ def _array(name: str, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
     raise TypeError(f"{name} should be a NumPy array, got: {type(value).__name__}{advice}")
 
 
-def _match_dtype(subject: str, name: str, array: np.ndarray, dtype: np.dtype[Any]) -> None:
+def match_dtype(subject: str, name: str, array: np.ndarray, dtype: np.dtype[Any]) -> None:
     """Raise torch's ValueError unless an array has the module's dtype, in either byte order."""
     if array.dtype == dtype or array.dtype.newbyteorder("=") == dtype:
         return

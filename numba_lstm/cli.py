@@ -32,7 +32,7 @@ from .demo import (
     published_scores,
     read_fasta,
 )
-from .entries import entry_for
+from .entries import cache_folder
 from .parameters import infer, prefixes
 
 PROGRAM = "numba-lstm"
@@ -242,7 +242,7 @@ def _warmup(options: argparse.Namespace) -> None:
     """Fill the compile cache."""
     for name in dict.fromkeys(options.dtype):
         print(f"{name}: {_prepare_kernels(name)}")
-    folder = entry_for("serial", np.dtype(options.dtype[0])).stats.cache_path
+    folder = cache_folder(np.dtype(options.dtype[0]))
     print(f"cache: {folder or 'none, no folder is writable; set NUMBA_CACHE_DIR'}")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
     HIDDEN_SIZE,
     OUTPUT_SIZE,
     PANELS,
+    TAIL,  # vectors of the last panel for every k
     PROJ_PANELS,
     HIDDEN_STRIDE,
     BATCH,
@@ -41,5 +42,5 @@ from __future__ import annotations
     H_ADDRESS,
     C_ADDRESS,
     CELLS,  # a record for every layer and direction, see ``packing``
-) = range(35)
+) = range(36)
 """The entries, CELLS the last.  OFFSETS and INDICES follow the records."""

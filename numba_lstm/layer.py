@@ -17,7 +17,7 @@ from numba import prange
 
 from ._jit import inlined, inner
 from .blocksizes import GATES
-from .cell import CellWeights, Sizes, State, project, step_panel
+from .cell import CellWeights, Sizes, State, panel_vectors, project, step_panel
 from .float_mode import flush_denormals, restore_mode
 from .frame import (
     BATCH,
@@ -50,6 +50,7 @@ from .frame import (
     SLICE_SIZE,
     SLICES,
     STEPS,
+    TAIL,
     TURN,
     UNPROJECTED,
     WEIGHTS_ADDRESS,
@@ -128,25 +129,25 @@ def _input_panel(j, frame, block, weights, sizes, src, gates, t_first, t_last):
     """Fill ``gates`` (steps, rows, 4, LANES) with bias + input blocks of panel j for some steps."""
     line = GATES * lanes(gates)
     steps = t_last - t_first
-    depth = sizes.src_size
+    depth, vectors = sizes.src_size, panel_vectors(sizes, j)
     panel = at(weights.weight_ih, j * depth * line)
     following = at(panel, depth * line) if j + 1 < sizes.panels else panel
     bias = at(weights.bias, j * line)
     ragged = frame[OFFSETS] != 0
     if not ragged and (steps == 1 or src.time == block.rows * src.row):  # evenly spaced rows
         left = _row(src, frame, t_first, block.first)
-        panel_gemm(steps * block.rows, left, src.row, panel, following, depth, bias, BROADCAST, gates, line)
+        panel_gemm(steps * block.rows, left, src.row, vectors, panel, following, depth, bias, BROADCAST, gates, line)
     elif not ragged and block.rows < steps:
         for b in range(block.rows):
             left = _row(src, frame, t_first, block.first + b)
             target, distance = at(gates, b * line), block.rows * line
-            panel_gemm(steps, left, src.time, panel, following, depth, bias, BROADCAST, target, distance)
+            panel_gemm(steps, left, src.time, vectors, panel, following, depth, bias, BROADCAST, target, distance)
     else:
         for t in range(t_first, t_last):
             rows = _active(frame, block, t)
             left = _row(src, frame, t, block.first)
             target = at(gates, (t - t_first) * block.rows * line)
-            panel_gemm(rows, left, src.row, panel, following, depth, bias, BROADCAST, target, line)
+            panel_gemm(rows, left, src.row, vectors, panel, following, depth, bias, BROADCAST, target, line)
 
 
 @inner
@@ -168,6 +169,7 @@ def _chunk(call, block, layer, direction, src, dst, s_first, s_last):
         frame[HIDDEN_SIZE],
         frame[OUTPUT_SIZE],
         frame[PANELS],
+        frame[TAIL],
         frame[PROJ_PANELS],
         frame[HIDDEN_STRIDE],
         frame[ROWS],

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 import numpy as np
 
-from . import checks
-from .module import Module, Size
+from . import checks, stream_checks
+from .module import Size
 from .network import Network
 from .packed_sequence import PackedSequence
-from .parameters import Parameter, belongs, infer
-from .record import RECORDED_OR_FALSE, RECORDED_OR_ZERO, Recorded, common_dtype, encode_record, read_record
+from .parameters import Parameter
+from .saved import SavedModule
+from .sliding_window import SlidingWindow
+from .stream import Stream
 from .variable_length import State, run_packed, run_padded
 
 _MASK_CHUNK = 1 << 16  # random numbers at a time, to keep the masks out of main memory
 
-Self = TypeVar("Self", bound="LSTM")
-
-
-class LSTM(Module):
+class LSTM(SavedModule):
     r"""A multi-layer long short-term memory (LSTM) network, as ``torch.nn.LSTM``.
 
     Each layer computes, for every step t of its input,
@@ -162,11 +160,6 @@ class LSTM(Module):
 
     # --- calls ----------------------------------------------------------------------------------------------
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if "forward" in cls.__dict__:
-            cls.__call__ = cls.forward  # type: ignore[method-assign]
-
     @overload
     def forward(
         self, input: np.ndarray, hx: State | None = None, *, lengths: Any = None
@@ -238,6 +231,91 @@ class LSTM(Module):
     # The same function: another one in between would cost a call of one step 0.1 us.
     __call__ = forward
 
+    def stream(self, batch_size: int = 1) -> Stream:
+        """Return a stream: sequences that arrive step by step, with their states kept between steps.
+
+        A step costs little but its arithmetic, and gives the same bits as the whole sequence in one call.
+
+        Parameters
+        ----------
+        batch_size : int
+            How many sequences there are.  They need not advance together.
+
+        Returns
+        -------
+        Stream
+            From zero states, with the weights of this moment.
+
+        Raises
+        ------
+        ValueError
+            If the LSTM is bidirectional: the reverse direction starts at the end.
+        RuntimeError
+            If dropout would apply: call `eval` first.
+
+        Examples
+        --------
+        >>> lstm = LSTM(1, 40, seed=0)
+        >>> stream = lstm.stream()
+        >>> y = stream.step(np.zeros((1, 1), np.float32))
+        >>> y.shape
+        (1, 40)
+        >>> stream.step(np.ones((1, 1), np.float32), out=y) is y
+        True
+        >>> h, c = stream.state
+        >>> stream.reset()
+        """
+        rows = stream_checks.positive("batch_size", batch_size)
+        return Stream(self._streamed("stream"), self._architecture, self._dtype, rows, self.batch_first)
+
+    def sliding_window(self, length: int, batch_size: int = 1) -> SlidingWindow:
+        """Return a sliding window: with every new input, the output for the last ``length`` of them.
+
+        Nothing is computed twice: all windows that the input belongs to advance by one step.  The result has the same
+        bits as a call with the last ``length`` inputs and zero states.
+
+        Parameters
+        ----------
+        length : int
+            Steps of a window.
+        batch_size : int
+            How many sequences there are: N.
+
+        Returns
+        -------
+        SlidingWindow
+            With the weights of this moment.
+
+        Raises
+        ------
+        ValueError
+            If the LSTM is bidirectional: the reverse direction of every window starts anew with each input.
+        RuntimeError
+            If dropout would apply: call `eval` first.
+
+        Examples
+        --------
+        >>> lstm = LSTM(3, 5, seed=0)
+        >>> x = np.random.default_rng(0).standard_normal((9, 1, 3), np.float32)
+        >>> window = lstm.sliding_window(4)
+        >>> outputs = [window.push(x[t]) for t in range(9)]
+        >>> outputs[2] is None
+        True
+        >>> bool((outputs[8] == lstm(x[5:9])[0][-1]).all())
+        True
+        """
+        rows = stream_checks.positive("batch_size", batch_size)
+        steps = stream_checks.positive("length", length)
+        return SlidingWindow(self._streamed("sliding window"), self._architecture, self._dtype, steps, rows)
+
+    def _dropout_applies(self) -> bool:
+        return bool(self.training and self.dropout and self._architecture.num_layers > 1)
+
+    def _streamed(self, kind: str) -> Network:
+        """Return the network for a stream or a sliding window, or raise if it cannot be one."""
+        stream_checks.streamable(kind, self._architecture, self._dropout_applies())
+        return self._weights.network or self._pack()
+
     def _pack(self) -> Network:
         """Return the current parameters in the kernels' order, kept until they change."""
         weights = self._weights
@@ -270,101 +348,6 @@ class LSTM(Module):
 
     def flatten_parameters(self) -> None:
         """Do nothing: weights are packed when they are first used.  torch has it for GPUs."""
-
-    # --- files ----------------------------------------------------------------------------------------------
-
-    @classmethod
-    def load(
-        cls: type[Self],
-        path: str | os.PathLike[str],
-        prefix: str = "",
-        *,
-        batch_first: bool | Recorded = RECORDED_OR_FALSE,
-        dropout: float | Recorded = RECORDED_OR_ZERO,
-        dtype: Any = None,
-        seed: Any = None,
-    ) -> Self:
-        """Make a module from a file of weights.
-
-        Every size is worked out from names and shapes.  What these cannot tell is an argument.
-
-        Parameters
-        ----------
-        path : path
-            A ``.safetensors`` or ``.npz`` file with torch's names.  Nothing in it is executed.
-        prefix : str
-            What precedes the names, such as ``"encoder.lstm."``; the file may hold more than this LSTM.
-        batch_first, dropout : bool and float
-            As for a new module.  By default what `save` has recorded; False and 0.0 in files without a record.
-        dtype : float32 or float64, optional
-            By default what was recorded, or else float64 if the file has that, and float32 for shorter ones.
-        seed : optional
-            As for a new module; dropout masks come from it.
-
-        Returns
-        -------
-        LSTM
-            In train mode, as every new module.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be opened.
-        ValueError
-            If its suffix is another, it is damaged, or it has no complete LSTM under this prefix.  The message
-            begins with the path.
-
-        Examples
-        --------
-        >>> import pathlib, tempfile
-        >>> path = pathlib.Path(tempfile.mkdtemp(), "lstm.safetensors")
-        >>> LSTM(3, 5, batch_first=True).save(path)
-        >>> LSTM.load(path)
-        LSTM(3, 5, batch_first=True)
-        """
-        from . import io
-
-        contents = io.read_contents(path, lambda name: belongs(name, prefix))
-        arrays = contents.arrays
-        try:
-            architecture = infer(arrays, prefix, contents.names)
-            recorded = read_record(contents.metadata)
-            names = architecture.shapes()
-            if dtype is None:
-                common = common_dtype({name: arrays[prefix + name] for name in names})
-                dtype = checks.float_dtype(recorded.get("dtype", common))
-            if isinstance(batch_first, Recorded):
-                batch_first = checks.boolean("batch_first", recorded.get("batch_first", batch_first.otherwise))
-            if isinstance(dropout, Recorded):
-                dropout = checks.probability(recorded.get("dropout", dropout.otherwise))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{os.fspath(path)}: {error}") from error
-        a = architecture
-        lstm = cls(
-            a.input_size, a.hidden_size, a.num_layers, a.bias, batch_first, dropout, a.bidirectional, a.proj_size,
-            dtype=dtype, seed=seed,
-        )  # fmt: skip
-        lstm.load_state_dict({name: arrays[prefix + name] for name in names})
-        return lstm
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the parameters to a file, and batch_first, dropout and dtype with them.
-
-        Parameters
-        ----------
-        path : path
-            ``.safetensors`` or ``.npz``.  The file appears complete or not at all; what was there is replaced.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written.
-        ValueError
-            If the suffix is another.
-        """
-        from . import io
-
-        io.write(path, self._weights.parameters, encode_record(self.batch_first, self.dropout, self._dtype))
 
     def extra_repr(self) -> str:
         """Return the arguments that differ from their defaults, as torch does."""

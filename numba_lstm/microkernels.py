@@ -3,10 +3,10 @@
 Operation
     ``target[m, :] = source[m, :] + sum over blocks of (sum over k in the block of left[m, k] * panel[k, :])``
 Operands
-    ``left`` (rows, depth), unit stride in k, rows ``stride`` elements apart.  ``panel.weights`` (depth, 4 * LANES),
-    C order, see ``packing``.  ``source`` and ``target`` (rows, 4 * LANES), rows ``source_stride`` and
-    ``target_stride`` apart; a source stride of ``BROADCAST`` (0) adds one row, the bias, to all.  ``source`` may be
-    ``target``.  depth >= 1.
+    ``left`` (rows, depth), unit stride in k, rows ``stride`` elements apart.  ``panel.weights`` (depth, vectors,
+    LANES), C order, with 4, 2 or 1 vectors, see ``packing``.  ``source`` and ``target`` (rows, vectors * LANES), rows
+    ``source_stride`` and ``target_stride`` apart; a source stride of ``BROADCAST`` (0) adds one row, the bias, to all.
+    ``source`` may be ``target``.  depth >= 1.
 Prefetch
     While a tile works, its share of the panel that comes next is fetched into L2: 103 -> 113 GFLOP/s of 117 at depth
     1024, where the panels of a step lie in L3.  Not for one row, which waits for the same bandwidth.
@@ -37,21 +37,22 @@ BROADCAST = np.int64(0)
 compiled once more for it."""
 
 
-Panel = namedtuple("Panel", "weights ahead pace")
-"""Pointers to a panel and to the share of the next one that a tile fetches, and how much of it for every k."""
+Panel = namedtuple("Panel", "vectors weights ahead pace")
+"""Vectors for every k; pointers to a panel and to the share of the next one that a tile fetches; how much of it for
+every k."""
 
 
 @inlined
-def panel_share(weights, following, depth, tiles, index):
+def panel_share(vectors, weights, following, depth, tiles, index):
     """Return the panel for tile ``index`` of ``tiles``; ``following`` is the panel that comes next."""
     width = GATES * lanes(weights)
-    return Panel(weights, at(following, index * (depth * width // tiles)), width // tiles)
+    return Panel(vectors, weights, at(following, index * (depth * width // tiles)), width // tiles)
 
 
 @inlined
-def _accumulate(zero, fetch, left, stride, panel, depth, source, source_stride, target, target_stride):
+def _accumulate(zero, vectors, fetch, left, stride, panel, depth, source, source_stride, target, target_stride):
     vector = lanes(left)
-    width = GATES * vector
+    width = vectors * vector
     for first in range(0, depth, SUM_BLOCK):
         last = min(first + SUM_BLOCK, depth)
         unrolled = last - (last - first) % UNROLL
@@ -66,20 +67,20 @@ def _accumulate(zero, fetch, left, stride, panel, depth, source, source_stride, 
         source, source_stride = target, target_stride
 
 
-def _kernel(rows: int) -> Callable[..., Any]:
+def _kernel(rows: int, vectors: int) -> Callable[..., Any]:
     """Return the kernel for ``rows`` rows or fewer: it takes the count and hands smaller ones on."""
     # Half of what the loop reads: two tiles fetch a panel, and the load ports stay below the arithmetic.
-    fetch = 0 if rows == 1 else GATES * UNROLL // 2
+    fetch = 0 if rows == 1 else vectors * UNROLL // 2
 
     # One row at a time is a stream of small kernels, where a call each would be felt (6 % at H = 128).
     @(inlined if rows == 1 else inner)
     def exactly(count, left, stride, panel, depth, source, source_stride, target, target_stride):
-        zero = tile_zero(left, rows, GATES)
-        _accumulate(zero, fetch, left, stride, panel, depth, source, source_stride, target, target_stride)
+        zero = tile_zero(left, rows, vectors)
+        _accumulate(zero, vectors, fetch, left, stride, panel, depth, source, source_stride, target, target_stride)
 
     if rows == 1:
         return exactly
-    fewer = _kernel(rows - 1)
+    fewer = _kernel(rows - 1, vectors)
 
     @inlined
     def up_to(count, left, stride, panel, depth, source, source_stride, target, target_stride):
@@ -91,8 +92,18 @@ def _kernel(rows: int) -> Callable[..., Any]:
     return up_to
 
 
-tile_gemm = _kernel(MAX_ROWS)
-"""``tile_gemm(count, left, stride, panel, depth, source, source_stride, target, target_stride)``, count <= MAX_ROWS."""
+_four, _two, _one = (_kernel(MAX_ROWS, vectors) for vectors in (GATES, GATES // 2, GATES // 4))
+
+
+@inlined
+def tile_gemm(count, left, stride, panel, depth, source, source_stride, target, target_stride):
+    """Do the operation for ``count`` rows, at most MAX_ROWS."""
+    if panel.vectors == GATES:
+        _four(count, left, stride, panel, depth, source, source_stride, target, target_stride)
+    elif panel.vectors == GATES // 2:
+        _two(count, left, stride, panel, depth, source, source_stride, target, target_stride)
+    else:
+        _one(count, left, stride, panel, depth, source, source_stride, target, target_stride)
 
 
 @inlined
@@ -108,13 +119,13 @@ def tile_first(rows, tiles, index):
 
 
 @inner
-def panel_gemm(rows, left, stride, weights, following, depth, source, source_stride, target, target_stride):
+def panel_gemm(rows, left, stride, vectors, weights, following, depth, source, source_stride, target, target_stride):
     """Do the operation for any number of rows, tile by tile."""
     tiles = tile_count(rows)
     for index in range(tiles):
         m = tile_first(rows, tiles, index)
         count = tile_first(rows, tiles, index + 1) - m
-        panel = panel_share(weights, following, depth, tiles, index)
+        panel = panel_share(vectors, weights, following, depth, tiles, index)
         before = at(source, m * source_stride)
         after = at(target, m * target_stride)
         tile_gemm(count, at(left, m * stride), stride, panel, depth, before, source_stride, after, target_stride)

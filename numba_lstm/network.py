@@ -10,7 +10,7 @@ from .frame import END_LAYER, END_STEP, FIRST_LAYER, FIRST_STEP
 from .memory import aligned_empty
 from .packing import pack
 from .parameters import Architecture
-from .plan import Batch, Plan, make_plan
+from .plan import Batch, Plan, launch_steps, make_plan
 from .threads import Setting
 
 KEPT_PLANS = 256
@@ -43,7 +43,7 @@ class Network:
         self._dtype = np.dtype(dtype)
         self._width = architecture.num_directions * architecture.output_size
         self._weights = pack(architecture, parameters, self._dtype)
-        self._data = self._weights.data
+        self.data = self._weights.data
         self._plans: dict[tuple[int, int, int, bool], Plan] = {}
         self._free: list[np.ndarray] = []
         self._no_work = np.empty(0, self._dtype)
@@ -128,6 +128,10 @@ class Network:
         """Plan calls of a shape."""
         return make_plan(self._architecture, self._weights, batch)
 
+    def steps_per_launch(self, rows: int) -> int:
+        """Return how many steps a launch may have, so that signals get in between two."""
+        return launch_steps(self._architecture, rows)
+
     def _run(
         self,
         plan: Plan,
@@ -138,7 +142,7 @@ class Network:
         dropout: Callable[[np.ndarray], None] | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Fill ``output`` (T, B, D * H_out), or (1, rows, D * H_out) if packed; return h_n, c_n."""
-        frame, _, entry, steps, work_size, hidden, cell, steps_per_launch, one_launch = plan
+        frame, entry, _, steps, work_size, hidden, cell, steps_per_launch, one_launch = plan
         if h_0 is None or c_0 is None:
             h, c = _empty(hidden, self._dtype), _empty(cell, self._dtype)
         else:
@@ -151,7 +155,7 @@ class Network:
         if work.size < work_size:
             work = aligned_empty(work_size, self._dtype)
         if one_launch and dropout is None:
-            entry(frame, self._data, work, x, output, h, c)
+            entry(frame, self.data, work, x, output, h, c)
         else:
 
             def launch(source: np.ndarray, target: np.ndarray, first: int, last: int) -> None:
@@ -159,7 +163,7 @@ class Network:
                     part = frame.copy()
                     part[FIRST_LAYER], part[END_LAYER] = first, last
                     part[FIRST_STEP], part[END_STEP] = s, min(s + steps_per_launch, steps)
-                    entry(part, self._data, work, source, target, h, c)
+                    entry(part, self.data, work, source, target, h, c)
 
             self._launches(launch, x, output, dropout)
         if len(self._free) < KEPT_WORKSPACES and work_size <= KEPT_SIZE:

@@ -10,7 +10,8 @@ One panel holds, for LANES hidden units and every input k, the weights of the fo
             units 4j .. 4j+3 of each gate                   rows 3H  .. 4H-1  gate o
 
 A kernel that walks down a panel reads memory in one ascending line, and ends with all four gates of its units in
-registers.  The last panel is filled up with zeros.  ``weight_hr`` (H_proj, H) becomes panels of GATES * LANES
+registers.  The last panel is filled up with zeros; if it has at most LANES / 2 units, or LANES / 4, its gates share
+vectors, two or one instead of four for every k.  ``weight_hr`` (H_proj, H) becomes panels of GATES * LANES
 outputs.  All panels of a network lie in one array that begins on a cache line.
 """
 from __future__ import annotations
@@ -40,13 +41,25 @@ class PackedWeights(NamedTuple):
     """Whether every recurrent weight is finite, so that a zero state contributes exactly nothing."""
 
 
+def tail_vectors(hidden_size: int, lanes: int) -> int:
+    """Return how many vectors hold the gates of the last panel, for every k: 4, 2 or 1."""
+    units = (hidden_size - 1) % lanes + 1
+    vectors = GATES
+    while vectors > 1 and lanes % GATES == 0 and units * 2 <= lanes * vectors // GATES:
+        vectors //= 2
+    return vectors
+
+
 def gate_panels(matrix: np.ndarray, lanes: int) -> np.ndarray:
-    """Return a (4 * H, K) weight matrix as panels (ceil(H / lanes), K, 4, lanes)."""
+    """Return a (4 * H, K) weight matrix as panels, (K, 4, lanes) each, the last one (K, vectors, lanes), in a row."""
     hidden, depth = matrix.shape[0] // GATES, matrix.shape[1]
-    panels = -(-hidden // lanes)
-    padded = np.zeros((GATES, panels * lanes, depth), matrix.dtype)
+    full = (hidden - 1) // lanes
+    units = tail_vectors(hidden, lanes) * lanes // GATES
+    padded = np.zeros((GATES, full * lanes + units, depth), matrix.dtype)
     padded[:, :hidden] = matrix.reshape(GATES, hidden, depth)
-    return np.ascontiguousarray(padded.reshape(GATES, panels, lanes, depth).transpose(1, 3, 0, 2))
+    body = padded[:, : full * lanes].reshape(GATES, full, lanes, depth).transpose(1, 3, 0, 2)
+    tail = padded[:, full * lanes :].transpose(2, 0, 1)
+    return np.concatenate([body.ravel(), tail.ravel()])
 
 
 def projection_panels(matrix: np.ndarray, lanes: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from ._target import l2_bytes
 from .blocksizes import GATES, block_sizes
 from .entries import entry_for
 from .memory import CACHE_LINE, round_up
-from .packing import PackedWeights
+from .packing import PackedWeights, tail_vectors
 from .parameters import Architecture
 from .threads import get_num_threads
 
@@ -26,8 +26,8 @@ PARALLEL_FLOP = 1e6
 LAUNCH_FLOP = 2e9
 """Work of one launch, some tens of milliseconds; signals such as Ctrl-C get in between two launches."""
 
-BLOCK_ROWS = 96
-"""Rows of a block of a pool of streams."""
+BLOCK_ROWS = 48
+"""Least rows of a block of a pool, if there are as many: states, sums and input of the block stay in cache."""
 
 PAGE = 4096
 """Rows of the state that lie a multiple of a page apart would share the sets of L1."""
@@ -38,9 +38,9 @@ class Plan(NamedTuple):
 
     frame: np.ndarray
     """Of a launch that does all layers and steps."""
-    slices: int
-    """Threads that take part."""
     entry: Any
+    lean: bool
+    """Whether the entry is that of small steps of a pool, which takes two arrays behind the frame."""
     steps: int
     work_size: int
     hidden: tuple[int, int, int]
@@ -63,6 +63,19 @@ class Batch(NamedTuple):
     """Which row of the states each row of the batch has, (rows,)."""
     pool: int = 0
     """Rows of the states, if there are others; rows are then done in blocks that fit the cache."""
+    dense: bool = False
+    """Whether input and output of the pool are C-order arrays: small steps then take the entry with fewer arguments."""
+
+
+def step_flop(a: Architecture) -> int:
+    """Return the floating-point operations of one step of one row, two for a multiply-add; projections left out."""
+    terms = sum(a.layer_input_size(layer) + a.output_size for layer in range(a.num_layers))
+    return 2 * a.num_directions * GATES * a.hidden_size * terms
+
+
+def launch_steps(architecture: Architecture, rows: int) -> int:
+    """Return how many steps of so many rows a launch may have."""
+    return max(1, int(LAUNCH_FLOP / max(step_flop(architecture) * rows, 1)))
 
 
 def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) -> Plan:
@@ -74,12 +87,13 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     directions = a.num_directions
     panels = -(-a.hidden_size // lanes)
     proj_panels = -(-a.proj_size // (GATES * lanes))
-    terms = sum(a.layer_input_size(i) + a.output_size for i in range(a.num_layers))
-    flop_per_step = 2 * rows * directions * GATES * a.hidden_size * terms
-    slices = max(1, min(get_num_threads(), rows)) if flop_per_step * steps >= PARALLEL_FLOP else 1
+    flop_per_step = step_flop(a) * rows
+    small = flop_per_step * steps < PARALLEL_FLOP
+    slices = 1 if small else max(1, min(get_num_threads(), rows))
+    lean = small and batch.dense
     block = max(1, -(-rows // slices))
     if batch.pool:
-        block = min(block, BLOCK_ROWS)
+        block = -(-block // max(1, block // BLOCK_ROWS))
     row_bytes = panels * GATES * lanes * dtype.itemsize
     buffer_rows = max(MIN_INPUT_ROWS, l2_bytes() // GATE_BUFFER_SHARE // row_bytes)
     chunk = max(1, min(buffer_rows // block, steps))
@@ -108,6 +122,7 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     frame[at.LAYERS], frame[at.DIRECTIONS] = a.num_layers, directions
     frame[at.HIDDEN_SIZE], frame[at.OUTPUT_SIZE] = a.hidden_size, a.output_size
     frame[at.PANELS], frame[at.PROJ_PANELS] = panels, proj_panels
+    frame[at.TAIL] = tail_vectors(a.hidden_size, lanes)
     frame[at.HIDDEN_STRIDE], frame[at.FINITE] = hidden_stride, weights.finite
     frame[at.BATCH], frame[at.STEPS], frame[at.CHUNK] = rows, steps, chunk
     frame[at.SLICES], frame[at.ROWS], frame[at.SLICE_SIZE] = slices, block, size
@@ -122,11 +137,11 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
         if numbers is not None:
             frame[index] = frame.size
             frame = np.concatenate([frame, numbers])
-    steps_per_launch = max(1, int(LAUNCH_FLOP / max(flop_per_step, 1)))
+    steps_per_launch = launch_steps(a, rows)
     return Plan(
         frame=frame,
-        slices=slices,
-        entry=entry_for("parallel" if slices > 1 else "stream" if batch.pool else "serial", dtype),
+        entry=entry_for("parallel" if slices > 1 else "stream" if lean else "serial", dtype),
+        lean=lean,
         steps=steps,
         work_size=work_size,
         hidden=(len(cells), rows, a.output_size),

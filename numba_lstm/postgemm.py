@@ -20,35 +20,35 @@ independent work within its window: 65 cycles a row and vector instead of 73 on 
 
 
 @inlined
-def _update_cell(gates, cell):
-    width = lanes(gates)
-    kept = sigmoid(load(gates, width))
-    added = sigmoid_times_tanh(load(gates, 0), load(gates, 2 * width))
+def _update_cell(gates, units, cell):
+    kept = sigmoid(load(gates, units))
+    added = sigmoid_times_tanh(load(gates, 0), load(gates, 2 * units))
     c = fma(kept, load(cell, 0), added)
     store(cell, 0, c)
     return c
 
 
 @inlined
-def _update_hidden(gates, c, hidden):
-    store(hidden, 0, sigmoid_times_tanh(load(gates, 3 * lanes(gates)), c))
+def _update_hidden(gates, units, c, hidden):
+    store(hidden, 0, sigmoid_times_tanh(load(gates, 3 * units), c))
 
 
 @inlined
-def update_state(rows, gates, cell, hidden, hidden_stride):
+def update_state(rows, vectors, gates, cell, hidden, hidden_stride):
     """Update LANES units of ``rows`` rows.
 
     ``gates`` (rows, 4, LANES) and ``cell`` (rows, LANES) are dense; ``hidden`` has rows ``hidden_stride`` elements
-    apart and room for LANES numbers in each.  ``cell`` is updated in place.  Nothing aliases.
+    apart and room for LANES numbers in each.  ``cell`` is updated in place.  Nothing aliases.  If ``vectors`` of each
+    row hold its gates, fewer than 4, there are so many fewer units; behind them something is computed and stored too.
     """
     width = lanes(gates)
-    line = GATES * width
+    line, units = GATES * width, width * vectors // GATES
     if rows >= TWO_PASSES:
         for m in range(rows):
-            _update_cell(at(gates, m * line), at(cell, m * width))
+            _update_cell(at(gates, m * line), units, at(cell, m * width))
         for m in range(rows):
-            _update_hidden(at(gates, m * line), load(cell, m * width), at(hidden, m * hidden_stride))
+            _update_hidden(at(gates, m * line), units, load(cell, m * width), at(hidden, m * hidden_stride))
     else:
         for m in range(rows):
-            c = _update_cell(at(gates, m * line), at(cell, m * width))
-            _update_hidden(at(gates, m * line), c, at(hidden, m * hidden_stride))
+            c = _update_cell(at(gates, m * line), units, at(cell, m * width))
+            _update_hidden(at(gates, m * line), units, c, at(hidden, m * hidden_stride))

@@ -25,7 +25,8 @@ ORDER = [
     ["frame", "states"],
     ["cell", "layer"],
     ["entries", "plan", "network", "variable_length"],
-    ["module", "lstm", "lstm_cell", "stream"],
+    ["turn", "pool", "stream_checks", "stream", "sliding_window"],
+    ["module", "saved", "lstm", "lstm_cell"],
     ["io"],
     ["demo"],
     ["cli"],
@@ -34,7 +35,7 @@ ORDER = [
 
 RANKS = {name: (layer, place) for layer, names in enumerate(ORDER) for place, name in enumerate(names)}
 
-LAZY = {("lstm", "io")}
+LAZY = {("saved", "io")}
 """Imports that go up, within a function: ``LSTM.load`` and ``save`` reach for file formats when called."""
 
 MAX_LINES = 400
