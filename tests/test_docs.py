@@ -39,7 +39,7 @@ def test_readme_loads_and_runs_a_file(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     np.savez("lstm.npz", **numba_lstm.LSTM(*SIZES, seed=0).state_dict())
     names: dict[str, Any] = {}
-    _, load = python_blocks()
+    _, load, _ = python_blocks()
     run(load, names)
     assert names["output"].shape == (8, 160, 256)
     assert names["h_n"].shape == names["c_n"].shape == (3, 8, 256)
@@ -49,7 +49,7 @@ def test_readme_from_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     torch = pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
     trained = torch.nn.LSTM(*SIZES, batch_first=True)
-    save, load = python_blocks()
+    save, load, _ = python_blocks()
     names: dict[str, Any] = {"lstm": trained}
     run(save, names)
     run(load, names)
@@ -57,6 +57,16 @@ def test_readme_from_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         zeros = torch.zeros(8, 160, SIZES[0])
         expected, _ = trained(zeros, trained(zeros)[1])
     np.testing.assert_allclose(names["output"], expected.numpy(), rtol=0, atol=2e-6)
+
+
+def test_readme_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"np": np, "nl": numba_lstm}
+    run(python_blocks()[2], names)
+    assert names["ys"].shape == (64, 1, 128)
+    assert not names["pool"].state[0][:, 4].any()
+    assert names["pool"].state[0][:, 902].any()
+    assert names["h"].shape == (1, 128)
 
 
 def run(block: str, names: dict[str, Any]) -> None:
