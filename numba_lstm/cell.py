@@ -60,13 +60,13 @@ def step_panel(j, following, rows, from_zero, weights, sizes, source, source_str
 
 
 @inlined
-def project(rows, weights, sizes, state):
-    """Multiply o * tanh(c) of the first ``rows`` rows by ``weight_hr``: that is h."""
+def project(first, end, rows, weights, sizes, state):
+    """Multiply o * tanh(c) of ``rows`` rows by panels ``first`` .. ``end`` - 1 of ``weight_hr``: that is h."""
     width = lanes(state.after)
     line = GATES * width
-    for j in range(sizes.proj_panels):
+    for j in range(first, end):
         panel = at(weights.weight_hr, j * sizes.hidden_size * line)
-        following = at(panel, sizes.hidden_size * line) if j + 1 < sizes.proj_panels else panel
+        following = at(panel, sizes.hidden_size * line) if j + 1 < end else panel
         left, stride = state.unprojected, sizes.panels * width
         target, target_stride = at(state.after, j * line), sizes.hidden_stride
         depth, zeros = sizes.hidden_size, weights.zeros

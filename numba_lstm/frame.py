@@ -23,13 +23,20 @@ from __future__ import annotations
     POOL,  # rows of h and c for each layer and direction
     OFFSETS,  # where in the frame the rows before each step of a packed batch stand, (steps + 1,); 0: none
     INDICES,  # where in the frame the row of h and c for each row of the batch stands, (batch,); 0: they are the same
+    CREW,  # threads that share all rows, see ``crew``; 1: each has its slice of them
+    CREW_WORDS,  # where in the workspace their words lie, in elements, and how many words they are
+    CREW_SIZE,
+    PATIENCE,  # pauses that the first of a crew waits for the others
     SLICES,  # of the batch, one for a thread
     ROWS,  # most rows of a block: a slice is done in blocks, one after the other
     SLICE_SIZE,  # elements of workspace for a slice, and where its parts begin:
     HIDDEN,  # (layers * directions, 2, rows, hidden_stride)
     CELL,  # (layers * directions, panels, rows, LANES)
     UNPROJECTED,  # (rows, panels * LANES)
-    GATE_SUMS,  # (panels, chunk * rows, 4, LANES); (rows + 1, 4, LANES) where chunk is 1
+    DIRECTION_SIZE,  # elements between these two of one direction and of the other; 0: they take turns
+    GATE_SUMS,  # (panels, chunk * rows, 4, LANES); where chunk is 1, (members of a crew, rows + 1, 4, LANES)
+    GATE_MEMBER,  # elements between the gate sums of two members of a crew; 0: each has its panels
+    GATE_DISTANCE,  # elements between the gate sums of two panels; 0: they take turns
     BETWEEN,  # (2, steps, rows, D * H_out): what lies between layers, or where BETWEEN_PACKED, behind all slices
     BETWEEN_SIZE,  # elements of one of its two halves
     BETWEEN_PACKED,  # 1 if its rows lie as those of the packed batch
@@ -42,5 +49,5 @@ from __future__ import annotations
     H_ADDRESS,
     C_ADDRESS,
     CELLS,  # a record for every layer and direction, see ``packing``
-) = range(36)
+) = range(43)
 """The entries, CELLS the last.  OFFSETS and INDICES follow the records."""

@@ -16,8 +16,10 @@ import numpy as np
 from numba import prange
 
 from ._jit import inlined, inner
+from .atomics import words
 from .blocksizes import GATES
 from .cell import CellWeights, Sizes, State, panel_vectors, project, step_panel
+from .crew import alone, direction_crew, meet, share, sign_in
 from .float_mode import flush_denormals, restore_mode
 from .frame import (
     BATCH,
@@ -28,6 +30,10 @@ from .frame import (
     CELL,
     CELLS,
     CHUNK,
+    CREW,
+    CREW_SIZE,
+    CREW_WORDS,
+    DIRECTION_SIZE,
     DIRECTIONS,
     END_LAYER,
     END_STEP,
@@ -35,6 +41,8 @@ from .frame import (
     FIRST_LAYER,
     FIRST_STEP,
     FROM_ZERO,
+    GATE_DISTANCE,
+    GATE_MEMBER,
     GATE_SUMS,
     H_ADDRESS,
     HIDDEN,
@@ -44,6 +52,7 @@ from .frame import (
     OFFSETS,
     OUTPUT_SIZE,
     PANELS,
+    PATIENCE,
     POOL,
     PROJ_PANELS,
     ROWS,
@@ -70,6 +79,12 @@ steps follow each other and ``time`` has no meaning."""
 
 Block = namedtuple("Block", "first rows work between")
 """Rows of the batch, the thread's workspace, and what lies between layers, beginning with these rows unless packed."""
+
+Part = namedtuple(
+    "Part", "first_panel end_panel first_vector end_vector first_proj end_proj first_output outputs"
+)
+"""What one member of a crew does: panels of the gates; vectors of h when it is set; panels of the projection; numbers
+of h that it makes."""
 
 Call = namedtuple("Call", "frame weights h c")
 """What stays the same for all layers and rows of a call: pointers.  h and c are the first states and become the last
@@ -101,27 +116,34 @@ def _pool_row(frame, index, b):
 
 
 @inner
-def _begin_rows(call, index, block, sizes, state, first, last):
-    """Set the state of rows that enter."""
+def _begin_rows(call, index, block, part, sizes, state, first, last):
+    """Set this member's part of the state of rows that enter."""
     frame, width = call.frame, lanes(state.cell)
     known = 1 - frame[FROM_ZERO]
     for b in range(first, last):
         row = _pool_row(frame, index, block.first + b) * known
         h, c = at(call.h, row * sizes.output_size), at(call.c, row * sizes.hidden_size)
-        target = at(state.before, b * sizes.hidden_stride)
-        spread(h, known * sizes.output_size, target, width, sizes.hidden_stride // width)
-        spread(c, known * sizes.hidden_size, at(state.cell, b * width), sizes.rows * width, sizes.panels)
+        target, k = at(state.before, b * sizes.hidden_stride), part.first_vector * width
+        room = part.end_vector - part.first_vector
+        spread(at(h, k), known * sizes.output_size - k, at(target, k), width, room)
+        target, k = at(state.cell, (part.first_panel * sizes.rows + b) * width), part.first_panel * width
+        room = part.end_panel - part.first_panel
+        spread(at(c, k), known * sizes.hidden_size - k, target, sizes.rows * width, room)
 
 
 @inner
-def _end_rows(call, index, block, sizes, state, first, last):
-    """Hand out the state of rows that leave."""
+def _end_rows(call, index, block, part, sizes, state, first, last):
+    """Hand out this member's part of the state of rows that leave."""
     width = lanes(state.cell)
+    k = part.first_panel * width
+    units = min(part.end_panel * width, sizes.hidden_size) - k
     for b in range(first, last):
         row = _pool_row(call.frame, index, block.first + b)
         h, c = at(call.h, row * sizes.output_size), at(call.c, row * sizes.hidden_size)
-        gather(at(state.after, b * sizes.hidden_stride), width, h, sizes.output_size)
-        gather(at(state.cell, b * width), sizes.rows * width, c, sizes.hidden_size)
+        source = at(state.after, b * sizes.hidden_stride + part.first_output)
+        gather(source, width, at(h, part.first_output), part.outputs)
+        source = at(state.cell, (part.first_panel * sizes.rows + b) * width)
+        gather(source, sizes.rows * width, at(c, k), units)
 
 
 @inlined
@@ -150,8 +172,21 @@ def _input_panel(j, frame, block, weights, sizes, src, gates, t_first, t_last):
             panel_gemm(rows, left, src.row, vectors, panel, following, depth, bias, BROADCAST, target, line)
 
 
+@inlined
+def _part(sizes, crew, width):
+    """Return the part of a member in every step."""
+    first_panel, end_panel = share(sizes.panels, crew)
+    first_vector, end_vector = share(sizes.hidden_stride // width, crew)
+    first_proj, end_proj = share(sizes.proj_panels, crew)
+    size = GATES * width if sizes.proj_panels > 0 else width
+    first = (first_proj if sizes.proj_panels > 0 else first_panel) * size
+    end = (end_proj if sizes.proj_panels > 0 else end_panel) * size
+    outputs = max(min(end, sizes.output_size) - first, 0)
+    return Part(first_panel, end_panel, first_vector, end_vector, first_proj, end_proj, first, outputs)
+
+
 @inner
-def _chunk(call, block, layer, direction, src, dst, s_first, s_last):
+def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
     """Do steps s_first .. s_last - 1, in the order of processing, of one layer and direction."""
     frame = call.frame
     width = lanes(block.work)
@@ -174,20 +209,21 @@ def _chunk(call, block, layer, direction, src, dst, s_first, s_last):
         frame[HIDDEN_STRIDE],
         frame[ROWS],
     )
+    part = _part(sizes, crew, width)
     state_size = frame[ROWS] * frame[HIDDEN_STRIDE]
     hidden = at(block.work, frame[HIDDEN] + index * 2 * state_size)
     c = at(block.work, frame[CELL] + index * frame[PANELS] * frame[ROWS] * width)
-    unprojected = at(block.work, frame[UNPROJECTED])
-    gates = at(block.work, frame[GATE_SUMS])
+    unprojected = at(block.work, frame[UNPROJECTED] + direction * frame[DIRECTION_SIZE])
+    gates = at(block.work, frame[GATE_SUMS] + direction * frame[DIRECTION_SIZE] + crew.index * frame[GATE_MEMBER])
     reverse = direction != FORWARD
     t_first = frame[STEPS] - s_last if reverse else s_first
     t_last = frame[STEPS] - s_first if reverse else s_last
     # A chunk of one step needs the gates of one panel at a time: they stay in L1.
     fused = frame[CHUNK] == 1
     line = GATES * width
-    distance = 0 if fused else frame[CHUNK] * frame[ROWS] * line
+    distance = frame[GATE_DISTANCE]
     if not fused:
-        for j in range(sizes.panels):
+        for j in range(part.first_panel, part.end_panel):
             _input_panel(j, frame, block, weights, sizes, src, at(gates, j * distance), t_first, t_last)
     for s in range(s_first, s_last):
         t = frame[STEPS] - 1 - s if reverse else s
@@ -198,29 +234,34 @@ def _chunk(call, block, layer, direction, src, dst, s_first, s_last):
         odd = (s + frame[TURN]) & 1
         before, after = at(hidden, odd * state_size), at(hidden, (1 - odd) * state_size)
         state = State(before, after, c, unprojected)
-        if earlier < rows:
-            _begin_rows(call, index, block, sizes, state, earlier, rows)
         from_zero = earlier == 0 and frame[FROM_ZERO] != 0 and frame[FINITE] != 0
+        if earlier < rows:
+            _begin_rows(call, index, block, part, sizes, state, earlier, rows)
+            if not from_zero:
+                meet(crew)
         # Rows that all read the same input, such as the windows of a stream, share their input part.
         shared = fused and src.row == 0 and rows > 1 and not from_zero
         inputs = Block(block.first, 1 if shared else block.rows, block.work, block.between)
         sums = at(gates, (t - t_first) * block.rows * line)
-        source, source_stride = (at(gates, frame[ROWS] * line), BROADCAST) if shared else (sums, line)
-        for n in range(sizes.panels):
+        for n in range(part.first_panel, part.end_panel):
             # Every other step walks back: the panels read last are still in cache when the weights exceed it.
-            j = n if odd == 0 else sizes.panels - 1 - n
+            j = n if odd == 0 else part.first_panel + part.end_panel - 1 - n
+            here = at(sums, j * distance)
+            source, source_stride = (at(here, frame[ROWS] * line), BROADCAST) if shared else (here, line)
             if fused:
                 _input_panel(j, frame, inputs, weights, sizes, src, source, t, t + 1)
-            following = j if n + 1 == sizes.panels else j + (1 if odd == 0 else -1)
-            here = at(sums, j * distance)
-            left = source if shared else here
-            step_panel(j, following, rows, from_zero, weights, sizes, left, source_stride, here, state)
-        project(rows, weights, sizes, state)
+            following = j if n + 1 == part.end_panel else j + (1 if odd == 0 else -1)
+            step_panel(j, following, rows, from_zero, weights, sizes, source, source_stride, here, state)
+        if sizes.proj_panels > 0:
+            meet(crew)
+            project(part.first_proj, part.end_proj, rows, weights, sizes, state)
         for b in range(rows):
-            target = at(_row(dst, frame, t, block.first + b), direction * frame[OUTPUT_SIZE])
-            gather(at(after, b * frame[HIDDEN_STRIDE]), width, target, frame[OUTPUT_SIZE])
+            target = at(_row(dst, frame, t, block.first + b), direction * frame[OUTPUT_SIZE] + part.first_output)
+            source = at(after, b * frame[HIDDEN_STRIDE] + part.first_output)
+            gather(source, width, target, part.outputs)
         if later < rows:
-            _end_rows(call, index, block, sizes, state, later, rows)
+            _end_rows(call, index, block, part, sizes, state, later, rows)
+        meet(crew)
 
 
 @inlined
@@ -240,7 +281,7 @@ def _between(frame, block, half, s):
 
 
 @inner
-def _network(call, block, src, dst):
+def _network(call, block, crew, src, dst):
     """Take a block of rows through the layers and steps of a launch."""
     frame = call.frame
     layer_first, layer_last = frame[FIRST_LAYER], frame[END_LAYER]
@@ -252,19 +293,25 @@ def _network(call, block, src, dst):
             for layer in range(layer_first, layer_last):
                 left = src if layer == layer_first else _between(frame, block, (layer - 1) & 1, s)
                 right = dst if layer == layer_last - 1 else _between(frame, block, layer & 1, s)
-                _chunk(call, block, layer, FORWARD, left, right, s, end)
+                _chunk(call, block, crew, layer, FORWARD, left, right, s, end)
         return
     # The reverse direction starts at the end: a layer must be complete before the next begins.
+    apart = crew.size % 2 == 0
     for layer in range(layer_first, layer_last):
         left = src if layer == layer_first else _between(frame, block, (layer - 1) & 1, 0)
         right = dst if layer == layer_last - 1 else _between(frame, block, layer & 1, 0)
         for direction in range(2):  # FORWARD, then reverse
+            if apart and direction != crew.index % 2:
+                continue
+            members = direction_crew(crew, direction) if apart else crew
             for s in range(s_first, s_last, frame[CHUNK]):
-                _chunk(call, block, layer, direction, left, right, s, min(s + frame[CHUNK], s_last))
+                end = min(s + frame[CHUNK], s_last)
+                _chunk(call, block, members, layer, direction, left, right, s, end)
+        meet(crew)
 
 
 @inlined
-def _slice(call, work, index, src, dst):
+def _slice(call, work, index, crew, src, dst):
     """Take a slice of the batch through the network, block by block."""
     frame = call.frame
     first = index * frame[BATCH] // frame[SLICES]
@@ -272,7 +319,12 @@ def _slice(call, work, index, src, dst):
     here = at(work, index * frame[SLICE_SIZE])
     between = at(work if frame[BETWEEN_PACKED] != 0 else here, frame[BETWEEN])
     for b in range(first, last, frame[ROWS]):
-        _network(call, Block(b, min(last - b, frame[ROWS]), here, between), src, dst)
+        _network(call, Block(b, min(last - b, frame[ROWS]), here, between), crew, src, dst)
+
+
+@inlined
+def _crew_words(frame, work):
+    return words(at(work, frame[CREW_WORDS]))
 
 
 def run_serial(frame, weights, work, x, output, h, c):
@@ -294,16 +346,26 @@ def run_serial(frame, weights, work, x, output, h, c):
     call = Call(numbers, pointer(weights, 0), pointer(h, 0), pointer(c, 0))
     src, dst = _view(frame, x), _view(frame, output)
     for index in range(frame[SLICES]):
-        _slice(call, pointer(work, 0), index, src, dst)
+        _slice(call, pointer(work, 0), index, alone(_crew_words(frame, pointer(work, 0))), src, dst)
     restore_mode(mode)
 
 
 def run_parallel(frame, weights, work, x, output, h, c):
-    """Do what ``run_serial`` does, with one thread for every slice of the batch."""
-    for index in prange(frame[SLICES]):
+    """Do what ``run_serial`` does, with one thread for every slice of the batch, or with a crew."""
+    shared = _crew_words(frame, pointer(work, 0))
+    for k in range(frame[CREW_SIZE]):
+        shared[k] = 0
+    for index in prange(frame[CREW] * frame[SLICES]):
         mode = flush_denormals()
         call = Call(pointer(frame, 0), pointer(weights, 0), pointer(h, 0), pointer(c, 0))
-        _slice(call, pointer(work, 0), index, _view(frame, x), _view(frame, output))
+        base = pointer(work, 0)
+        src, dst = _view(frame, x), _view(frame, output)
+        if frame[CREW] > 1:
+            crew = sign_in(_crew_words(frame, base), frame[CREW], frame[PATIENCE])
+            if crew.size > 0:
+                _slice(call, base, 0, crew, src, dst)
+        else:
+            _slice(call, base, index, alone(_crew_words(frame, base)), src, dst)
         restore_mode(mode)
 
 
@@ -324,6 +386,6 @@ def run_stream(frame, x, output):
     src = View(like, frame[BATCH] * x.shape[1], x.shape[1], False)
     dst = View(pointer(output, 0), frame[BATCH] * output.shape[1], output.shape[1], False)
     for index in range(frame[SLICES]):
-        _slice(call, work, index, src, dst)
+        _slice(call, work, index, alone(_crew_words(frame, work)), src, dst)
     frame[TURN] += frame[STEPS]
     restore_mode(mode)

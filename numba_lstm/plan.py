@@ -8,6 +8,8 @@ import numpy as np
 from . import frame as at
 from ._target import l2_bytes
 from .blocksizes import GATES, block_sizes
+from .cost import choose
+from .crew import crew_words
 from .entries import entry_for
 from .memory import CACHE_LINE, round_up
 from .packing import PackedWeights, tail_vectors
@@ -20,8 +22,8 @@ GATE_BUFFER_SHARE = 4
 MIN_INPUT_ROWS = 48
 """Rows that the input part should have, so that a panel of weights read from L3 is used by eight tiles."""
 
-PARALLEL_FLOP = 1e6
-"""Work below this stays on one thread: it is done in about the time that a launch takes to pay for itself."""
+LEAN_FLOP = 1e6
+"""Steps of a pool below this, some ten microseconds, keep Python's lock: another thread would keep it for longer."""
 
 LAUNCH_FLOP = 2e9
 """Work of one launch, some tens of milliseconds; signals such as Ctrl-C get in between two launches."""
@@ -87,10 +89,10 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     directions = a.num_directions
     panels = -(-a.hidden_size // lanes)
     proj_panels = -(-a.proj_size // (GATES * lanes))
-    flop_per_step = step_flop(a) * rows
-    small = flop_per_step * steps < PARALLEL_FLOP
-    slices = 1 if small else max(1, min(get_num_threads(), rows))
-    lean = small and batch.dense
+    batch_sizes = None if batch.offsets is None else np.diff(batch.offsets)
+    slices, crew, patience = choose(a, dtype, steps, rows, get_num_threads(), batch_sizes)
+    small = step_flop(a) * rows * steps < LEAN_FLOP
+    lean = small and batch.dense and slices * crew == 1
     block = max(1, -(-rows // slices))
     if batch.pool:
         block = -(-block // max(1, block // BLOCK_ROWS))
@@ -110,15 +112,25 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     size = 0
     between = round_up(between_rows * directions * a.output_size, line)
     buffers = min(a.num_layers - 1, 2)
+    # A crew may have members for each direction, which need the buffers of a step twice.  How many of the crew come is
+    # not known: there is room for all of them in either direction.
+    apart = directions if crew > 1 else 1
+    sums = (block + 1 if chunk == 1 else panels * chunk * block) * GATES * lanes
+    unprojected = round_up(block * panels * lanes, line) if proj_panels else 0
+    step_size = unprojected + round_up(crew * sums if chunk == 1 else sums, line)
+    frame[at.DIRECTION_SIZE] = step_size if apart == 2 else 0
+    frame[at.GATE_MEMBER], frame[at.GATE_DISTANCE] = (sums, 0) if chunk == 1 else (0, chunk * block * GATES * lanes)
+    frame[at.CREW], frame[at.CREW_SIZE], frame[at.PATIENCE] = crew, crew_words(crew), patience
     for index, count in (
+        (at.CREW_WORDS, crew_words(crew) * 8 // dtype.itemsize if crew > 1 else 0),
         (at.HIDDEN, len(cells) * 2 * block * hidden_stride),
         (at.CELL, len(cells) * panels * block * lanes),
-        (at.UNPROJECTED, block * panels * lanes if proj_panels else 0),
-        (at.GATE_SUMS, (panels * chunk * block if chunk > 1 else block + 1) * GATES * lanes),
+        (at.UNPROJECTED, apart * step_size),
         (at.BETWEEN, 0 if whole else buffers * between),
     ):
         frame[index] = size
         size = round_up(size + count, line)
+    frame[at.GATE_SUMS] = frame[at.UNPROJECTED] + unprojected
     frame[at.LAYERS], frame[at.DIRECTIONS] = a.num_layers, directions
     frame[at.HIDDEN_SIZE], frame[at.OUTPUT_SIZE] = a.hidden_size, a.output_size
     frame[at.PANELS], frame[at.PROJ_PANELS] = panels, proj_panels
@@ -140,7 +152,7 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     steps_per_launch = launch_steps(a, rows)
     return Plan(
         frame=frame,
-        entry=entry_for("parallel" if slices > 1 else "stream" if lean else "serial", dtype),
+        entry=entry_for("parallel" if slices * crew > 1 else "stream" if lean else "serial", dtype),
         lean=lean,
         steps=steps,
         work_size=work_size,

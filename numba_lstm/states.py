@@ -11,9 +11,9 @@ from .simd import lanes, load, load_first, store, store_first
 
 @inlined
 def spread(source, count, target, distance, room):
-    """Copy ``count`` numbers to ``room`` vectors that lie ``distance`` apart, and zeros behind them."""
+    """Copy ``count`` numbers, or none if negative, to ``room`` vectors ``distance`` apart; zeros behind them."""
     width = lanes(source)
-    whole = count // width
+    whole = min(max(count // width, 0), room)
     for j in range(whole):
         store(target, j * distance, load(source, j * width))
     for j in range(whole, room):
