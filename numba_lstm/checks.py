@@ -148,27 +148,6 @@ def call(architecture: Architecture, dtype: np.dtype[Any], batch_first: bool, in
     TypeError
         If the input or a state is no array.
     """
-    # A call of one small step takes some microseconds: what a loop over steps passes is let through first.
-    if hx is None:
-        # The test of _ready, written out: a call of a function is a tenth of a microsecond.
-        if type(input) is np.ndarray and input.dtype is dtype and input.ndim == 3:
-            flags, shape = input.flags, input.shape
-            if flags.c_contiguous and flags.aligned and shape[2] == architecture.input_size and shape[batch_first]:
-                return input, None, None, True
-    elif (
-        type(hx) is tuple
-        and len(hx) == 2
-        and _ready(input, dtype)
-        and _ready(hx[0], dtype)
-        and _ready(hx[1], dtype)
-        and input.ndim == 3
-        and input.shape[2] == architecture.input_size
-        and input.shape[batch_first]
-    ):
-        cells, rows = architecture.num_layers * architecture.num_directions, input.shape[not batch_first]
-        h_size, c_size = architecture.output_size, architecture.hidden_size
-        if hx[0].shape == (cells, rows, h_size) and hx[1].shape == (cells, rows, c_size):
-            return input, hx[0], hx[1], True
     x = array("input", input, dtype)
     if x.ndim not in (2, 3):
         raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {x.ndim}D instead")
@@ -214,16 +193,16 @@ def cell_call(architecture: Architecture, dtype: np.dtype[Any], input: Any, hx: 
     TypeError
         If the input or a state is no array.
     """
-    # As in `call`: what a loop over steps passes is let through first.
+    # A call takes some microseconds: what a loop over steps passes is let through first.
     if hx is None:
-        if _ready(input, dtype) and input.ndim == 2 and input.shape[1] == architecture.input_size:
+        if ready(input, dtype) and input.ndim == 2 and input.shape[1] == architecture.input_size:
             return input[None], None, None, True
     elif (
         type(hx) is tuple
         and len(hx) == 2
-        and _ready(input, dtype)
-        and _ready(hx[0], dtype)
-        and _ready(hx[1], dtype)
+        and ready(input, dtype)
+        and ready(hx[0], dtype)
+        and ready(hx[1], dtype)
         and input.ndim == 2
         and input.shape[1] == architecture.input_size
         and hx[0].shape == hx[1].shape == (input.shape[0], architecture.hidden_size)
@@ -326,12 +305,24 @@ def _readable_states(states: tuple[np.ndarray, np.ndarray], dtype: np.dtype[Any]
     return h_0, c_0
 
 
-def _ready(array: Any, dtype: np.dtype[Any]) -> bool:
+def ready(array: Any, dtype: np.dtype[Any]) -> bool:
     """Return whether kernels can read an array in place; False for some that they could."""
     if type(array) is not np.ndarray or array.dtype is not dtype:
         return False
     flags = array.flags
     return flags.c_contiguous and flags.aligned
+
+
+def ready_states(hx: Any, hidden: tuple[int, ...], cell: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    """Return whether hx is a pair of such shapes that kernels can read in place."""
+    return (
+        type(hx) is tuple
+        and len(hx) == 2
+        and ready(hx[0], dtype)
+        and ready(hx[1], dtype)
+        and hx[0].shape == hidden
+        and hx[1].shape == cell
+    )
 
 
 def _states(hx: Any, dtype: np.dtype[Any], batched: bool) -> tuple[np.ndarray, np.ndarray]:

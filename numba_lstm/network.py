@@ -41,10 +41,10 @@ class Network:
     def __init__(self, architecture: Architecture, parameters: Mapping[str, np.ndarray], dtype: np.dtype[Any]) -> None:
         self._architecture = architecture
         self._dtype = np.dtype(dtype)
-        self._width = architecture.num_directions * architecture.output_size
         self._weights = pack(architecture, parameters, self._dtype)
         self.data = self._weights.data
-        self._plans: dict[tuple[int, int, int, bool], Plan] = {}
+        self.plans: dict[tuple[tuple[int, ...], bool, bool, int], Plan] = {}
+        """Of calls that were made: by the shape of x, batch_first, whether from zero states, and the threads set."""
         self._free: list[np.ndarray] = []
         self._no_work = np.empty(0, self._dtype)
 
@@ -74,22 +74,14 @@ class Network:
         -------
         output, h_n, c_n : ndarray
         """
-        dtype = self._dtype
-        if batch_first:
-            rows, steps, _ = x.shape
-            output = _empty((rows, steps, self._width), dtype)
-            x, target = x.transpose(1, 0, 2), output.transpose(1, 0, 2)
-        else:
-            steps, rows, _ = x.shape
-            output = target = _empty((steps, rows, self._width), dtype)
-        key = steps, rows, Setting.count, h_0 is None
-        plan = self._plans.get(key)
+        key = x.shape, batch_first, h_0 is None, Setting.count
+        plan = self.plans.get(key)
         if plan is None:
-            if len(self._plans) >= KEPT_PLANS:
-                self._plans.clear()
-            plan = self._plans[key] = self.plan(Batch(steps, rows, h_0 is None))
-        h_n, c_n = self._run(plan, x, target, h_0, c_0, dropout)
-        return output, h_n, c_n
+            if len(self.plans) >= KEPT_PLANS:
+                self.plans.clear()
+            rows, steps = x.shape[:2] if batch_first else x.shape[1::-1]
+            plan = self.plans[key] = self.plan(Batch(steps, rows, h_0 is None, batch_first=batch_first))
+        return self.run(plan, x, h_0, c_0, dropout)
 
     def packed(
         self,
@@ -119,9 +111,9 @@ class Network:
         """
         offsets = np.zeros(len(batch_sizes) + 1, np.int64)
         np.cumsum(batch_sizes, out=offsets[1:])
-        output = np.empty((len(data), self._width), self._dtype)
         plan = self.plan(Batch(len(batch_sizes), int(batch_sizes[0]), h_0 is None, offsets))
-        h_n, c_n = self._run(plan, data[None], output[None], h_0, c_0, dropout)
+        output, h_n, c_n = self.run(plan, data[None], h_0, c_0, dropout)
+        output.resize(output.shape[1:], refcheck=False)  # in place: a view would not own its memory
         return output, h_n, c_n
 
     def plan(self, batch: Batch) -> Plan:
@@ -132,19 +124,22 @@ class Network:
         """Return how many steps a launch may have, so that signals get in between two."""
         return launch_steps(self._architecture, rows)
 
-    def _run(
+    def run(
         self,
         plan: Plan,
         x: np.ndarray,
-        output: np.ndarray,
         h_0: np.ndarray | None,
         c_0: np.ndarray | None,
-        dropout: Callable[[np.ndarray], None] | None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Fill ``output`` (T, B, D * H_out), or (1, rows, D * H_out) if packed; return h_n, c_n."""
-        frame, entry, _, steps, work_size, hidden, cell, steps_per_launch, one_launch = plan
+        dropout: Callable[[np.ndarray], None] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return output, h_n and c_n of what was planned; x is (1, rows, I) and output alike if it is packed."""
+        frame, entry, _, batch_first, steps, work_size, shape, hidden, cell, steps_per_launch, one_launch = plan
+        dtype = self._dtype
+        output = target = _empty(shape, dtype)
+        if batch_first:
+            x, target = x.transpose(1, 0, 2), output.transpose(1, 0, 2)
         if h_0 is None or c_0 is None:
-            h, c = _empty(hidden, self._dtype), _empty(cell, self._dtype)
+            h, c = _empty(hidden, dtype), _empty(cell, dtype)
         else:
             h, c = h_0.copy(), c_0.copy()
         # Scratch memory goes from call to call; concurrent calls each take their own.
@@ -153,9 +148,9 @@ class Network:
         except IndexError:
             work = self._no_work
         if work.size < work_size:
-            work = aligned_empty(work_size, self._dtype)
+            work = aligned_empty(work_size, dtype)
         if one_launch and dropout is None:
-            entry(frame, self.data, work, x, output, h, c)
+            entry(frame, self.data, work, x, target, h, c)
         else:
 
             def launch(source: np.ndarray, target: np.ndarray, first: int, last: int) -> None:
@@ -165,10 +160,10 @@ class Network:
                     part[FIRST_STEP], part[END_STEP] = s, min(s + steps_per_launch, steps)
                     entry(part, self.data, work, source, target, h, c)
 
-            self._launches(launch, x, output, dropout)
+            self._launches(launch, x, target, dropout)
         if len(self._free) < KEPT_WORKSPACES and work_size <= KEPT_SIZE:
             self._free.append(work)
-        return h, c
+        return output, h, c
 
     def _launches(
         self,

@@ -43,11 +43,13 @@ class Plan(NamedTuple):
     entry: Any
     lean: bool
     """Whether the entry is that of small steps of a pool, which takes two arrays behind the frame."""
+    batch_first: bool
     steps: int
     work_size: int
+    output: tuple[int, int, int]
     hidden: tuple[int, int, int]
     cell: tuple[int, int, int]
-    """Shapes of h_n and c_n."""
+    """Shapes of output, h_n and c_n."""
     steps_per_launch: int
     one_launch: bool
 
@@ -63,6 +65,8 @@ class Batch(NamedTuple):
     """Rows before each step of a packed batch, (steps + 1,)."""
     indices: np.ndarray | None = None
     """Which row of the states each row of the batch has, (rows,)."""
+    batch_first: bool = False
+    """Whether the caller's arrays are."""
     pool: int = 0
     """Rows of the states, if there are others; rows are then done in blocks that fit the cache."""
     dense: bool = False
@@ -149,13 +153,18 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
         if numbers is not None:
             frame[index] = frame.size
             frame = np.concatenate([frame, numbers])
+    shape = (rows, steps) if batch.batch_first else (steps, rows)
+    if batch.offsets is not None:
+        shape = 1, int(batch.offsets[-1])
     steps_per_launch = launch_steps(a, rows)
     return Plan(
         frame=frame,
         entry=entry_for("parallel" if slices * crew > 1 else "stream" if lean else "serial", dtype),
         lean=lean,
+        batch_first=batch.batch_first,
         steps=steps,
         work_size=work_size,
+        output=(*shape, directions * a.output_size),
         hidden=(len(cells), rows, a.output_size),
         cell=(len(cells), rows, a.hidden_size),
         steps_per_launch=steps_per_launch,
