@@ -5,10 +5,13 @@
     its code becomes part of the entry that uses it.
 ``inlined``
     The same, for a function of a few instructions or with one caller: the call would cost more than it saves.
+``by_address``
+    A function that other compiled functions call by its address: its code does not become part of theirs.
 ``serial_entry``, ``parallel_entry``
-    A function that Python calls.  It releases the GIL, and its machine code is cached on disk under a stamp of
-    *all* sources of the package: Numba's own stamp looks only at the file of the function itself, and would serve
-    a stale kernel after an edit of any other module.
+    A function that Python calls.  It releases the GIL.
+Cache
+    Machine code of these is kept on disk under a stamp of *all* sources of the package.  Numba's own stamp looks only
+    at the file of the function itself, and would serve a stale kernel after an edit of any other module.
 """
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from typing import Any, TypeVar
 import llvmlite
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.ccallback import CFunc
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
@@ -140,19 +144,26 @@ def inlined(function: F) -> F:
     return compiled
 
 
-def _cached(dispatcher: Any) -> Any:
+def _cached(compiled: Any, function: Callable[..., Any]) -> Any:
     try:
-        dispatcher._cache = _PackageCache(dispatcher.py_func)
+        compiled._cache = _PackageCache(function)
     except RuntimeError:  # Numba: "no locator available", in a read-only installation without a home
         _warn_once("no writable cache folder")
-    return dispatcher
+    return compiled
+
+
+def by_address(function: Callable[..., Any], signature: Any) -> Any:
+    """Compile a function that compiled functions call; its attribute ``address`` is good as long as it is kept."""
+    compiled = _cached(CFunc(function, (signature.args, signature.return_type), {}, _OPTIONS), function)
+    compiled.compile()
+    return compiled
 
 
 def serial_entry(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls; serial."""
-    return _cached(njit(nogil=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
+    return _cached(njit(nogil=True, no_cfunc_wrapper=True, **_OPTIONS)(function), function)
 
 
 def parallel_entry(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls and that has ``prange`` loops."""
-    return _cached(njit(nogil=True, parallel=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
+    return _cached(njit(nogil=True, parallel=True, no_cfunc_wrapper=True, **_OPTIONS)(function), function)

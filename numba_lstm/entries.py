@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from numba import from_dtype, int64, types
 from numba.core import event
 from numba.np.ufunc import parallel as threading_layer
 
-from . import layer
-from ._jit import parallel_entry, serial_entry
+from . import launch, layer
+from ._jit import by_address, parallel_entry, serial_entry
 from .threads import get_num_threads
 
 _log = logging.getLogger("numba_lstm")
@@ -77,13 +78,13 @@ def _with_team(parallel: Any, dtype: np.dtype[Any]) -> Any:
 
 
 _KINDS: dict[str, tuple[Any, Any]] = {
-    "serial": (serial_entry, layer.run_serial),
-    "parallel": (parallel_entry, layer.run_parallel),
-    "stream": (serial_entry, layer.run_stream),
+    "serial": (serial_entry, launch.run_serial),
+    "parallel": (parallel_entry, launch.run_parallel),
+    "stream": (serial_entry, launch.run_stream),
 }
 
 
-def _signature(name: str, dtype: np.dtype[Any]) -> Any:
+def _entry_signature(name: str, dtype: np.dtype[Any]) -> Any:
     scalar = from_dtype(dtype)
     if name == "stream":
         frame = types.Array(int64, 1, "C")
@@ -94,6 +95,33 @@ def _signature(name: str, dtype: np.dtype[Any]) -> Any:
     return types.void(frame, flat, flat, source, target, state, state)
 
 
+def _share_signature(dtype: np.dtype[Any]) -> Any:
+    pointer: Any = types.CPointer
+    array = pointer(from_dtype(dtype))
+    rows = (array, int64, int64)
+    return types.void(pointer(int64), array, array, array, array, *rows, *rows, int64)
+
+
+def _compiled(key: tuple[str, Any], make: Callable[[], Any]) -> Any:
+    """Return what was compiled under a key; the first thread that asks for it makes it."""
+    if key not in _ready:
+        with _compile_lock:
+            if key not in _ready:
+                start = time.perf_counter()
+                with event.install_listener("numba:compile", _Notice()):
+                    made = make()
+                _log.info("%s %s kernels ready after %.2f s", *key, time.perf_counter() - start)
+                _ready[key] = made
+    return _ready[key]
+
+
+def share_address(dtype: np.dtype[Any]) -> int:
+    """Return the address of ``layer.run_share``, compiled for a dtype: what launches of all kinds call."""
+    made = _compiled(("all", dtype), lambda: by_address(layer.run_share, _share_signature(dtype)))
+    address: int = made.address
+    return address
+
+
 def entry_for(name: str, dtype: np.dtype[Any]) -> Any:
     """Return an entry, compiled for a dtype.
 
@@ -102,25 +130,21 @@ def entry_for(name: str, dtype: np.dtype[Any]) -> Any:
     Parameters
     ----------
     name : {"serial", "parallel", "stream"}
-        One of the functions ``run_...`` in ``layer``.
+        One of the functions ``run_...`` in ``launch``.
     dtype : float32 or float64
         Of all arrays but the frame.
     """
-    key = name, dtype
-    if key not in _ready:
-        with _compile_lock:
-            if key not in _ready:
-                policy, function = _KINDS[name]
-                entry = policy(function)
-                start = time.perf_counter()
-                with event.install_listener("numba:compile", _Notice()):
-                    entry.compile(_signature(name, dtype))
-                _log.info("%s %s kernels ready after %.2f s", name, dtype, time.perf_counter() - start)
-                # What the dispatcher would call when it has looked at the types of all arguments: 0.1 us less.
-                (compiled,) = entry.overloads.values()
-                _dispatchers[key] = entry
-                _ready[key] = _with_team(compiled.entry_point, dtype) if name == "parallel" else compiled.entry_point
-    return _ready[key]
+
+    def make() -> Any:
+        policy, function = _KINDS[name]
+        dispatcher = policy(function)
+        dispatcher.compile(_entry_signature(name, dtype))
+        (compiled,) = dispatcher.overloads.values()
+        _dispatchers[name, dtype] = dispatcher
+        # What the dispatcher would call when it has looked at the types of all arguments: 0.1 us less.
+        return _with_team(compiled.entry_point, dtype) if name == "parallel" else compiled.entry_point
+
+    return _compiled((name, dtype), make)
 
 
 def cache_folder(dtype: np.dtype[Any]) -> str | None:
@@ -151,6 +175,7 @@ def warmup(dtype: Any = np.float32) -> None:
     kind = np.dtype(dtype)
     if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"dtype should be float32 or float64, got: {kind}")
+    share_address(kind)
     entry_for("serial", kind)
     entry_for("stream", kind)
     if get_num_threads() > 1:

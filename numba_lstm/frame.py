@@ -44,10 +44,11 @@ from __future__ import annotations
     END_LAYER,
     FIRST_STEP,
     END_STEP,
+    RUN_SHARE,  # the address of ``layer.run_share`` for this dtype
     WEIGHTS_ADDRESS,  # for ``run_stream``, whose arrays stay where they are
     WORK_ADDRESS,
     H_ADDRESS,
     C_ADDRESS,
     CELLS,  # a record for every layer and direction, see ``packing``
-) = range(43)
+) = range(44)
 """The entries, CELLS the last.  OFFSETS and INDICES follow the records."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import namedtuple
 
 import numpy as np
-from numba import prange
 
 from ._jit import inlined, inner
 from .atomics import words
@@ -26,12 +25,10 @@ from .frame import (
     BETWEEN,
     BETWEEN_PACKED,
     BETWEEN_SIZE,
-    C_ADDRESS,
     CELL,
     CELLS,
     CHUNK,
     CREW,
-    CREW_SIZE,
     CREW_WORDS,
     DIRECTION_SIZE,
     DIRECTIONS,
@@ -44,7 +41,6 @@ from .frame import (
     GATE_DISTANCE,
     GATE_MEMBER,
     GATE_SUMS,
-    H_ADDRESS,
     HIDDEN,
     HIDDEN_SIZE,
     HIDDEN_STRIDE,
@@ -62,12 +58,10 @@ from .frame import (
     TAIL,
     TURN,
     UNPROJECTED,
-    WEIGHTS_ADDRESS,
-    WORK_ADDRESS,
 )
 from .microkernels import BROADCAST, panel_gemm
 from .packing import BIAS, CELL_SIZE, SRC_SIZE, WEIGHT_HH, WEIGHT_HR, WEIGHT_IH, ZEROS
-from .simd import at, lanes, pointer, pointer_to
+from .simd import at, lanes
 from .states import gather, spread
 
 FORWARD = np.int64(0)
@@ -265,12 +259,6 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
 
 
 @inlined
-def _view(frame, array):
-    size = array.itemsize
-    return View(pointer(array, 0), array.strides[0] // size, array.strides[1] // size, frame[OFFSETS] != 0)
-
-
-@inlined
 def _between(frame, block, half, s):
     """Return one of the two buffers between layers, in which step s lies first if one direction runs."""
     row = frame[DIRECTIONS] * frame[OUTPUT_SIZE]
@@ -310,82 +298,36 @@ def _network(call, block, crew, src, dst):
         meet(crew)
 
 
-@inlined
-def _slice(call, work, index, crew, src, dst):
-    """Take a slice of the batch through the network, block by block."""
-    frame = call.frame
-    first = index * frame[BATCH] // frame[SLICES]
-    last = (index + 1) * frame[BATCH] // frame[SLICES]
-    here = at(work, index * frame[SLICE_SIZE])
+def run_share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index):
+    """Do one thread's share of a launch; ``entries`` compiles it.
+
+    Parameters
+    ----------
+    frame : pointer to int64
+        What the launch does, see ``frame``.
+    weights, work : pointer
+        Panels and scratch memory.  ``work`` carries the states from one call to the next stretch of steps.
+    h, c : pointer
+        States (layers * directions, pool, H_out), (.., H), which are updated; written only where the first are zero.
+    x, output : pointer
+        Input and output: the first step's first row.
+    x_time, x_row, output_time, output_row : int
+        Distances of two steps and of two rows, in elements; of no meaning for steps of a packed batch.
+    index : int
+        The share: a slice of the batch, or -1 for a place in the crew.
+    """
+    shared = words(at(work, frame[CREW_WORDS]))
+    crew = sign_in(shared, frame[CREW], frame[PATIENCE]) if index < 0 else alone(shared)
+    if crew.size == 0:
+        return
+    mode = flush_denormals()
+    call = Call(frame, weights, h, c)
+    packed = frame[OFFSETS] != 0
+    src, dst = View(x, x_time, x_row, packed), View(output, output_time, output_row, packed)
+    place = max(index, 0)
+    first, last = place * frame[BATCH] // frame[SLICES], (place + 1) * frame[BATCH] // frame[SLICES]
+    here = at(work, place * frame[SLICE_SIZE])
     between = at(work if frame[BETWEEN_PACKED] != 0 else here, frame[BETWEEN])
     for b in range(first, last, frame[ROWS]):
         _network(call, Block(b, min(last - b, frame[ROWS]), here, between), crew, src, dst)
-
-
-@inlined
-def _crew_words(frame, work):
-    return words(at(work, frame[CREW_WORDS]))
-
-
-def run_serial(frame, weights, work, x, output, h, c):
-    """Run layers over steps on this thread; ``entries`` compiles it.
-
-    Parameters
-    ----------
-    frame : int64 array
-        What this launch does, see ``frame``.
-    weights, work : 1-D arrays
-        Panels and scratch memory.  ``work`` carries the states from one call to the next stretch of steps.
-    x, output : (T, B, features) arrays of any strides with unit stride in the features; (1, rows, features) if packed
-        Input and output.
-    h, c : (layers * directions, pool, H_out), (.., H) C-order arrays
-        States, which are updated; written only where the first ones are zero.
-    """
-    mode = flush_denormals()
-    numbers = pointer(frame, 0)
-    call = Call(numbers, pointer(weights, 0), pointer(h, 0), pointer(c, 0))
-    src, dst = _view(frame, x), _view(frame, output)
-    for index in range(frame[SLICES]):
-        _slice(call, pointer(work, 0), index, alone(_crew_words(frame, pointer(work, 0))), src, dst)
-    restore_mode(mode)
-
-
-def run_parallel(frame, weights, work, x, output, h, c):
-    """Do what ``run_serial`` does, with one thread for every slice of the batch, or with a crew."""
-    shared = _crew_words(frame, pointer(work, 0))
-    for k in range(frame[CREW_SIZE]):
-        shared[k] = 0
-    for index in prange(frame[CREW] * frame[SLICES]):
-        mode = flush_denormals()
-        call = Call(pointer(frame, 0), pointer(weights, 0), pointer(h, 0), pointer(c, 0))
-        base = pointer(work, 0)
-        src, dst = _view(frame, x), _view(frame, output)
-        if frame[CREW] > 1:
-            crew = sign_in(_crew_words(frame, base), frame[CREW], frame[PATIENCE])
-            if crew.size > 0:
-                _slice(call, base, 0, crew, src, dst)
-        else:
-            _slice(call, base, index, alone(_crew_words(frame, base)), src, dst)
-        restore_mode(mode)
-
-
-def run_stream(frame, x, output):
-    """Do what ``run_serial`` does with the fewest arguments: other arrays stay where they are between two calls.
-
-    Parameters
-    ----------
-    frame : int64 array
-        With the addresses of the other arrays of ``run_serial``; TURN is moved on.
-    x, output : (T * B, features) C-order arrays
-        Input and output.
-    """
-    mode = flush_denormals()
-    like = pointer(x, 0)
-    weights, work = pointer_to(frame[WEIGHTS_ADDRESS], like), pointer_to(frame[WORK_ADDRESS], like)
-    call = Call(pointer(frame, 0), weights, pointer_to(frame[H_ADDRESS], like), pointer_to(frame[C_ADDRESS], like))
-    src = View(like, frame[BATCH] * x.shape[1], x.shape[1], False)
-    dst = View(pointer(output, 0), frame[BATCH] * output.shape[1], output.shape[1], False)
-    for index in range(frame[SLICES]):
-        _slice(call, work, index, alone(_crew_words(frame, work)), src, dst)
-    frame[TURN] += frame[STEPS]
     restore_mode(mode)

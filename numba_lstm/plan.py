@@ -10,7 +10,7 @@ from ._target import l2_bytes
 from .blocksizes import GATES, block_sizes
 from .cost import choose
 from .crew import crew_words
-from .entries import entry_for
+from .entries import entry_for, share_address
 from .memory import CACHE_LINE, round_up
 from .packing import PackedWeights, tail_vectors
 from .parameters import Architecture
@@ -142,6 +142,7 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     frame[at.HIDDEN_STRIDE], frame[at.FINITE] = hidden_stride, weights.finite
     frame[at.BATCH], frame[at.STEPS], frame[at.CHUNK] = rows, steps, chunk
     frame[at.SLICES], frame[at.ROWS], frame[at.SLICE_SIZE] = slices, block, size
+    frame[at.RUN_SHARE] = share_address(dtype)
     frame[at.FROM_ZERO], frame[at.POOL] = batch.from_zero, batch.pool or rows
     frame[at.END_LAYER], frame[at.END_STEP] = a.num_layers, steps
     work_size = size * slices

@@ -121,6 +121,19 @@ def pointer_to(tyctx, address, like):
 
 
 @intrinsic
+def call_address(tyctx, address, arguments):
+    """Call the function at an address, see ``_jit.by_address``, with a tuple of pointers and int64 numbers."""
+
+    def generate(context, builder, signature, args):
+        values = cgutils.unpack_tuple(builder, args[1])
+        kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), values)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, arguments), generate
+
+
+@intrinsic
 def at(tyctx, base, index):
     """Return the pointer ``index`` elements behind ``base``."""
     return base(base, types.intp), lambda context, builder, signature, args: emit_at(builder, *args)

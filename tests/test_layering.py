@@ -23,7 +23,7 @@ ORDER = [
     ["activations", "packing"],
     ["microkernels", "postgemm"],
     ["frame", "states"],
-    ["cell", "crew", "layer"],
+    ["cell", "crew", "layer", "launch"],
     ["entries", "cost", "plan", "network", "variable_length"],
     ["turn", "pool", "stream_checks", "stream", "sliding_window"],
     ["module", "saved", "lstm", "lstm_cell"],
