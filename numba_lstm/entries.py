@@ -108,8 +108,7 @@ def _compiled(key: tuple[str, Any], make: Callable[[], Any]) -> Any:
         with _compile_lock:
             if key not in _ready:
                 start = time.perf_counter()
-                with event.install_listener("numba:compile", _Notice()):
-                    made = make()
+                made = make()
                 _log.info("%s %s kernels ready after %.2f s", *key, time.perf_counter() - start)
                 _ready[key] = made
     return _ready[key]
@@ -117,8 +116,12 @@ def _compiled(key: tuple[str, Any], make: Callable[[], Any]) -> Any:
 
 def share_address(dtype: np.dtype[Any]) -> int:
     """Return the address of ``layer.run_share``, compiled for a dtype: what launches of all kinds call."""
-    made = _compiled(("all", dtype), lambda: by_address(layer.run_share, _share_signature(dtype)))
-    address: int = made.address
+
+    def make() -> Any:
+        with event.install_listener("numba:compile", _Notice()):
+            return by_address(layer.run_share, _share_signature(dtype))
+
+    address: int = _compiled(("all", dtype), make).address
     return address
 
 

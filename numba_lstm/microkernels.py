@@ -32,6 +32,9 @@ from .tiles import tile_add, tile_fma, tile_zero
 
 MAX_ROWS = block_sizes().max_rows
 
+TAIL_ROWS = 3
+"""Rows of the largest tile of a narrow panel."""
+
 BROADCAST = np.int64(0)
 """The source stride that adds one row to all.  A plain 0 would be a type of its own to Numba, and all kernels would be
 compiled once more for it."""
@@ -49,24 +52,6 @@ def panel_share(vectors, weights, following, depth, tiles, index):
     return Panel(vectors, weights, at(following, index * (depth * width // tiles)), width // tiles)
 
 
-@inlined
-def _accumulate(zero, vectors, fetch, left, stride, panel, depth, source, source_stride, target, target_stride):
-    vector = lanes(left)
-    width = vectors * vector
-    for first in range(0, depth, SUM_BLOCK):
-        last = min(first + SUM_BLOCK, depth)
-        unrolled = last - (last - first) % UNROLL
-        tile = zero
-        for k in range(first, unrolled, UNROLL):
-            for v in range(fetch):
-                prefetch(panel.ahead, k * panel.pace + v * vector)
-            tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), UNROLL)
-        for k in range(unrolled, last):
-            tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), 1)
-        tile_add(tile, source, source_stride, target, target_stride)
-        source, source_stride = target, target_stride
-
-
 def _kernel(rows: int, vectors: int) -> Callable[..., Any]:
     """Return the kernel for ``rows`` rows or fewer: it takes the count and hands smaller ones on."""
     # Half of what the loop reads: two tiles fetch a panel, and the load ports stay below the arithmetic.
@@ -75,8 +60,19 @@ def _kernel(rows: int, vectors: int) -> Callable[..., Any]:
     # One row at a time is a stream of small kernels, where a call each would be felt (6 % at H = 128).
     @(inlined if rows == 1 else inner)
     def exactly(count, left, stride, panel, depth, source, source_stride, target, target_stride):
-        zero = tile_zero(left, rows, vectors)
-        _accumulate(zero, vectors, fetch, left, stride, panel, depth, source, source_stride, target, target_stride)
+        width = vectors * lanes(left)
+        for first in range(0, depth, SUM_BLOCK):
+            last = min(first + SUM_BLOCK, depth)
+            unrolled = last - (last - first) % UNROLL
+            tile = tile_zero(left, rows, vectors)
+            for k in range(first, unrolled, UNROLL):
+                for v in range(fetch):
+                    prefetch(panel.ahead, k * panel.pace + v * lanes(left))
+                tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), UNROLL)
+            for k in range(unrolled, last):
+                tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), 1)
+            tile_add(tile, source, source_stride, target, target_stride)
+            source, source_stride = target, target_stride
 
     if rows == 1:
         return exactly
@@ -92,7 +88,21 @@ def _kernel(rows: int, vectors: int) -> Callable[..., Any]:
     return up_to
 
 
-_four, _two, _one = (_kernel(MAX_ROWS, vectors) for vectors in (GATES, GATES // 2, GATES // 4))
+def _tail_kernel(vectors: int) -> Callable[..., Any]:
+    """Return the kernel for MAX_ROWS rows or fewer of a narrow panel: in parts, to compile half as many kernels."""
+    few = _kernel(TAIL_ROWS, vectors)
+
+    @inlined
+    def up_to(count, left, stride, panel, depth, source, source_stride, target, target_stride):
+        for m in range(0, count, TAIL_ROWS):
+            rows = min(count - m, TAIL_ROWS)
+            before, after = at(source, m * source_stride), at(target, m * target_stride)
+            few(rows, at(left, m * stride), stride, panel, depth, before, source_stride, after, target_stride)
+
+    return up_to
+
+
+_four, _two, _one = _kernel(MAX_ROWS, GATES), _tail_kernel(GATES // 2), _tail_kernel(GATES // 4)
 
 
 @inlined

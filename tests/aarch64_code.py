@@ -19,12 +19,12 @@ from numba.core.registry import cpu_target
 TRIPLE = "aarch64-unknown-linux-gnu"
 
 
-class _CaughtError(Exception):
+class _CaughtError(BaseException):
     """Carries the code of the kernel out, before this machine tries to make its own of it."""
 
 
 def kernel_code(dtype: str) -> str:
-    """Return the LLVM code of the serial kernel."""
+    """Return the LLVM code of what every launch calls."""
     cpu_target.target_context.codegen()  # Numba's own compiler stays on this machine
     with mock.patch.object(llvm, "get_process_triple", return_value=TRIPLE):
         import numba_lstm
@@ -34,7 +34,7 @@ def kernel_code(dtype: str) -> str:
 
     def catch(library: JITCodeLibrary) -> None:
         """Stand in for the step that makes machine code."""
-        if library.name == "run_serial":
+        if library.name == "run_share":
             raise _CaughtError(library.get_llvm_str())
 
     numba_lstm.set_num_threads(1)
@@ -43,7 +43,7 @@ def kernel_code(dtype: str) -> str:
             numba_lstm.warmup(dtype)
         except _CaughtError as caught:
             return str(caught)
-    raise AssertionError("run_serial was not compiled")
+    raise AssertionError("run_share was not compiled")
 
 
 def assembly(code: str) -> str:
