@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,23 @@ from .turn import Turn
 
 _empty = np.empty
 _ndarray = np.ndarray
+
+
+KEPT_SHAPES = 16
+"""Shapes of input that a stream keeps ready."""
+
+
+class _Small(NamedTuple):
+    """A launch that takes three arrays, for one shape of input."""
+
+    entry: Any
+    frame: np.ndarray
+    work: np.ndarray
+    """The frame has its address."""
+    output: tuple[int, ...]
+    flat: tuple[int, int] | None
+    flat_output: tuple[int, int] | None
+    """Shapes of input and output for the entry, if they are others."""
 
 
 class Stream:
@@ -40,13 +57,8 @@ class Stream:
         self._architecture = architecture
         self.dtype, self.batch_size, self.batch_first = dtype, batch_size, batch_first
         self._pool = Pool(network, architecture, dtype, batch_size)
-        self._shape = batch_size, architecture.input_size
-        self._out_shape = batch_size, architecture.output_size
-        # One step of all rows, if it is small: what most streams do.
-        launch = self._pool.launch(1, batch_size)
-        self._step = launch.entry if launch.lean else None
-        self._launch = launch  # its memory
-        self._frame = launch.frame
+        self._small: dict[tuple[int, ...], _Small] = {}
+        self._keep((batch_size, architecture.input_size), 1)
 
     def step(self, x: np.ndarray, out: np.ndarray | None = None, *, rows: Any = None) -> np.ndarray:
         """Advance by one step or several.
@@ -90,20 +102,31 @@ class Stream:
         if not self._acquire(False):
             raise self._turn.taken()
         try:
-            # One small step of all rows, arrays as kernels take them: everything else may take its time.
-            if rows is None and type(x) is _ndarray and x.dtype is self.dtype and x.shape == self._shape:
-                flags, step = x.flags, self._step
-                if flags.c_contiguous and flags.aligned and step:
+            # A small step of all rows, arrays as kernels take them: everything else may take its time.
+            if rows is None and type(x) is _ndarray and x.dtype is self.dtype:
+                small, flags = self._small.get(x.shape), x.flags
+                if small and flags.c_contiguous and flags.aligned:
+                    entry, frame, _, shape, flat, flat_out = small
                     if out is None:
-                        out = _empty(self._out_shape, self.dtype)
-                        step(self._frame, x, out)
-                        return out
-                    if writable(out, self._out_shape, self.dtype) and not overlap(x, out):
-                        step(self._frame, x, out)
-                        return out
+                        out = _empty(shape, self.dtype)
+                    elif not writable(out, shape, self.dtype) or overlap(x, out):
+                        return self._any_step(x, out, rows)
+                    if flat is None:
+                        entry(frame, x, out)
+                    else:
+                        entry(frame, x.reshape(flat), out.reshape(flat_out))
+                    return out
             return self._any_step(x, out, rows)
         finally:
             self._release()
+
+    def _keep(self, shape: tuple[int, ...], steps: int) -> None:
+        """Have small steps of all rows, of arrays of a shape whose steps follow each other, take the short way."""
+        launch, a, rows = self._pool.launch(steps, self.batch_size), self._architecture, steps * self.batch_size
+        if launch.lean and len(self._small) < KEPT_SHAPES:
+            flat = (rows, a.input_size), (rows, a.output_size)
+            output = (*shape[:-1], a.output_size)
+            self._small[shape] = _Small(*launch[:3], output, *(flat if len(shape) == 3 else (None, None)))
 
     def _any_step(self, x: Any, out: np.ndarray | None, rows: Any) -> np.ndarray:
         """Do a step that may be anything."""
@@ -119,6 +142,8 @@ class Stream:
             if overlap(x, out):
                 x = x.copy()
         source, target = x, out
+        if x.ndim == 3 and chosen is None and (self.batch_size == 1 or not self.batch_first):
+            self._keep(x.shape, x.size // (self.batch_size * a.input_size))
         if x.ndim == 2:
             source, target = x[None], out[None]
         elif self.batch_first:
