@@ -7,8 +7,8 @@
     The same, for a function of a few instructions or with one caller: the call would cost more than it saves.
 ``by_address``
     A function that other compiled functions call by its address: its code does not become part of theirs.
-``serial_entry``, ``parallel_entry``
-    A function that Python calls.  It releases the GIL.
+``serial_entry``, ``parallel_entry``, ``short_entry``
+    A function that Python calls.  The first two release the GIL.
 Cache
     Machine code of these is kept on disk under a stamp of *all* sources of the package.  Numba's own stamp looks only
     at the file of the function itself, and would serve a stale kernel after an edit of any other module.
@@ -162,6 +162,11 @@ def by_address(function: Callable[..., Any], signature: Any) -> Any:
 def serial_entry(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls; serial."""
     return _cached(njit(nogil=True, no_cfunc_wrapper=True, **_OPTIONS)(function), function)
+
+
+def short_entry(function: Callable[..., Any]) -> Any:
+    """Compile a function that takes microseconds and keeps the GIL: who waits for it would keep it for longer."""
+    return _cached(njit(no_cfunc_wrapper=True, **_OPTIONS)(function), function)
 
 
 def parallel_entry(function: Callable[..., Any]) -> Any:

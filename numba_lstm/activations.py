@@ -8,7 +8,7 @@ n comes from a sum with 1.5 * 2**(mantissa bits): that rounds to an integer and 
 the sum, from where a shift moves it to the exponent field.  No conversion, no change of the rounding mode.
 
 The functions assume the kernels' floating-point mode: denormal numbers, read or made, count as zero
-(``simd.flush_denormals``).  The bounds hold in that mode for every input, with or without fused multiply-add.
+(``float_mode.flush_denormals``).  The bounds hold in that mode for every input, with or without fused multiply-add.
 ``tools/fit_activations.py`` derives the constants, ``tests/exhaustive_activations.py`` measures the bounds.
 """
 

@@ -227,9 +227,12 @@ def cell_call(architecture: Architecture, dtype: np.dtype[Any], input: Any, hx: 
 
 
 def packed_call(
-    architecture: Architecture, dtype: np.dtype[Any], data: np.ndarray, rows: int, hx: Any
+    architecture: Architecture, dtype: np.dtype[Any], data: np.ndarray, rows: int, total: int, hx: Any
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Check a packed batch of ``rows`` sequences and its states, and convert what kernels cannot read in place."""
+    """Check a packed batch and its states, and convert what kernels cannot read in place.
+
+    It has ``rows`` sequences and ``total`` steps in all.
+    """
     if data.dtype.newbyteorder("=") != dtype or data.ndim != 2:
         match_dtype("RNN input", "input", data, dtype)
         raise RuntimeError(f"input must have 2 dimensions, got {data.ndim}")
@@ -237,6 +240,8 @@ def packed_call(
         raise RuntimeError(
             f"input.size(-1) must be equal to input_size. Expected {architecture.input_size}, got {data.shape[1]}"
         )
+    if len(data) != total:  # it has been reshaped since it was packed
+        raise ValueError(f"data should have as many rows as batch_sizes add up to, {total}, got {len(data)}")
     data = np.require(data, dtype, ["C", "A"])
     if hx is None:
         return data, None, None

@@ -1,4 +1,4 @@
-"""The compiled entries, one for serial and one for parallel calls of each dtype."""
+"""Compiled functions: for each dtype what does the work, and the entries that Python calls."""
 from __future__ import annotations
 
 import logging
@@ -14,7 +14,7 @@ from numba.core import event
 from numba.np.ufunc import parallel as threading_layer
 
 from . import launch, layer
-from ._jit import by_address, parallel_entry, serial_entry
+from ._jit import by_address, parallel_entry, serial_entry, short_entry
 from .threads import get_num_threads
 
 _log = logging.getLogger("numba_lstm")
@@ -37,7 +37,8 @@ class _Team:
     @classmethod
     def after_fork(cls) -> None:
         """In a child: the lock may be held by a thread that is not there."""
-        cls.lock = threading.Lock()
+        global _compile_lock
+        cls.lock, _compile_lock = threading.Lock(), threading.Lock()
         cls.lost = cls.lost or bool(threading_layer._is_initialized)
 
 
@@ -64,7 +65,7 @@ class _Notice(event.Listener):
 def _with_team(parallel: Any, dtype: np.dtype[Any]) -> Any:
     """Return a function that launches in parallel, or does the same on this thread if the team is not to be had."""
 
-    def launch(*arguments: Any) -> None:
+    def launch_or_run(*arguments: Any) -> None:
         lock = _Team.lock
         if _Team.lost or not lock.acquire(blocking=False):
             entry_for("serial", dtype)(*arguments)
@@ -74,13 +75,13 @@ def _with_team(parallel: Any, dtype: np.dtype[Any]) -> Any:
         finally:
             lock.release()
 
-    return launch
+    return launch_or_run
 
 
 _KINDS: dict[str, tuple[Any, Any]] = {
     "serial": (serial_entry, launch.run_serial),
     "parallel": (parallel_entry, launch.run_parallel),
-    "stream": (serial_entry, launch.run_stream),
+    "stream": (short_entry, launch.run_stream),
 }
 
 

@@ -6,7 +6,6 @@ fills it in, ``layer`` reads it; here is what stands where.
 from __future__ import annotations
 
 (
-    LAYERS,
     DIRECTIONS,
     HIDDEN_SIZE,
     OUTPUT_SIZE,
@@ -37,7 +36,8 @@ from __future__ import annotations
     GATE_SUMS,  # (panels, chunk * rows, 4, LANES); where chunk is 1, (members of a crew, rows + 1, 4, LANES)
     GATE_MEMBER,  # elements between the gate sums of two members of a crew; 0: each has its panels
     GATE_DISTANCE,  # elements between the gate sums of two panels; 0: they take turns
-    BETWEEN,  # (2, steps, rows, D * H_out): what lies between layers, or where BETWEEN_PACKED, behind all slices
+    BETWEEN,  # (2, steps, rows, D * H_out): what lies between layers, steps of a chunk if there is one direction; it is
+    # behind all slices where BETWEEN_PACKED
     BETWEEN_SIZE,  # elements of one of its two halves
     BETWEEN_PACKED,  # 1 if its rows lie as those of the packed batch
     FIRST_LAYER,  # what this launch does: layers, and steps in the order of processing
@@ -50,5 +50,5 @@ from __future__ import annotations
     H_ADDRESS,
     C_ADDRESS,
     CELLS,  # a record for every layer and direction, see ``packing``
-) = range(44)
+) = range(43)
 """The entries, CELLS the last.  OFFSETS and INDICES follow the records."""

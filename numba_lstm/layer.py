@@ -2,8 +2,9 @@
 
 Time is cut into chunks.  For one chunk, layer and direction, the input part of all steps is computed first, into a
 buffer that holds ``bias + input blocks``; then the steps follow each other, each adding its recurrent blocks.  Rows
-never meet, so threads take slices of the batch through the whole network and need no barrier between them; a slice
-may be done in blocks of rows, one after the other, whose states and sums stay in cache.
+never meet, so threads may take slices of the batch through the whole network and need no barrier between them; a slice
+may be done in blocks of rows, one after the other, whose states and sums stay in cache.  Or threads are a crew, in
+which each makes some of the hidden units of all rows, and they meet after every step.
 
 Rows of variable length lie packed, as in ``torch.nn.utils.rnn.PackedSequence``: step t has the first rows of the
 batch, as many as the OFFSETS of ``frame`` say, and they follow those of step t - 1.

@@ -124,9 +124,10 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     step_size = unprojected + round_up(crew * sums if chunk == 1 else sums, line)
     frame[at.DIRECTION_SIZE] = step_size if apart == 2 else 0
     frame[at.GATE_MEMBER], frame[at.GATE_DISTANCE] = (sums, 0) if chunk == 1 else (0, chunk * block * GATES * lanes)
-    frame[at.CREW], frame[at.CREW_SIZE], frame[at.PATIENCE] = crew, crew_words(crew), patience
+    shared_words = crew_words(crew) if crew > 1 else 0
+    frame[at.CREW], frame[at.CREW_SIZE], frame[at.PATIENCE] = crew, shared_words, patience
     for index, count in (
-        (at.CREW_WORDS, crew_words(crew) * 8 // dtype.itemsize if crew > 1 else 0),
+        (at.CREW_WORDS, shared_words * 8 // dtype.itemsize),
         (at.HIDDEN, len(cells) * 2 * block * hidden_stride),
         (at.CELL, len(cells) * panels * block * lanes),
         (at.UNPROJECTED, apart * step_size),
@@ -135,7 +136,7 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
         frame[index] = size
         size = round_up(size + count, line)
     frame[at.GATE_SUMS] = frame[at.UNPROJECTED] + unprojected
-    frame[at.LAYERS], frame[at.DIRECTIONS] = a.num_layers, directions
+    frame[at.DIRECTIONS] = directions
     frame[at.HIDDEN_SIZE], frame[at.OUTPUT_SIZE] = a.hidden_size, a.output_size
     frame[at.PANELS], frame[at.PROJ_PANELS] = panels, proj_panels
     frame[at.TAIL] = tail_vectors(a.hidden_size, lanes)

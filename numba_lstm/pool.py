@@ -56,6 +56,11 @@ class Pool:
         self._work = aligned_empty(0, dtype)
         self._launches: dict[tuple[int, int, int, bool, bool], Launch] = {}
 
+    @property
+    def steps_per_launch(self) -> int:
+        """How many steps of all rows a launch may have."""
+        return self._network.steps_per_launch(self.h.shape[1])
+
     def launch(self, steps: int, rows: int, chosen: bool = False, dense: bool = True) -> Launch:
         """Return a launch of so many steps of all rows or, if ``chosen``, of those that end its frame.
 

@@ -11,28 +11,20 @@ from .network import Network
 from .parameters import Architecture
 from .pool import Pool
 from .stream_checks import readable, writable
-from .turn import Turn
+from .turn import Exclusive
 
 
-class SlidingWindow:
+class SlidingWindow(Exclusive):
     """The windows of ``length`` steps that a new input belongs to: `LSTM.sliding_window` makes it.
-
-    Attributes
-    ----------
-    length : int
-        Steps of a window.
-    batch_size : int
-        How many sequences there are: N.
-    dtype : float32 or float64
-        Of inputs and outputs.
 
     Notes
     -----
     A window begins with every input.  ``length`` of them are in flight, each with a state of its own.  `push` takes the
-    window that ends now through its last step and returns; `advance` takes the others on, as one batch that shares the
-    first layer's input part.
+    window that ends now through its last step and returns; `advance` takes the others on, those of each sequence as
+    one batch that shares the first layer's input part.
 
-    It keeps the weights that the module had when it was made.  One thread may use it at a time.
+    It keeps the weights that the module had when it was made.  One thread may use it at a time.  Interrupted by
+    Ctrl-C it forgets all inputs: better than windows of which nobody knows how far they came.
     """
 
     # Row n * length + slot of the pool is the state of sequence n in the window that began at some push = slot modulo
@@ -41,9 +33,9 @@ class SlidingWindow:
     def __init__(
         self, network: Network, architecture: Architecture, dtype: np.dtype[Any], length: int, batch_size: int
     ) -> None:
-        self._turn = Turn("SlidingWindow")
+        super().__init__()
         self._architecture = architecture
-        self.dtype, self.length, self.batch_size = dtype, length, batch_size
+        self._dtype, self._length, self._batch_size = dtype, length, batch_size
         self._shape = batch_size, architecture.input_size
         self._out_shape = batch_size, architecture.output_size
         self._pool = Pool(network, architecture, dtype, batch_size * length)
@@ -54,6 +46,21 @@ class SlidingWindow:
         self._unused = np.empty((1, max(length - 1, 1), architecture.output_size), dtype)
         self._pushed = 0
         self._pending = False
+
+    @property
+    def length(self) -> int:
+        """Steps of a window."""
+        return self._length
+
+    @property
+    def batch_size(self) -> int:
+        """How many sequences there are: N."""
+        return self._batch_size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of inputs and outputs."""
+        return self._dtype
 
     def push(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray | None:
         """Take the next input; return the output for the window that ends with it.
@@ -78,53 +85,64 @@ class SlidingWindow:
         ValueError, TypeError
             If x or ``out`` is no array of this dtype.
         """
-        with self._turn:
-            if not readable(x, self._shape, self.dtype):
-                x = stream_checks.input_array(self._architecture, self.dtype, False, x, self.batch_size, (2,))
-            if out is not None and not writable(out, self._out_shape, self.dtype):
-                stream_checks.output_array(out, self._out_shape, self.dtype)
-            if self._pending:
-                self._advance()
-            self._x[...] = x
-            self._pushed += 1
-            self._pending = True
-            if self._pushed < self.length:
-                return None
-            if out is None:
-                out = np.empty(self._out_shape, self.dtype)
-            rows = self._first_rows + self._pushed % self.length
-            entry, frame, _, lean = self._last
-            if lean:
-                frame[-self.batch_size :] = rows
-                entry(frame, self._x, out)
-            else:
-                self._pool.advance(self._x[None], out[None], rows)
-            return out
+        with self._free_lock():
+            if not readable(x, self._shape, self._dtype):
+                x = stream_checks.input_array(self._architecture, self._dtype, False, x, self._batch_size, (2,))
+            if out is not None and not writable(out, self._out_shape, self._dtype):
+                stream_checks.output_array(out, self._out_shape, self._dtype)
+            try:
+                if self._pending:
+                    self._advance()
+                return self._take(x, out)
+            except BaseException:
+                self._forget()
+                raise
 
     def advance(self) -> None:
         """Take the windows in flight through the step of the last input, if that has not been done.
 
         The next `push` would do it first, and answer so much later.
         """
-        with self._turn:
-            if self._pending:
-                self._advance()
+        with self._free_lock():
+            try:
+                if self._pending:
+                    self._advance()
+            except BaseException:
+                self._forget()
+                raise
 
     def reset(self) -> None:
         """Forget all inputs."""
-        with self._turn:
-            self._pool.h[...] = 0
-            self._pool.c[...] = 0
-            self._pushed, self._pending = 0, False
+        with self._free_lock():
+            self._forget()
 
-    @property
-    def _ending(self) -> int:
-        """The slot of the window that ends with the last input, once there are as many."""
-        return self._pushed % self.length
+    def _forget(self) -> None:
+        self._pool.h[...] = 0
+        self._pool.c[...] = 0
+        self._pushed, self._pending = 0, False
+
+    def _take(self, x: np.ndarray, out: np.ndarray | None) -> np.ndarray | None:
+        """Take an input, and the window that ends with it through its last step."""
+        self._x[...] = x
+        self._pushed += 1
+        self._pending = True
+        if self._pushed < self._length:
+            return None
+        if out is None:
+            out = np.empty(self._out_shape, self._dtype)
+        rows = self._first_rows + self._ending
+        entry, frame, _, lean = self._last
+        if lean:
+            frame[-self._batch_size :] = rows
+            entry(frame, self._x, out)
+        else:
+            self._pool.advance(self._x[None], out[None], rows)
+        return out
 
     def _advance(self) -> None:
-        full = self._pushed >= self.length
-        others = self._ring[self._ending + 1 : self._ending + self.length] if full else self._ring[: self._pushed]
+        """Take the other windows through that step, and clear the row of the one that has ended."""
+        full = self._pushed >= self._length
+        others = self._ring[self._ending + 1 : self._ending + self._length] if full else self._ring[: self._pushed]
         if len(others):
             for n, first_row in enumerate(self._first_rows):
                 x = np.broadcast_to(self._x[n], (1, len(others), self._x.shape[1]))
@@ -135,9 +153,14 @@ class SlidingWindow:
             self._pool.c[:, rows] = 0
         self._pending = False
 
+    @property
+    def _ending(self) -> int:
+        """The slot of the window that ends with the last input, once there are as many."""
+        return self._pushed % self._length
+
     def __repr__(self) -> str:
         a = self._architecture
         return (
-            f"SlidingWindow({a.input_size}, {a.hidden_size}, num_layers={a.num_layers}, length={self.length}, "
-            f"batch_size={self.batch_size})"
+            f"SlidingWindow({a.input_size}, {a.hidden_size}, num_layers={a.num_layers}, length={self._length}, "
+            f"batch_size={self._batch_size})"
         )

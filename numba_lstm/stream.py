@@ -11,7 +11,7 @@ from .network import Network
 from .parameters import Architecture
 from .pool import Pool
 from .stream_checks import overlap, writable
-from .turn import Turn
+from .turn import Exclusive
 
 _empty = np.empty
 _ndarray = np.ndarray
@@ -34,15 +34,8 @@ class _Small(NamedTuple):
     """Shapes of input and output for the entry, if they are others."""
 
 
-class Stream:
+class Stream(Exclusive):
     """Sequences that arrive step by step: `LSTM.stream` makes it.
-
-    Attributes
-    ----------
-    batch_size : int
-        How many sequences there are: N.
-    dtype : float32 or float64
-        Of inputs, outputs and states.
 
     Notes
     -----
@@ -52,13 +45,22 @@ class Stream:
     def __init__(
         self, network: Network, architecture: Architecture, dtype: np.dtype[Any], batch_size: int, batch_first: bool
     ) -> None:
-        self._turn = Turn("Stream")
-        self._acquire, self._release = self._turn.acquire, self._turn.release
+        super().__init__()
         self._architecture = architecture
-        self.dtype, self.batch_size, self.batch_first = dtype, batch_size, batch_first
+        self._dtype, self._batch_size, self._batch_first = dtype, batch_size, batch_first
         self._pool = Pool(network, architecture, dtype, batch_size)
         self._small: dict[tuple[int, ...], _Small] = {}
         self._keep((batch_size, architecture.input_size), 1)
+
+    @property
+    def batch_size(self) -> int:
+        """How many sequences there are: N."""
+        return self._batch_size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of inputs, outputs and states."""
+        return self._dtype
 
     def step(self, x: np.ndarray, out: np.ndarray | None = None, *, rows: Any = None) -> np.ndarray:
         """Advance by one step or several.
@@ -99,17 +101,18 @@ class Stream:
         >>> stream.step(x[0, :1], rows=[1]).shape
         (1, 5)
         """
-        if not self._acquire(False):
-            raise self._turn.taken()
-        try:
+        lock = self._lock
+        if lock.locked():
+            lock = self._free_lock()
+        with lock:
             # A small step of all rows, arrays as kernels take them: everything else may take its time.
-            if rows is None and type(x) is _ndarray and x.dtype is self.dtype:
+            if rows is None and type(x) is _ndarray and x.dtype is self._dtype:
                 small, flags = self._small.get(x.shape), x.flags
                 if small and flags.c_contiguous and flags.aligned:
                     entry, frame, _, shape, flat, flat_out = small
                     if out is None:
-                        out = _empty(shape, self.dtype)
-                    elif not writable(out, shape, self.dtype) or overlap(x, out):
+                        out = _empty(shape, self._dtype)
+                    elif not writable(out, shape, self._dtype) or overlap(x, out):
                         return self._any_step(x, out, rows)
                     if flat is None:
                         entry(frame, x, out)
@@ -117,23 +120,24 @@ class Stream:
                         entry(frame, x.reshape(flat), out.reshape(flat_out))
                     return out
             return self._any_step(x, out, rows)
-        finally:
-            self._release()
 
     def _keep(self, shape: tuple[int, ...], steps: int) -> None:
         """Have small steps of all rows, of arrays of a shape whose steps follow each other, take the short way."""
-        launch, a, rows = self._pool.launch(steps, self.batch_size), self._architecture, steps * self.batch_size
-        if launch.lean and len(self._small) < KEPT_SHAPES:
-            flat = (rows, a.input_size), (rows, a.output_size)
-            output = (*shape[:-1], a.output_size)
-            self._small[shape] = _Small(*launch[:3], output, *(flat if len(shape) == 3 else (None, None)))
+        launch, a, rows = self._pool.launch(steps, self._batch_size), self._architecture, steps * self._batch_size
+        if not launch.lean:
+            return
+        outgrown = any(kept.work is not launch.work for kept in self._small.values())
+        if outgrown or len(self._small) >= KEPT_SHAPES:
+            self._small.clear()
+        flat = ((rows, a.input_size), (rows, a.output_size)) if len(shape) == 3 else (None, None)
+        self._small[shape] = _Small(*launch[:3], (*shape[:-1], a.output_size), *flat)
 
     def _any_step(self, x: Any, out: np.ndarray | None, rows: Any) -> np.ndarray:
         """Do a step that may be anything."""
-        a, dtype = self._architecture, self.dtype
-        chosen = None if rows is None else stream_checks.rows(rows, self.batch_size)
-        count = self.batch_size if chosen is None else len(chosen)
-        x = stream_checks.input_array(a, dtype, self.batch_first, x, count, (2, 3))
+        a, dtype = self._architecture, self._dtype
+        chosen = None if rows is None else stream_checks.rows(rows, self._batch_size)
+        count = self._batch_size if chosen is None else len(chosen)
+        x = stream_checks.input_array(a, dtype, self._batch_first, x, count, (2, 3))
         shape = (*x.shape[:-1], a.output_size)
         if out is None:
             out = np.empty(shape, dtype)
@@ -142,14 +146,15 @@ class Stream:
             if overlap(x, out):
                 x = x.copy()
         source, target = x, out
-        if x.ndim == 3 and chosen is None and (self.batch_size == 1 or not self.batch_first):
-            self._keep(x.shape, x.size // (self.batch_size * a.input_size))
         if x.ndim == 2:
             source, target = x[None], out[None]
-        elif self.batch_first:
+        elif self._batch_first:
             source, target = x.transpose(1, 0, 2), out.transpose(1, 0, 2)
         if count:
             self._pool.advance(source, target, chosen)
+        in_order = x.flags.c_contiguous and (x.ndim == 2 or not self._batch_first or self._batch_size == 1)
+        if chosen is None and in_order and len(source) <= self._pool.steps_per_launch:
+            self._keep(x.shape, len(source))
         return out
 
     @property
@@ -169,13 +174,13 @@ class Stream:
         >>> bool((stream.state[1] == hx[1]).all())
         True
         """
-        with self._turn:
+        with self._free_lock():
             return self._pool.h.copy(), self._pool.c.copy()
 
     @state.setter
     def state(self, hx: tuple[np.ndarray, np.ndarray]) -> None:
-        h, c = checks.batch_states(self._architecture, self.dtype, hx, self.batch_size)
-        with self._turn:
+        h, c = checks.batch_states(self._architecture, self._dtype, hx, self._batch_size)
+        with self._free_lock():
             self._pool.h[...], self._pool.c[...] = h, c
 
     def reset(self, rows: Any = None) -> None:
@@ -186,11 +191,11 @@ class Stream:
         rows : sequence of different integers, optional
             The sequences that end; all by default.
         """
-        chosen = slice(None) if rows is None else stream_checks.rows(rows, self.batch_size)
-        with self._turn:
+        chosen = slice(None) if rows is None else stream_checks.rows(rows, self._batch_size)
+        with self._free_lock():
             self._pool.h[:, chosen] = 0
             self._pool.c[:, chosen] = 0
 
     def __repr__(self) -> str:
         a = self._architecture
-        return f"Stream({a.input_size}, {a.hidden_size}, num_layers={a.num_layers}, batch_size={self.batch_size})"
+        return f"Stream({a.input_size}, {a.hidden_size}, num_layers={a.num_layers}, batch_size={self._batch_size})"

@@ -19,11 +19,14 @@ def positive(name: str, value: Any) -> int:
     return int(value)
 
 
+REVERSE = {"stream": "which is not there yet", "sliding window": "anew with every input"}
+
+
 def streamable(name: str, architecture: Architecture, dropout: bool) -> None:
     """Raise if a network cannot be fed step by step."""
     if architecture.bidirectional:
         raise ValueError(
-            f"a bidirectional LSTM has no {name}: its reverse direction starts at the last step, which is not there yet"
+            f"a bidirectional LSTM has no {name}: its reverse direction starts at the last step, {REVERSE[name]}"
         )
     if dropout:
         raise RuntimeError(f"a {name} has no dropout: call eval() first")
@@ -31,7 +34,10 @@ def streamable(name: str, architecture: Architecture, dropout: bool) -> None:
 
 def rows(values: Any, batch_size: int) -> np.ndarray:
     """Return different row numbers as int64."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:  # ragged
+        raise TypeError(f"rows should be a sequence of integers, got: {values!r}") from None
     if array.size == 0:
         array = array.astype(np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":
@@ -80,7 +86,7 @@ def output_array(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None
 
 def readable(x: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
     """Return whether kernels can read x in place; False for some wrappings of the dtype that they could."""
-    return type(x) is np.ndarray and x.dtype is dtype and x.shape == shape and x.flags.c_contiguous and x.flags.aligned
+    return checks.ready(x, dtype) and x.shape == shape
 
 
 def writable(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:

@@ -6,35 +6,22 @@ import threading
 from typing import NoReturn
 
 
-class Turn:
-    """A lock around an object that changes with every use; a second thread gets an error, not a wrong result.
+class Exclusive:
+    """What changes with every use: a second thread gets an error, not a wrong result."""
 
-    Parameters
-    ----------
-    owner : str
-        What the error calls the object.
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
 
-    Attributes
-    ----------
-    acquire, release : callable
-        ``acquire(False)`` says whether it is this thread's turn; ``with`` does both.
-    """
+    def _free_lock(self) -> threading.Lock:
+        """Return the lock, for a ``with`` block, or raise RuntimeError if it is taken.
 
-    def __init__(self, owner: str) -> None:
-        lock = threading.Lock()
-        self._owner = owner
-        self.acquire, self.release = lock.acquire, lock.release
-
-    def taken(self) -> RuntimeError:
-        """Return the error for a thread that comes while another one is in."""
-        return RuntimeError(f"this {self._owner} is in use by another thread: make one for each, or take turns")
-
-    def __enter__(self) -> None:
-        if not self.acquire(False):
-            raise self.taken()
-
-    def __exit__(self, *exception: object) -> None:
-        self.release()
+        Entered by the ``with`` statement itself, it is released whatever Ctrl-C interrupts.
+        """
+        if self._lock.locked():
+            name = type(self).__name__
+            raise RuntimeError(f"this {name} is in use by another thread: make one for each, or take turns")
+        return self._lock
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"a {self._owner} cannot be copied or pickled: make another one of the same module")
+        name = type(self).__name__
+        raise TypeError(f"a {name} cannot be copied or pickled: make another one of the same module")

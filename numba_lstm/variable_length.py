@@ -38,7 +38,9 @@ def run_packed(
     dropout: Dropout,
 ) -> tuple[PackedSequence, State]:
     """Run a packed batch; states come and go in the order in which the caller packed the sequences."""
-    data, h_0, c_0 = checks.packed_call(architecture, dtype, sequence.data, int(sequence.batch_sizes[0]), hx)
+    data, h_0, c_0 = checks.packed_call(
+        architecture, dtype, sequence.data, int(sequence.batch_sizes[0]), int(sequence.batch_sizes.sum()), hx
+    )
     order, inverse = sequence.sorted_indices, sequence.unsorted_indices
     h_0, c_0 = _reordered(h_0, order), _reordered(c_0, order)
     output, h_n, c_n = network.packed(data, sequence.batch_sizes, h_0, c_0, dropout=dropout)

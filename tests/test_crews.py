@@ -71,13 +71,20 @@ def test_threads_that_come_late_leave(patience: int, monkeypatch: pytest.MonkeyP
         assert_same_bits(lstm(case.x, case.hx), expected)
 
 
-def test_launches_that_end_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = random_case(SHAPES["many steps"], 9, np.float32)
+@pytest.mark.parametrize("way", [cost.Way(1, 1, 0), cost.Way(1, 2, 20_000), cost.Way(2, 1, 0), cost.Way(3, 1, 0)])
+@pytest.mark.parametrize("steps_per_launch", [1, 4, 5])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_launches_that_end_between_steps(
+    bidirectional: bool, steps_per_launch: int, way: cost.Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """States go from launch to launch in the workspace, at even and odd steps."""
+    case = random_case(Shape(9, 40, 2, bidirectional=bidirectional, steps=23, rows=6), 9, np.float32)
     use_crew(monkeypatch, 1)
     expected = module(case)(case.x, case.hx)
-    use_crew(monkeypatch, 2)
-    monkeypatch.setattr(plan, "LAUNCH_FLOP", 1e5)
-    assert_same_bits(module(case)(case.x, case.hx), expected)
+    monkeypatch.setattr(plan, "choose", lambda *sizes: way)
+    lstm = module(case)
+    monkeypatch.setattr(plan, "launch_steps", lambda *sizes: steps_per_launch)
+    assert_same_bits(lstm(case.x, case.hx), expected)
 
 
 ONE_CORE = """

@@ -323,9 +323,6 @@ def test_threads_with_a_window_each() -> None:
     assert not failures
 
 
-DONE_AGAIN = pytest.mark.xfail(reason="what an interrupted advance has done is done again", strict=True)
-
-
 def check_later(lstm: Any, window: Any, x: np.ndarray) -> None:
     """After nine inputs and an interrupt, what is said of five is right, or the windows fill up anew."""
     for t in range(9, len(x)):
@@ -335,15 +332,8 @@ def check_later(lstm: Any, window: Any, x: np.ndarray) -> None:
             same_bits(y, recomputed(lstm, x, t, 5), f"push {t}")
 
 
-@pytest.mark.parametrize(
-    ("rows", "after_launch"),
-    [
-        (1, False),
-        pytest.param(1, True, marks=DONE_AGAIN),
-        pytest.param(3, False, marks=DONE_AGAIN),
-        pytest.param(3, True, marks=DONE_AGAIN),
-    ],
-)
+@pytest.mark.parametrize("after_launch", [False, True])
+@pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("method", ["advance", "push"])
 def test_ctrl_c_while_advancing(method: str, rows: int, after_launch: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal comes before or after a launch; most come during one, which is after it for Python."""
@@ -372,7 +362,6 @@ def test_ctrl_c_while_advancing(method: str, rows: int, after_launch: bool, monk
         check_later(lstm, window, case.x)  # begins with the push that was interrupted
 
 
-@pytest.mark.xfail(reason="an interrupted push has taken its input, and the caller cannot know", strict=True)
 def test_ctrl_c_in_the_step_of_a_push() -> None:
     case = random_case(Shape(6, 21, 2, steps=40, rows=2), 1)
     lstm = module(case)
@@ -402,7 +391,6 @@ def test_copies() -> None:
         pickle.dumps(window)
 
 
-@pytest.mark.xfail(reason="a shallow copy shares the states but not what tells how many inputs there were", strict=True)
 def test_shallow_copies() -> None:
     with pytest.raises(TypeError):
         copy.copy(numba_lstm.LSTM(3, 5, seed=0).sliding_window(3))

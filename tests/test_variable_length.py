@@ -152,3 +152,12 @@ def test_against_torch() -> None:
         np.testing.assert_allclose(output.data, expected.data.numpy(), rtol=0, atol=1e-13)
         np.testing.assert_allclose(h_n, h.numpy(), rtol=0, atol=1e-13)
         np.testing.assert_allclose(c_n, c.numpy(), rtol=0, atol=1e-13)
+
+
+def test_data_reshaped_after_packing() -> None:
+    """The caller's own array, which must not be read beyond its end."""
+    data = np.zeros((20, 8), np.float32)
+    packed = numba_lstm.PackedSequence(data, np.array([10, 10]))
+    data.resize((10, 16), refcheck=False)
+    with pytest.raises(ValueError, match="20"):
+        numba_lstm.LSTM(16, 4, seed=0)(packed)
