@@ -50,6 +50,7 @@ class Stream(Exclusive):
         self._dtype, self._batch_size, self._batch_first = dtype, batch_size, batch_first
         self._pool = Pool(network, architecture, dtype, batch_size)
         self._small: dict[tuple[int, ...], _Small] = {}
+        self._short = self._lock, self._small, dtype  # one look-up instead of three
         self._keep((batch_size, architecture.input_size), 1)
 
     @property
@@ -101,18 +102,18 @@ class Stream(Exclusive):
         >>> stream.step(x[0, :1], rows=[1]).shape
         (1, 5)
         """
-        lock = self._lock
+        lock, small, dtype = self._short
         if lock.locked():
             lock = self._free_lock()
         with lock:
             # A small step of all rows, arrays as kernels take them: everything else may take its time.
-            if rows is None and type(x) is _ndarray and x.dtype is self._dtype:
-                small, flags = self._small.get(x.shape), x.flags
-                if small and flags.c_contiguous and flags.aligned:
-                    entry, frame, _, shape, flat, flat_out = small
+            if rows is None and type(x) is _ndarray and x.dtype is dtype and x.flags.carray:
+                launch = small.get(x.shape)
+                if launch:
+                    entry, frame, _, shape, flat, flat_out = launch
                     if out is None:
-                        out = _empty(shape, self._dtype)
-                    elif not writable(out, shape, self._dtype) or overlap(x, out):
+                        out = _empty(shape, dtype)
+                    elif not writable(out, shape, dtype) or overlap(x, out):
                         return self._any_step(x, out, rows)
                     if flat is None:
                         entry(frame, x, out)
