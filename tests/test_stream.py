@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import itertools
@@ -98,6 +99,22 @@ def test_chunks_equal_the_whole(case: Case, batch_first: bool, data: st.DataObje
     assert_same_bits((np.concatenate(output, time), fed.state), lstm(x, case.hx), f"{case.shape}")
 
 
+@pytest.mark.parametrize("rows", [1, 3, 4])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_chunks_of_the_same_shape(batch_first: bool, rows: int) -> None:
+    """The second one of a shape may take a shorter way.  Four rows and four steps tell nothing by the shape."""
+    case = random_case(Shape(7, 18, 2, steps=24, rows=rows), 1)
+    lstm = module(case, batch_first=batch_first)
+    x = case.x.swapaxes(0, 1).copy() if batch_first else case.x
+    fed = lstm.stream(rows)
+    axis = 1 if batch_first else 0
+    parts = [np.ascontiguousarray(part) for part in np.split(x, 6, axis)]
+    outs = [np.full((*part.shape[:2], 18), 7, np.float32) if n % 2 else None for n, part in enumerate(parts)]
+    output = [fed.step(part, out=out) for part, out in zip(parts, outs, strict=True)]
+    assert_same_bits((np.concatenate(output, axis), fed.state), lstm(x))
+    assert all(out is None or out is y for out, y in zip(outs, output, strict=True))
+
+
 @both_dtypes
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("rows", [1, 4])
@@ -170,19 +187,50 @@ def test_out_is_all_that_is_written(rows: Any, chunk: tuple[int, ...], dtype: ty
         assert (buffer[30 + size :] == 7).all()
 
 
-@pytest.mark.parametrize("chunk", [(), (5,)], ids=str)
-def test_out_is_x(chunk: tuple[int, ...]) -> None:
-    case = random_case(Shape(18, 18, 2, steps=5, rows=2), 5)
-    x = case.x.reshape(5, 2, 18) if chunk else case.x[0]
-    for view in (lambda a: a, lambda a: a[:], lambda a: a.view(), lambda a: a.reshape(-1).reshape(a.shape)):
-        lstm = module(case)
-        for one, other in ((x.copy(), view), (view(x.copy()), lambda a: a)):
-            plain, fed = lstm.stream(2), lstm.stream(2)
-            for _ in range(3):
-                expected = plain.step(one.copy())
-                out = other(one)
-                assert fed.step(one, out=out) is out
-                same_bits(one, expected)
+@contextlib.contextmanager
+def row_by_row() -> Iterator[None]:
+    """Have every row and step of a stream done by itself, so that its output is there before the next is read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "BLOCK_ROWS", 1)
+        patch.setattr(plan, "MIN_INPUT_ROWS", 1)
+        patch.setattr(plan, "GATE_BUFFER_SHARE", 1 << 40)
+        yield
+
+
+@pytest.mark.parametrize("shape", [(4, 18), (5, 4, 18), (5, 4, 150)], ids=str)
+@pytest.mark.parametrize("views", [(False, False), (False, True), (True, False), (True, True)], ids=str)
+@row_by_row()
+def test_out_is_x(views: tuple[bool, bool], shape: tuple[int, ...]) -> None:
+    case = random_case(Shape(shape[-1], shape[-1], 2, steps=5, rows=4), 5)
+    lstm = module(case)
+    for kind in (lambda a: a[:], lambda a: a.view(), lambda a: a.reshape(-1).reshape(a.shape)):
+        plain, fed = lstm.stream(4), lstm.stream(4)
+        array = np.array(case.x if len(shape) == 3 else case.x[0])
+        x, out = (kind(array) if view else array for view in views)
+        for _ in range(3):
+            expected = plain.step(x.copy())
+            assert fed.step(x, out=out) is out
+            same_bits(array, expected)
+
+
+@pytest.mark.parametrize("owner", ["neither", "x", "out"])
+@row_by_row()
+def test_out_begins_within_x(owner: str) -> None:
+    """Rows of x that are read last lie where the first output goes, or the other way round."""
+    sizes = {"neither": (18, 18), "x": (36, 18), "out": (9, 18)}[owner]
+    case = random_case(Shape(*sizes, 2, rows=4), 5)
+    lstm = module(case)
+    for first, second in ((0, 36), (36, 0), (0, 18), (18, 0)):
+        plain, fed = lstm.stream(4), lstm.stream(4)
+        buffer = np.random.default_rng(1).standard_normal((4, max(sizes)) if owner != "neither" else 108)
+        buffer = buffer.astype(np.float32)
+        flat = buffer.reshape(-1)
+        x = buffer if owner == "x" else flat[first : first + 4 * sizes[0]].reshape(4, -1)
+        out = buffer if owner == "out" else flat[second : second + 72].reshape(4, 18)
+        assert x.base is None or owner != "x"
+        assert out.base is None or owner != "out"
+        expected = plain.step(x.copy())
+        same_bits(fed.step(x, out=out), expected)
 
 
 @given(
@@ -203,9 +251,10 @@ def test_out_overlaps_x(steps: int, sizes: tuple[int, int], start: int, every: i
     x = buffer[40 : 40 + span].reshape(*time, 3 * abs(every), features)[..., ::every, :]
     size = int(np.prod(time, dtype=int)) * 3 * hidden
     out = buffer[start : start + size].reshape(*time, 3, hidden)
-    plain, fed = lstm.stream(3), lstm.stream(3)
-    expected = plain.step(x.copy(), rows=rows)
-    assert fed.step(x, out=out, rows=rows) is out
+    with row_by_row():
+        plain, fed = lstm.stream(3), lstm.stream(3)
+        expected = plain.step(x.copy(), rows=rows)
+        assert fed.step(x, out=out, rows=rows) is out
     same_bits(out, expected)
     assert_same_bits((out, fed.state), (out, plain.state))
 
@@ -237,11 +286,11 @@ def test_state(proj_size: int, dtype: type) -> None:
         fed.state = hx
         assert_same_bits((fed.step(case.x), fed.state), expected)
     # What is read is a copy, and what is set is copied.
-    kept = fed.state
+    fed.state = case.hx
     for array in fed.state:
         array[...] = 7
+    assert_same_bits((case.x, fed.state), (case.x, case.hx))
     same = tuple(a.copy() for a in case.hx)
-    assert_same_bits((case.x, fed.state), (case.x, kept))
     fed.state = same
     for array in same:
         array[...] = 7
