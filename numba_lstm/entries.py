@@ -67,13 +67,11 @@ def _with_team(parallel: Any, dtype: np.dtype[Any]) -> Any:
 
     def launch_or_run(*arguments: Any) -> None:
         lock = _Team.lock
-        if _Team.lost or not lock.acquire(blocking=False):
+        if _Team.lost or lock.locked():
             entry_for("serial", dtype)(*arguments)
             return
-        try:
+        with lock:  # the statement itself takes it: released whatever Ctrl-C interrupts
             parallel(*arguments)
-        finally:
-            lock.release()
 
     return launch_or_run
 

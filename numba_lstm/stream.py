@@ -40,6 +40,9 @@ class Stream(Exclusive):
     Notes
     -----
     A stream keeps the weights that the module had when it was made.  One thread may use it at a time.
+
+    Ctrl-C during a step leaves the states before it or after it, and the output is lost: set `state` or `reset`.  Of a
+    long chunk no step has been taken then.
     """
 
     def __init__(

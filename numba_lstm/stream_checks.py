@@ -14,7 +14,9 @@ def positive(name: str, value: Any) -> int:
     """Return an integer above zero, or raise in the words of a constructor."""
     if isinstance(value, np.integer):
         value = int(value)
-    if isinstance(value, bool) or checks.integer(name, value) <= 0:
+    if isinstance(value, bool):
+        raise TypeError(f"{name} should be of type int, got: bool")
+    if checks.integer(name, value) <= 0:
         raise ValueError(f"{name} must be greater than zero, got: {value}")
     return int(value)
 
@@ -45,10 +47,11 @@ def rows(values: Any, batch_size: int) -> np.ndarray:
     if array.size and not (array.min() >= 0 and array.max() < batch_size):
         wrong = array[(array < 0) | (array >= batch_size)][0]
         raise ValueError(f"rows should be from 0 to {batch_size - 1}, the last of the batch, got: {wrong}")
-    counts = np.bincount(array, minlength=1)
-    if counts.max(initial=0) > 1:
+    chosen = array.astype(np.int64)
+    counts = np.bincount(chosen, minlength=1)
+    if counts.max() > 1:
         raise ValueError(f"rows should differ, but {counts.argmax()} comes {counts.max()} times")
-    return array.astype(np.int64)
+    return chosen
 
 
 def input_array(
