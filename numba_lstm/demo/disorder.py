@@ -13,7 +13,7 @@ from .fasta import RESIDUES
 WEIGHTS = Path(__file__).with_name("metapredict_v3.safetensors")
 """The published network, as it ships with this package."""
 
-BATCH = 16
+BATCH = 32
 """Proteins in one packed batch: enough rows for the kernels, few enough that their lengths are alike."""
 
 LAYER_NORM_EPS = 1e-5
