@@ -1,0 +1,260 @@
+"""Time numba_lstm beside torch, ONNX Runtime and OpenVINO: ``python -m asv_bench.peers --threads 1 2 --rounds 3``.
+
+Every engine runs in a process of its own, bound to as many cores as it has threads, one after the other; then the next
+round.  A figure is the lowest of the rounds' medians.  Outputs are compared in full.  The exit status is 1 if an engine
+fails or an output differs by more than 2e-5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import engines, machine, report, shapes, timing
+from .shapes import Shape
+
+TOLERANCE = 2e-5
+"""Of outputs, which are between -1 and 1; float32 sums in other orders are up to 3e-6 apart."""
+
+Times = dict[str, dict[str, float]]
+"""Seconds by shape and engine."""
+
+
+class Failed(Exception):
+    """A process ended with an error."""
+
+
+def time_engine(python: str, engine: str, threads: int, options: argparse.Namespace, outputs: Path | None) -> Any:
+    """Return what the process of one engine prints: its objects, one after the other."""
+    command = [python, "-m", "asv_bench.engines", engine, "--threads", str(threads), "--budget", str(options.budget)]
+    command += ["--shapes", *shapes.select(options.shapes)]
+    command += ["--outputs", str(outputs)] if outputs else []
+    environment = timing.environment(threads)
+    run = subprocess.run(command, cwd=report.ROOT, env=environment, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise Failed(f"{engine}: {run.stderr.strip()[-400:]}")
+    return [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+
+
+def largest_difference(outputs: Path, engine: str, other: str, name: str) -> float:
+    """Return how far the outputs of two engines are apart."""
+    ours, theirs = (np.load(outputs / f"{e}.{name}.npy").ravel() for e in (engine, other))
+    return float(np.abs(ours - theirs).max())
+
+
+def measure(threads: int, options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """Return for every shape its times, its bound and its difference; the versions; what went wrong."""
+    chosen = shapes.select(options.shapes)
+    times: Times = {name: {} for name in chosen}
+    versions: dict[str, str] = {}
+    complaints: list[str] = []
+    left_out: set[str] = set()
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = Path(folder)
+        for number in range(options.rounds):
+            for engine in options.engines:
+                if engine in left_out:
+                    continue
+                print(f"threads {threads}, round {number + 1} of {options.rounds}: {engine}", file=sys.stderr)
+                python = sys.executable if engine in engines.OURS else options.peers
+                try:
+                    lines = time_engine(python, engine, threads, options, outputs if number == 0 else None)
+                except Failed as error:
+                    complaints.append(str(error))
+                    left_out.add(engine)
+                    continue
+                for line in lines:
+                    if "missing" in line:
+                        print(f"{engine} is left out: {line['missing']} is not installed", file=sys.stderr)
+                        left_out.add(engine)
+                    elif "versions" in line:
+                        versions |= line["versions"]
+                    else:
+                        row = times[line["shape"]]
+                        row[engine] = min(row.get(engine, math.inf), line["seconds"])
+        limits = machine.measure()
+        results: dict[str, Any] = {}
+        for name, row in times.items():
+            results[name] = {"seconds": row, "bound": limits.bound(chosen[name], threads)}
+            peer = best_peer(row)
+            if not peer:
+                continue
+            for ours in set(engines.OURS) & set(row):
+                difference = largest_difference(outputs, ours, peer, name)
+                results[name]["difference"] = max(difference, results[name].get("difference", 0.0))
+                if not difference <= TOLERANCE:
+                    complaints.append(f"{ours}, {name}: differs from {peer} by {difference:.1e}")
+    return results, versions, complaints
+
+
+def best_peer(row: dict[str, float]) -> str | None:
+    """Return the fastest engine that is not ours."""
+    peers = {engine: seconds for engine, seconds in row.items() if engine not in engines.OURS}
+    return min(peers, key=peers.__getitem__) if peers else None
+
+
+def ratio(row: dict[str, float]) -> float | None:
+    """Return how many times longer the best peer takes than a call of ours."""
+    peer = best_peer(row)
+    return row[peer] / row["numba_lstm"] if peer and "numba_lstm" in row else None
+
+
+def microseconds(seconds: float | None) -> str:
+    """Return a time for a table."""
+    if seconds is None:
+        return ""
+    return f"{seconds * 1e6:,.1f}" if seconds < 1e-3 else f"{seconds * 1e6:,.0f}"
+
+
+def full_table(results: dict[str, Any]) -> str:
+    """Return all engines' times, for one number of threads."""
+    used = [engine for engine in engines.ENGINES if any(engine in result["seconds"] for result in results.values())]
+    header = ["shape", *used, "best peer", "ratio", "GFLOP/s", "over bound", "difference"]
+    rows = []
+    for name, result in results.items():
+        row, gain = result["seconds"], ratio(result["seconds"])
+        ours = row.get("numba_lstm")
+        rate = f"{_shape(name).flop() / ours / 1e9:.1f}" if ours else ""
+        over = f"{ours / result['bound']:.2f}" if ours else ""
+        difference = f"{result['difference']:.1e}" if "difference" in result else ""
+        times = [microseconds(row.get(engine)) for engine in used]
+        rows.append([name, *times, best_peer(row) or "", f"{gain:.2f}" if gain else "", rate, over, difference])
+    return report.markdown_table(header, rows)
+
+
+def _shape(name: str) -> Shape:
+    return shapes.select([name])[name]
+
+
+def summary(results: dict[str, Any]) -> str:
+    """Return the geometric mean of the ratios, and the smallest."""
+    gains = {name: gain for name, result in results.items() if (gain := ratio(result["seconds"]))}
+    if not gains:
+        return "no peer to compare with"
+    mean = math.exp(sum(map(math.log, gains.values())) / len(gains))
+    worst = min(gains, key=gains.__getitem__)
+    return f"geometric mean {mean:.2f} over {len(gains)} shapes, smallest {gains[worst]:.2f} at {worst}"
+
+
+def _with_stream(row: dict[str, float]) -> str:
+    """Return the time of a call, and that of a step of a stream behind it."""
+    call, step = microseconds(row.get("numba_lstm")), row.get("stream")
+    return f"{call} ({microseconds(step)})" if step else call
+
+
+def readme_table(measured: dict[str, Any]) -> str:
+    """Return the table of the README."""
+    runs: dict[str, dict[str, Any]] = measured["runs"]
+    names = list(dict.fromkeys(name for results in runs.values() for name in results))
+    header = ["input to hidden; steps, batch"]
+    for threads in runs:
+        header += [f"{_cores(threads)}: numba_lstm", "best peer", "ratio"]
+    rows = []
+    for name in names:
+        cells = [f"{_shape(name)}"]
+        for results in runs.values():
+            row = results[name]["seconds"] if name in results else {}
+            peer, gain = best_peer(row), ratio(row)
+            best = f"{microseconds(row[peer])} {peer}" if peer else ""
+            cells += [_with_stream(row), best, f"{gain:.2f}" if gain else ""]
+        rows.append(cells)
+    peers = sorted({engine for results in runs.values() for r in results.values() for engine in r["seconds"]})
+    others = ", ".join(engine for engine in peers if engine not in engines.OURS) or "none"
+    means = "\n".join(f"- {_cores(threads)}: {summary(results)}." for threads, results in runs.items())
+    about = f"""Microseconds a call, float32; in brackets a step of a stream. The lowest of the medians of
+    {measured["rounds"]} rounds; engines take turns, each in a process of its own, bound to the cores. The best peer is
+    the fastest of these: {others}. The ratio is its time over that of a call of ours."""
+    paragraph = textwrap.fill(" ".join(about.split()), 118)
+    return f"{paragraph}\n\n{report.markdown_table(header, rows)}\n\n{means}\n\n{report.caption(measured)}"
+
+
+def _cores(threads: str) -> str:
+    return "one core" if threads == "1" else f"{threads} cores"
+
+
+def draw(measured: dict[str, Any], plot: Path) -> None:
+    """Draw how much longer the best peer takes, a bar for every shape and number of threads."""
+    runs: dict[str, dict[str, Any]] = measured["runs"]
+    names = [name for name in next(iter(runs.values())) if all(name in results for results in runs.values())]
+    figure = report.new_figure(9, 4.5)
+    axes = figure.subplots()
+    width = 0.8 / len(runs)
+    for index, (threads, results) in enumerate(runs.items()):
+        gains = [ratio(results[name]["seconds"]) or 0.0 for name in names]
+        axes.bar(np.arange(len(names)) + index * width, gains, width, label=_cores(threads), align="edge")
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_xticks(np.arange(len(names)) + 0.4, names, rotation=60, ha="right")
+    axes.set_ylabel("time of the best peer / ours")
+    axes.legend()
+    report.save_plot(figure, plot)
+
+
+def read(paths: Sequence[Path]) -> dict[str, Any]:
+    """Return what earlier runs have measured, as one; of equal numbers of threads, the last."""
+    first, *others = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
+    for other in others:
+        if other["machine"] != first["machine"] or other["versions"] != first["versions"]:
+            raise SystemExit("these runs are of different machines or versions")
+        first["runs"] |= other["runs"]
+        first["rounds"] = min(first["rounds"], other["rounds"])
+        first["date"] = max(first["date"], other["date"])
+    return dict(first)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser(prog="python -m asv_bench.peers", description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--shapes", nargs="+", default=["public"], help=f"names, or {', '.join(shapes.GROUPS)}")
+    parser.add_argument("--engines", nargs="+", default=list(engines.ENGINES), choices=engines.ENGINES, metavar="NAME")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--budget", type=float, default=timing.BUDGET, help="seconds for a shape, at least")
+    parser.add_argument("--peers", default=sys.executable, metavar="PYTHON", help="the interpreter that has the peers")
+    parser.add_argument("--read", nargs="+", type=Path, metavar="JSON", help="measure nothing, read earlier runs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios")
+    readme = report.ROOT / "README.md"
+    parser.add_argument("--readme", nargs="?", type=Path, const=readme, metavar="FILE", help="write the README's table")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, or read, and report; return the exit status."""
+    options = parse(arguments)
+    complaints: list[str] = []
+    if options.read:
+        measured = read(options.read)
+    else:
+        runs: dict[str, Any] = {}
+        versions: dict[str, str] = {}
+        for threads in options.threads:
+            runs[str(threads)], found, wrong = measure(threads, options)
+            versions |= found
+            complaints += wrong
+        measured = {**report.circumstances(versions), "rounds": options.rounds, "runs": runs}
+    for threads, results in measured["runs"].items():
+        print(f"{_cores(threads)}, microseconds\n\n{full_table(results)}\n\n{summary(results)}\n")
+    print(report.caption(measured))
+    if options.json:
+        options.json.write_text(json.dumps(measured, indent=1), encoding="utf-8")
+    if options.plot:
+        draw(measured, options.plot)
+    if options.readme:
+        report.write_block(options.readme, "speed", readme_table(measured))
+    for complaint in complaints:
+        print(f"! {complaint}", file=sys.stderr)
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
