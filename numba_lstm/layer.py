@@ -104,6 +104,28 @@ def _row(view, frame, t, b):
 
 
 @inlined
+def _time(view, frame, t):
+    """Return the distance of step t and the next one, if the same rows take part in both."""
+    if view.packed:
+        here = frame[OFFSETS] + t
+        return (frame[here + 1] - frame[here]) * view.row
+    return view.time
+
+
+@inlined
+def _run_end(frame, first, last):
+    """Return the end of the run of steps in which as many rows take part as in step ``first``."""
+    if frame[OFFSETS] == 0:
+        return last
+    here = frame[OFFSETS] + first
+    rows = frame[here + 1] - frame[here]
+    end = first + 1
+    while end < last and frame[frame[OFFSETS] + end + 1] - frame[frame[OFFSETS] + end] == rows:
+        end += 1
+    return end
+
+
+@inlined
 def _pool_row(frame, index, b):
     """Return which row of h and c row b of the batch has, in one layer and direction."""
     row = frame[frame[INDICES] + b] if frame[INDICES] != 0 else b
@@ -150,21 +172,24 @@ def _input_panel(j, frame, block, weights, sizes, src, gates, t_first, t_last):
     panel = at(weights.weight_ih, j * depth * line)
     following = at(panel, depth * line) if j + 1 < sizes.panels else panel
     bias = at(weights.bias, j * line)
-    ragged = frame[OFFSETS] != 0
-    if not ragged and (steps == 1 or src.time == block.rows * src.row):  # evenly spaced rows
+    if frame[OFFSETS] == 0 and (steps == 1 or src.time == block.rows * src.row):  # evenly spaced rows
         left = _row(src, frame, t_first, block.first)
         panel_gemm(steps * block.rows, left, src.row, vectors, panel, following, depth, bias, BROADCAST, gates, line)
-    elif not ragged and block.rows < steps:
-        for b in range(block.rows):
-            left = _row(src, frame, t_first, block.first + b)
-            target, distance = at(gates, b * line), block.rows * line
-            panel_gemm(steps, left, src.time, vectors, panel, following, depth, bias, BROADCAST, target, distance)
-    else:
-        for t in range(t_first, t_last):
-            rows = _active(frame, block, t)
-            left = _row(src, frame, t, block.first)
-            target = at(gates, (t - t_first) * block.rows * line)
-            panel_gemm(rows, left, src.row, vectors, panel, following, depth, bias, BROADCAST, target, line)
+        return
+    step = block.rows * line
+    first = t_first
+    while first < t_last:  # a run of steps in which the same rows take part
+        rows, time, end = _active(frame, block, first), _time(src, frame, first), _run_end(frame, first, t_last)
+        target = at(gates, (first - t_first) * step)
+        if rows < end - first:
+            for b in range(rows):
+                left, here = _row(src, frame, first, block.first + b), at(target, b * line)
+                panel_gemm(end - first, left, time, vectors, panel, following, depth, bias, BROADCAST, here, step)
+        else:
+            for t in range(end - first):
+                left, here = at(_row(src, frame, first, block.first), t * time), at(target, t * step)
+                panel_gemm(rows, left, src.row, vectors, panel, following, depth, bias, BROADCAST, here, line)
+        first = end
 
 
 @inlined
