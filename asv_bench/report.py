@@ -96,6 +96,14 @@ def caption(about: dict[str, Any]) -> str:
     return textwrap.fill(f"{about['machine']}; {about['date']}; {packages}.", 118)
 
 
+def publish(name: str, text: str, page: Path | None) -> None:
+    """Print what this process has measured, with its circumstances, and write it into a page if there is one."""
+    whole = f"{text}\n\n{caption(circumstances(versions('numba', 'numpy')))}"
+    print(whole)
+    if page:
+        write_block(page, name, whole)
+
+
 def add_page_option(parser: argparse.ArgumentParser) -> None:
     """Let a command write its table into the documentation."""
     parser.add_argument(

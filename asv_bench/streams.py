@@ -1,39 +1,30 @@
-"""Print what streams, pools and sliding windows cost, in microseconds, on one thread.
-
-usage: python asv_bench/streams.py        (pin it, and run nothing beside it)
-"""
+"""Time streams, pools of them and sliding windows, on one thread: ``python -m asv_bench.streams``."""
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import numba_lstm as nl
 
-ROUNDS = 15
+from . import report, timing
+from .shapes import Shape
 
+STEPS = {
+    "1 to 40": Shape(1, 40),
+    "128 to 128": Shape(128, 128),
+    "128 to 2 x 128": Shape(128, 128, 2),
+    "256 to 3 x 256": Shape(256, 256, 3),
+}
 
-def median_us(function: Callable[[], object], budget: float = 0.05) -> float:
-    """Return the median over rounds of the time of one call, in microseconds."""
-    function()
-    start = time.perf_counter()
-    function()
-    repeats = max(1, int(budget / (time.perf_counter() - start)))
-    rounds = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        for _ in range(repeats):
-            function()
-        rounds.append((time.perf_counter() - start) / repeats)
-    return statistics.median(rounds) * 1e6
-
-
-def make(inputs: int, hidden: int, layers: int) -> nl.LSTM:
-    """Return a module with random weights."""
-    return nl.LSTM(inputs, hidden, layers, seed=0).eval()
+CHUNK = Shape(1, 40, steps=64)
+POOL = Shape(128, 128, batch=4096)
+WINDOW, WINDOW_LENGTH = Shape(128, 128, 2), 50
 
 
 def normal(*shape: int) -> np.ndarray:
@@ -41,57 +32,89 @@ def normal(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
-def print_steps() -> None:
-    """Print steps of one sequence, with a fresh output and with ``out=``, and a chunk of 64 of them."""
-    for inputs, hidden, layers in ((1, 40, 1), (128, 128, 1), (128, 128, 2), (256, 256, 3)):
-        stream = make(inputs, hidden, layers).stream()
-        x = normal(1, inputs)
-        out = stream.step(x)
-        fresh, reused = median_us(lambda s=stream, x=x: s.step(x)), median_us(lambda s=stream, x=x, y=out: s.step(x, y))
-        print(f"stream.step, I = {inputs}, {layers} x {hidden:<23}{fresh:9.2f} us, out= {reused:.2f} us")
-    stream, x = make(1, 40, 1).stream(), normal(64, 1, 1)
-    print(f"a chunk of 64 steps, I = 1, H = 40           {median_us(lambda: stream.step(x)):9.2f} us")
+def module(shape: Shape) -> nl.LSTM:
+    """Return a module with random weights."""
+    return nl.LSTM(*shape[:3], seed=0).eval()
 
 
-def print_windows() -> None:
-    """Print the two halves of a sliding window's step."""
-    window, x = make(128, 128, 2).sliding_window(50), normal(1, 128)
-    for _ in range(100):
-        window.push(x)
-    window.advance()
-    pushes, both = [], []
-    for _ in range(4000):
-        start = time.perf_counter()
-        window.push(x)
-        pushed = time.perf_counter()
-        window.advance()
-        pushes.append(pushed - start)
-        both.append(time.perf_counter() - start)
-    push, step = statistics.median(pushes) * 1e6, statistics.median(both) * 1e6
-    print(f"sliding window of 50, 2 x 128: push          {push:9.2f} us")
-    print(f"sliding window of 50, 2 x 128: push, advance {step:9.2f} us")
-
-
-def print_pool() -> None:
-    """Print the rate of a pool in which all rows step, and in which half of them do."""
-    rows, hidden = 4096, 128
-    stream, x = make(hidden, hidden, 1).stream(rows), normal(rows, hidden)
+def stepper(shape: Shape, reuse: bool = False) -> Callable[[], np.ndarray]:
+    """Return what takes a step, or a chunk of several, into a fresh array or the same again."""
+    stream = module(shape).stream(shape.batch)
+    x = normal(shape.steps, shape.batch, shape.input_size)
+    x = x[0] if shape.steps == 1 else x
     out = stream.step(x)
-    flop = rows * 8 * hidden * 2 * hidden
-    rate = flop / median_us(lambda: stream.step(x, out)) / 1e3
-    print(f"a pool of 4,096 streams, I = H = 128         {rate:9.1f} GFLOP/s")
-    some = np.random.default_rng(0).permutation(rows)[: rows // 2]
-    half, target = x[: rows // 2], out[: rows // 2]
-    rate = flop / 2 / median_us(lambda: stream.step(half, target, rows=some)) / 1e3
-    print(f"half of its rows, in random order            {rate:9.1f} GFLOP/s")
+    return (lambda: stream.step(x, out)) if reuse else (lambda: stream.step(x))
 
 
-def main() -> None:
-    """Print the table."""
+def half_pool() -> Callable[[], np.ndarray]:
+    """Return what takes a step of half of the pool's rows, in random order."""
+    stream = module(POOL).stream(POOL.batch)
+    rows = np.random.default_rng(0).permutation(POOL.batch)[: POOL.batch // 2]
+    x = normal(len(rows), POOL.input_size)
+    out = stream.step(x, rows=rows)
+    return lambda: stream.step(x, out, rows=rows)
+
+
+class WindowSeconds(NamedTuple):
+    """Medians of the two halves of a sliding window's step."""
+
+    push: float
+    push_and_advance: float
+
+
+def window() -> tuple[Any, np.ndarray]:
+    """Return a full sliding window and an input for it."""
+    windows, x = module(WINDOW).sliding_window(WINDOW_LENGTH), normal(1, WINDOW.input_size)
+    for _ in range(2 * WINDOW_LENGTH):
+        windows.push(x)
+    windows.advance()
+    return windows, x
+
+
+def window_seconds(pushes: int = 4000) -> WindowSeconds:
+    """Time the steps of a sliding window; `push` alone cannot be repeated without `advance`."""
+    windows, x = window()
+    taken = []
+    for _ in range(pushes):
+        start = time.perf_counter()
+        windows.push(x)
+        pushed = time.perf_counter()
+        windows.advance()
+        taken.append((pushed - start, time.perf_counter() - start))
+    return WindowSeconds(*map(statistics.median, zip(*taken, strict=True)))
+
+
+def rows(budget: float | None) -> list[list[str]]:
+    """Return the lines of the table."""
+
+    def microseconds(function: Callable[[], object]) -> str:
+        return f"{timing.seconds_per_call(function, budget).median * 1e6:,.2f}"
+
+    def rate(function: Callable[[], object], share: float) -> str:
+        return f"{share * POOL.flop() / timing.seconds_per_call(function, budget).median / 1e9:.1f}"
+
+    lines = []
+    for name, shape in STEPS.items():
+        lines.append([f"step, {name}", microseconds(stepper(shape)), "us"])
+        lines.append([f"step, {name}, with out=", microseconds(stepper(shape, reuse=True)), "us"])
+    lines.append([f"chunk of {CHUNK.steps} steps, 1 to 40", microseconds(stepper(CHUNK)), "us"])
+    push, both = window_seconds()
+    lines.append([f"sliding window of {WINDOW_LENGTH}, 2 x 128: push", f"{push * 1e6:.2f}", "us"])
+    lines.append([f"sliding window of {WINDOW_LENGTH}, 2 x 128: push and advance", f"{both * 1e6:.2f}", "us"])
+    lines.append([f"pool of {POOL.batch:,}, 128 to 128, all rows", rate(stepper(POOL, reuse=True), 1), "GFLOP/s"])
+    lines.append([f"pool of {POOL.batch:,}, half of the rows", rate(half_pool(), 0.5), "GFLOP/s"])
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(prog="python -m asv_bench.streams", description=__doc__)
+    parser.add_argument("--budget", type=float, default=timing.BUDGET, help="seconds for a line")
+    report.add_page_option(parser)
+    options = parser.parse_args(arguments)
+    timing.pin(1)
     nl.set_num_threads(1)
-    print_steps()
-    print_windows()
-    print_pool()
+    report.publish("streams", report.markdown_table(["what", "", "unit"], rows(options.budget)), options.page)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,94 @@
+"""Time what is slow elsewhere, denormal numbers, and float64: ``python -m asv_bench.special --threads 1 2``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+import numba_lstm
+
+from . import engines, machine, report, shapes, timing
+from .shapes import Shape
+
+DENORMAL = 1e-40
+"""A factor that makes denormal float32 of numbers around 1."""
+
+SHAPES = {"one row": Shape(128, 128, steps=64), "batch": Shape(128, 128, steps=32, batch=32)}
+
+DOUBLE_SHAPES = ["vad_step", "ge2e_b1", "mingfei_15", "crnn_b16", "big_b256"]
+
+Call = Callable[[], Any]
+
+
+def denormal_calls(shape: Shape) -> dict[str, Call]:
+    """Return calls by where their denormal numbers are, the first without any."""
+    x, weights = shapes.sequence(shape), shapes.parameters(shape)
+    state = np.ones((shape.num_layers, shape.batch, shape.hidden_size), np.float32)
+    # Without a bias and an input the states stay as small as they are.
+    unbiased = {name: array * (0 if name.startswith("bias") else 1) for name, array in weights.items()}
+    small = np.float32(DENORMAL)
+    cases = {
+        "normal": (weights, x, state),
+        "inputs": (weights, x * small, state),
+        "states": (unbiased, np.zeros_like(x), state * small),
+        "weights": ({name: array * small for name, array in weights.items()}, x, state),
+    }
+
+    def make(parameters: engines.Arrays, given: np.ndarray, initial: np.ndarray) -> Call:
+        lstm = engines.numba_lstm_module(shape, parameters)
+        return lambda: lstm(given, (initial, initial))
+
+    return {where: make(*case) for where, case in cases.items()}
+
+
+def denormal_rows(budget: float) -> list[list[str]]:
+    """Return the times of denormal numbers over that of normal ones, for the threads that are set."""
+    lines = []
+    for name, shape in SHAPES.items():
+        seconds = {
+            where: timing.seconds_per_call(call, budget).median for where, call in denormal_calls(shape).items()
+        }
+        normal = seconds.pop("normal")
+        ratios = [f"{taken / normal:.2f}" for taken in seconds.values()]
+        lines.append([f"{name}: {shape}", f"{normal * 1e6:,.1f}", *ratios])
+    return lines
+
+
+def double_rows(names: Sequence[str], budget: float, limits: machine.Machine) -> list[list[str]]:
+    """Return time, rate and distance from the bound in float64, for the threads that are set."""
+    threads, lines = numba_lstm.get_num_threads(), []
+    for name, shape in shapes.select(names).items():
+        lstm = engines.numba_lstm_module(shape, shapes.parameters(shape, np.float64))
+        x = shapes.sequence(shape, np.float64)
+        seconds = timing.seconds_per_call(lambda lstm=lstm, x=x: lstm(x), budget).median  # type: ignore[misc]
+        over = seconds / limits.bound(shape, threads)
+        lines.append([name, f"{seconds * 1e6:,.1f}", f"{shape.flop() / seconds / 1e9:.1f}", f"{over:.2f}"])
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(prog="python -m asv_bench.special", description=__doc__)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--shapes", nargs="+", default=DOUBLE_SHAPES, help="for float64")
+    parser.add_argument("--budget", type=float, default=timing.BUDGET, help="seconds for a figure")
+    report.add_page_option(parser)
+    options = parser.parse_args(arguments)
+    timing.pin(max(options.threads))
+    limits = machine.measure(np.float64)
+    denormal, double = [], []
+    for threads in options.threads:
+        numba_lstm.set_num_threads(threads)
+        denormal += [[line[0], str(threads), *line[1:]] for line in denormal_rows(options.budget)]
+        double += [[line[0], str(threads), *line[1:]] for line in double_rows(options.shapes, options.budget, limits)]
+    header = ["times of a normal call, if denormal are", "threads", "normal, us", "inputs", "states", "weights"]
+    text = report.markdown_table(header, denormal)
+    text += "\n\n" + report.markdown_table(["float64", "threads", "us", "GFLOP/s", "over bound"], double)
+    report.publish("special", text, options.page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What a process pays before its first result, and how much memory it has then: ``python -m asv_bench.startup``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from . import report, timing
+
+SERVICE = Path(__file__).with_name("service.py")
+REPEATS = 3
+
+
+class Start(NamedTuple):
+    """Of a fresh process, its interpreter's own start left out."""
+
+    import_seconds: float
+    first_seconds: float
+    """Of the first step, kernels compiled or loaded."""
+    resident: float
+    """Bytes after it."""
+
+
+def start(library: str, python: str, cache: str) -> Start:
+    """Run the service once, with this folder of compiled kernels.
+
+    The environment that this process has found its packages in goes on to the other; nothing beside the service's file
+    may stand in for them.
+    """
+    environment = {**os.environ, "NUMBA_CACHE_DIR": cache, "PYTHONSAFEPATH": "1"}
+    command = [python, str(SERVICE), library]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise SystemExit(f"{library} does not run: {run.stderr.strip()[-400:]}")
+    figures = json.loads(run.stdout.splitlines()[-1])
+    return Start(figures["import"], figures["first"], figures["resident"])
+
+
+def fastest(library: str, python: str, cache: str) -> Start:
+    """Return the lowest figures of some runs."""
+    return Start(*map(min, zip(*(start(library, python, cache) for _ in range(REPEATS)), strict=True)))
+
+
+def rows(peers: str | None) -> list[list[str]]:
+    """Return the lines of the table."""
+
+    def line(name: str, figures: Start) -> list[str]:
+        whole = figures.import_seconds + figures.first_seconds
+        seconds = [f"{value:.2f}" for value in (figures.import_seconds, figures.first_seconds, whole)]
+        return [name, *seconds, f"{figures.resident / 2**20:.0f}"]
+
+    with tempfile.TemporaryDirectory() as cache:
+        lines = [line("numba_lstm, nothing compiled", start("numba_lstm", sys.executable, cache))]
+        lines.append(line("numba_lstm, kernels from the cache", fastest("numba_lstm", sys.executable, cache)))
+        if peers:
+            lines.append(line("torch", fastest("torch", peers, cache)))
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(prog="python -m asv_bench.startup", description=__doc__)
+    parser.add_argument("--peers", metavar="PYTHON", help="an interpreter that has torch")
+    report.add_page_option(parser)
+    options = parser.parse_args(arguments)
+    timing.pin(1)
+    header = ["a step of 128 units in a fresh process", "import, s", "first call, s", "both, s", "resident, MiB"]
+    report.publish("startup", report.markdown_table(header, rows(options.peers)), options.page)
+
+
+if __name__ == "__main__":
+    main()

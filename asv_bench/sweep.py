@@ -1,0 +1,132 @@
+"""Time every hidden size and batch: does one fall off a cliff?  ``python -m asv_bench.sweep --plot sweep.png``.
+
+A size should take no longer than the next multiple of 16, nor a batch longer than one row more.  Prints the pairs
+where they do most, and draws the time per operation.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+import numba_lstm
+
+from . import engines, report, timing
+from .shapes import Shape
+
+Point = tuple[int, int]
+"""Hidden size, which is the input's too, and batch."""
+
+STEPS = 32
+
+HIDDEN_SIZES = [*range(1, 66), 79, 80, 81, 95, 96, 97, 100, 111, 112, 113, 127, 128, 129, 130, 144, 160, 161, 176]
+HIDDEN_SIZES += [191, 192, 193, 200, 208, 224, 239, 240, 241, 250, 255, 256, 257, 272, 288, 289, 300]
+BATCHES = [1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 16, 24, 31, 32, 39]
+"""Without ``--full``: small ones, and those at the edges of vectors, tiles and caches."""
+
+BUDGET = 0.02
+"""Seconds for a point."""
+
+SUSPICIOUS = 1.05
+"""Pairs whose ratio is larger are timed again, and again: most are noise."""
+
+REPEATS = 3
+
+DRAWN_BATCHES = (1, 2, 4, 6, 8, 16, 32)
+DRAWN_SIZES = (8, 16, 20, 40, 64, 100, 128, 256, 300)
+
+
+def time_points(points: Iterable[Point], times: dict[Point, float]) -> None:
+    """Time points, and keep the lower of this and what is known."""
+    for hidden, batch in points:
+        shape = Shape(hidden, hidden, steps=STEPS, batch=batch)
+        runner = engines.make("numba_lstm", shape, numba_lstm.get_num_threads())
+        taken = timing.seconds_per_call(runner.call, BUDGET, samples=5).fastest
+        times[hidden, batch] = min(taken, times.get((hidden, batch), np.inf))
+
+
+def next_full_size(point: Point) -> Point:
+    """Return the point with the next multiple of 16 for its hidden size."""
+    return -(-point[0] // 16) * 16, point[1]
+
+
+def next_batch(point: Point) -> Point:
+    """Return the point with one row more."""
+    return point[0], point[1] + 1
+
+
+NEIGHBOURS = {"t(next multiple of 16, B)": next_full_size, "t(H, B + 1)": next_batch}
+
+
+def worst_pairs(points: Sequence[Point], times: dict[Point, float], count: int) -> dict[str, list[tuple[float, Point]]]:
+    """Return for either neighbour the largest ratios, and where they are."""
+    return {
+        title: sorted(((times[p] / times[other(p)], p) for p in points if other(p) != p), reverse=True)[:count]
+        for title, other in NEIGHBOURS.items()
+    }
+
+
+def sweep(sizes: Sequence[int], batches: Sequence[int]) -> tuple[list[Point], dict[Point, float]]:
+    """Return the points that were asked for, and the seconds of those and of their neighbours."""
+    points = [(hidden, batch) for hidden in sizes for batch in batches]
+    needed = dict.fromkeys(q for p in points for q in (p, next_full_size(p), next_batch(p)))
+    times: dict[Point, float] = {}
+    time_points(needed, times)
+    for _ in range(REPEATS):
+        pairs = {(p, other(p)) for other in NEIGHBOURS.values() for p in points}
+        suspicious = {q for p, other in pairs if times[p] > SUSPICIOUS * times[other] for q in (p, other)}
+        time_points(sorted(suspicious), times)
+    return points, times
+
+
+def describe(points: Sequence[Point], times: dict[Point, float]) -> str:
+    """Return a table of the largest ratios."""
+    rows = []
+    for title, pairs in worst_pairs(points, times, 3).items():
+        for place, (ratio, (hidden, batch)) in enumerate(pairs):
+            rows.append([f"t(H, B) / {title}" if place == 0 else "", f"{ratio:.2f}", str(hidden), str(batch)])
+    return report.markdown_table(["largest of", "ratio", "H", "B"], rows)
+
+
+def draw(times: dict[Point, float], plot: Path) -> None:
+    """Draw the time per operation over the hidden size and over the batch."""
+    figure = report.new_figure(10, 4.5)
+    over_size, over_batch = figure.subplots(1, 2, sharey=True)
+    panels = ((over_size, 1, DRAWN_BATCHES, "B", "hidden size H"), (over_batch, 0, DRAWN_SIZES, "H", "batch B"))
+    for axes, fixed, drawn, letter, label in panels:
+        for value in drawn:
+            line = sorted(point for point in times if point[fixed] == value)
+            picoseconds = [times[h, b] / Shape(h, h, steps=STEPS, batch=b).flop() * 1e12 for h, b in line]
+            axes.plot([p[1 - fixed] for p in line], picoseconds, linewidth=1, label=f"{letter} = {value}")
+        axes.set(yscale="log", xlabel=label)
+        axes.grid(alpha=0.3, which="both")
+        axes.legend(fontsize=8)
+    over_size.set_ylabel("ps per floating-point operation")
+    report.save_plot(figure, plot)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(prog="python -m asv_bench.sweep", description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="H = 1 .. 300 and B = 1 .. 40, for half an hour")
+    parser.add_argument("--sizes", type=int, nargs="+", default=HIDDEN_SIZES, metavar="H")
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, metavar="B")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the time per operation")
+    report.add_page_option(parser)
+    options = parser.parse_args(arguments)
+    timing.pin(options.threads)
+    numba_lstm.set_num_threads(options.threads)
+    sizes, batches = (range(1, 301), range(1, 41)) if options.full else (options.sizes, options.batches)
+    points, times = sweep(sizes, batches)
+    if options.plot:
+        draw(times, options.plot)
+    about = f"{len(points)} points, I = H, L = {STEPS}, threads: {options.threads}."
+    report.publish("sweep", f"{describe(points, times)}\n\n{about}", options.page)
+
+
+if __name__ == "__main__":
+    main()

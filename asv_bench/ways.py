@@ -1,0 +1,54 @@
+"""Print where calls begin to use threads, and how: ``python -m asv_bench.ways --threads 2``.  Measures nothing."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+import numpy as np
+
+from numba_lstm._target import l2_bytes
+from numba_lstm.cost import choose
+from numba_lstm.parameters import Architecture
+
+from . import report
+
+SIZES = range(8, 1025, 8)
+STEPS = (1, 16, 160)
+BATCHES = (1, 2, 4, 16, 64)
+
+
+def way(size: int, steps: int, batch: int, threads: int) -> str:
+    """Return how a call of a layer uses threads, in a word."""
+    chosen = choose(Architecture(size, size), np.dtype(np.float32), steps, batch, threads)
+    if chosen.crew > 1:
+        return "shared units"
+    return "shared batch" if chosen.slices > 1 else "one thread"
+
+
+def ranges(steps: int, batch: int, threads: int, sizes: Iterable[int] = SIZES) -> str:
+    """Return the ways of a layer as it grows, each with the size from which on it is taken."""
+    found = [(next(group), name) for name, group in groupby(sizes, lambda size: way(size, steps, batch, threads))]
+    first, *others = found
+    return ", ".join([first[1], *(f"{name} from {size}" for size, name in others)])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m asv_bench.ways", description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    report.add_page_option(parser)
+    options = parser.parse_args(arguments)
+    rows = [
+        [f"{batch}", f"{steps}", ranges(steps, batch, options.threads)] for batch in BATCHES for steps in STEPS
+    ]
+    text = report.markdown_table(["rows N", "steps L", "one layer of I = H units"], rows)
+    text += f"\n\nFloat32, {options.threads} threads, an L2 cache of {l2_bytes() >> 10} KiB."
+    print(text)
+    if options.page:
+        report.write_block(options.page, "ways", text)
+
+
+if __name__ == "__main__":
+    main()
