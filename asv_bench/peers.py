@@ -179,7 +179,7 @@ def readme_table(measured: dict[str, Any]) -> str:
 
 
 def _cores(threads: str) -> str:
-    return "one core" if threads == "1" else f"{threads} cores"
+    return "One core" if threads == "1" else f"{threads} cores"
 
 
 def draw(measured: dict[str, Any], plot: Path) -> None:
@@ -225,6 +225,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios")
     readme = report.ROOT / "README.md"
     parser.add_argument("--readme", nargs="?", type=Path, const=readme, metavar="FILE", help="write the README's table")
+    report.add_page_option(parser)
     return parser.parse_args(arguments)
 
 
@@ -242,15 +243,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             versions |= found
             complaints += wrong
         measured = {**report.circumstances(versions), "rounds": options.rounds, "runs": runs}
-    for threads, results in measured["runs"].items():
-        print(f"{_cores(threads)}, microseconds\n\n{full_table(results)}\n\n{summary(results)}\n")
-    print(report.caption(measured))
+    tables = [
+        f"{_cores(threads)}, microseconds\n\n{full_table(results)}\n\n{summary(results)}"
+        for threads, results in measured["runs"].items()
+    ]
+    text = "\n\n".join([*tables, report.caption(measured)])
+    print(text)
     if options.json:
         options.json.write_text(json.dumps(measured, indent=1), encoding="utf-8")
     if options.plot:
         draw(measured, options.plot)
     if options.readme:
         report.write_block(options.readme, "speed", readme_table(measured))
+    if options.page:
+        picture = ("Time of the best peer over ours", options.plot) if options.plot else None
+        report.write_block(options.page, "peers", text + report.show(picture, options.page))
     for complaint in complaints:
         print(f"! {complaint}", file=sys.stderr)
     return 1 if complaints else 0

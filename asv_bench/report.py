@@ -96,12 +96,23 @@ def caption(about: dict[str, Any]) -> str:
     return textwrap.fill(f"{about['machine']}; {about['date']}; {packages}.", 118)
 
 
-def publish(name: str, text: str, page: Path | None) -> None:
-    """Print what this process has measured, with its circumstances, and write it into a page if there is one."""
+def publish(name: str, text: str, page: Path | None, picture: tuple[str, Path] | None = None) -> None:
+    """Print what this process has measured, with its circumstances.
+
+    Write it into a page if there is one, with a picture of a title if there is one.
+    """
     whole = f"{text}\n\n{caption(circumstances(versions('numba', 'numpy')))}"
     print(whole)
     if page:
-        write_block(page, name, whole)
+        write_block(page, name, whole + show(picture, page))
+
+
+def show(picture: tuple[str, Path] | None, page: Path) -> str:
+    """Return the Markdown that shows a picture, by title and path, on a page; nothing for none."""
+    if not picture:
+        return ""
+    title, path = picture
+    return f"\n\n![{title}]({Path(os.path.relpath(path, page.parent)).as_posix()})"
 
 
 def add_page_option(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -29,12 +30,13 @@ class Start(NamedTuple):
 
 
 def start(library: str, python: str, cache: str) -> Start:
-    """Run the service once, with this folder of compiled kernels.
-
-    The environment that this process has found its packages in goes on to the other; nothing beside the service's file
-    may stand in for them.
-    """
+    """Run the service once, with this folder of compiled kernels."""
+    # Not what lies beside the service's file may be imported, but what this process would import: asv leaves no trace
+    # of PYTHONPATH in the environment.
     environment = {**os.environ, "NUMBA_CACHE_DIR": cache, "PYTHONSAFEPATH": "1"}
+    found = importlib.util.find_spec(library) if python == sys.executable else None
+    if found and found.origin:
+        environment["PYTHONPATH"] = str(Path(found.origin).parents[1])
     command = [python, str(SERVICE), library]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if run.returncode:

@@ -125,7 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.plot:
         draw(times, options.plot)
     about = f"{len(points)} points, I = H, L = {STEPS}, threads: {options.threads}."
-    report.publish("sweep", f"{describe(points, times)}\n\n{about}", options.page)
+    picture = ("Time per operation over hidden size and batch", options.plot) if options.plot else None
+    report.publish("sweep", f"{describe(points, times)}\n\n{about}", options.page, picture)
 
 
 if __name__ == "__main__":

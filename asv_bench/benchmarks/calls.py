@@ -1,69 +1,94 @@
-"""Calls of whole modules: time, rate and memory over a few shapes that people run."""
+"""Calls of whole modules, over the shapes of the comparison with the peers."""
+
 from __future__ import annotations
 
-import time
 import tracemalloc
 from typing import ClassVar
 
 import numpy as np
 
-import numba_lstm
-
-SHAPES = {
-    # name: input, hidden, layers, directions, steps, batch
-    "one step, 128 units": (128, 128, 1, 1, 1, 1),
-    "speaker encoder, one voice": (40, 256, 3, 1, 160, 1),
-    "text recognition, 16 lines": (512, 256, 2, 2, 64, 16),
-    "two layers of 512, batch 64": (512, 512, 2, 1, 128, 64),
-    "128 to 256, batch 256": (128, 256, 1, 1, 64, 256),
-}
-
-
-def flop(inputs: int, hidden: int, layers: int, directions: int, steps: int, batch: int) -> int:
-    """Return the operations of all matrix products, two for a multiply-add."""
-    width, total = inputs, 0
-    for _ in range(layers):
-        total += 8 * hidden * (width + hidden) * directions * steps * batch
-        width = hidden * directions
-    return total
+from .. import engines, machine, shapes, timing
 
 
 class Calls:
-    """One call on one thread, kernels ready and pages touched."""
+    """One call on one thread."""
 
-    params: ClassVar[list[str]] = list(SHAPES)
+    params: ClassVar = list(shapes.PUBLIC | shapes.ODD)
+    param_names = ("shape",)
+
+    def setup_cache(self) -> machine.Machine:
+        """Measure the limits of a core, once for all benchmarks."""
+        return machine.measure()
+
+    def setup(self, limits: machine.Machine, name: str) -> None:
+        """Make a module and an input, and call once."""
+        self.shape = shapes.select([name])[name]
+        self.call = engines.make("numba_lstm", self.shape, 1).call
+        self.call()
+
+    def time_call(self, limits: machine.Machine, name: str) -> None:
+        """Time one call."""
+        self.call()
+
+    def track_rate(self, limits: machine.Machine, name: str) -> float:
+        """Return the rate of the matrix products."""
+        return self.shape.flop() / self._seconds() / 1e9
+
+    def track_share_of_peak(self, limits: machine.Machine, name: str) -> float:
+        """Return this rate in per cent of what the core's multiply-add units can do."""
+        return 100e9 * self.track_rate(limits, name) / limits.flop_per_second
+
+    def track_time_over_bound(self, limits: machine.Machine, name: str) -> float:
+        """Return the time over the least that arithmetic and memory allow."""
+        return self._seconds() / limits.bound(self.shape)
+
+    def _seconds(self) -> float:
+        return timing.seconds_per_call(self.call, samples=3).median
+
+    track_rate.unit = "GFLOP/s"  # type: ignore[attr-defined]
+    track_share_of_peak.unit = "%"  # type: ignore[attr-defined]
+    track_time_over_bound.unit = "times"  # type: ignore[attr-defined]
+
+
+class Memory:
+    """What a call needs beside its input."""
+
+    params: ClassVar = ["vad_step", "crnn_b16", "big_b256", "long_small"]
     param_names = ("shape",)
 
     def setup(self, name: str) -> None:
         """Make a module and an input, and call once."""
-        inputs, hidden, layers, directions, steps, batch = SHAPES[name]
-        numba_lstm.set_num_threads(1)
-        numba_lstm.warmup()
-        self.lstm = numba_lstm.LSTM(inputs, hidden, layers, bidirectional=directions == 2, seed=0).eval()
-        self.x = np.random.default_rng(0).standard_normal((steps, batch, inputs), np.float32)
+        self.call = engines.make("numba_lstm", shapes.select([name])[name], 1).call
+        self.call()
+
+    def peakmem_process(self, name: str) -> None:
+        """Have asv take the most that the process ever had: interpreter, libraries, kernels, weights, outputs."""
+        self.call()
+
+    def track_call(self, name: str) -> int:
+        """Return the most that a later call allocates: outputs, and what the module does not keep."""
+        tracemalloc.start()
+        self.call()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    track_call.unit = "bytes"  # type: ignore[attr-defined]
+
+
+class Double:
+    """One call in float64."""
+
+    params: ClassVar = ["vad_step", "mingfei_15", "crnn_b16"]
+    param_names = ("shape",)
+
+    def setup(self, name: str) -> None:
+        """Make a module and an input, and call once."""
+        shape = shapes.select([name])[name]
+        self.lstm = engines.numba_lstm_module(shape, shapes.parameters(shape, np.float64))
+        self.x = shapes.sequence(shape, np.float64)
         self.lstm(self.x)
 
     def time_call(self, name: str) -> None:
         """Time one call."""
         self.lstm(self.x)
-
-    def track_rate(self, name: str) -> float:
-        """Return the rate of the matrix products, from the fastest of some calls."""
-        best, end = np.inf, time.perf_counter() + 1
-        while time.perf_counter() < end:
-            start = time.perf_counter()
-            self.lstm(self.x)
-            best = min(best, time.perf_counter() - start)
-        return float(flop(*SHAPES[name]) / best / 1e9)
-
-    track_rate.unit = "GFLOP/s"  # type: ignore[attr-defined]
-
-    def track_call_memory(self, name: str) -> int:
-        """Return the most that a later call allocates: outputs, and what the module does not keep."""
-        tracemalloc.start()
-        self.lstm(self.x)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return peak
-
-    track_call_memory.unit = "bytes"  # type: ignore[attr-defined]

@@ -1,0 +1,255 @@
+"""The benchmarks run: every class of the asv suite once, and every command, on budgets too small to tell anything."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+if not (ROOT / "asv_bench").is_dir():
+    pytest.skip("no benchmarks beside the tests", allow_module_level=True)
+sys.path.append(str(ROOT))  # at the end: an installed numba_lstm goes before the sources
+
+from asv_bench import benchmarks, engines, machine, peers, report, shapes, timing  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("threads")
+
+SUITE = [importlib.import_module(f"asv_bench.benchmarks.{m.name}") for m in pkgutil.iter_modules(benchmarks.__path__)]
+
+SLOW = {"Start"}
+"""Compile kernels anew."""
+
+CASES = [
+    pytest.param(kind, method, id=f"{kind.__name__}.{method}", marks=[pytest.mark.slow] * (kind.__name__ in SLOW))
+    for module in SUITE
+    for _, kind in inspect.getmembers(module, inspect.isclass)
+    if kind.__module__ == module.__name__ and not kind.__name__.startswith("_")
+    for method, _ in inspect.getmembers(kind, inspect.isfunction)
+    if method.startswith(("time_", "track_", "peakmem_"))
+]
+
+LIMITS = machine.Machine(1e11, {1 << 14: 1e11, 1 << 20: 5e10, 1 << 26: 1e10}, 4)
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(timing, "BUDGET", 1e-4)
+    affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    yield
+    if affinity:
+        os.sched_setaffinity(0, affinity)
+
+
+def first_arguments(kind: Any) -> tuple[Any, ...]:
+    """Return the first combination of a benchmark's parameters; the shapes begin with the smallest."""
+    choices = getattr(kind, "params", [])
+    lists = choices if choices and isinstance(choices[0], list) else [choices]
+    assert len(lists) == len(getattr(kind, "param_names", ())) or not choices
+    return tuple(values[0] for values in lists if values)
+
+
+@pytest.mark.parametrize(("kind", "method"), CASES)
+def test_benchmarks_run(kind: Any, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(machine, "measure", lambda: LIMITS)
+    benchmark, arguments = kind(), first_arguments(kind)
+    if hasattr(benchmark, "setup_cache"):
+        arguments = (benchmark.setup_cache(), *arguments)
+    if hasattr(benchmark, "setup"):
+        try:
+            benchmark.setup(*arguments)
+        except NotImplementedError as error:
+            assert kind.__module__.endswith("peers")
+            pytest.skip(str(error))
+    result = getattr(benchmark, method)(*arguments)
+    if method.startswith("track_"):
+        assert result > 0
+        assert isinstance(getattr(kind, method).unit, str)
+
+
+def test_suite_has_shapes_of_all_kinds() -> None:
+    """Every parameter of the suite that is a shape makes one, and all shapes of the grid are there."""
+    from asv_bench.benchmarks.calls import Calls
+
+    assert set(shapes.select(Calls.params)) == set(shapes.PUBLIC) | set(shapes.ODD)
+
+
+def run(command: str, *arguments: object) -> str:
+    """Run a command in a process of its own and return what it prints."""
+    words = [sys.executable, "-W", "error", "-m", f"asv_bench.{command}", *map(str, arguments)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def page_with(folder: Path, name: str) -> Path:
+    page = folder / "page.md"
+    page.write_text(f"before\n\n<!-- {name} -->\nold\n<!-- end of {name} -->\n\nafter\n", encoding="utf-8")
+    return page
+
+
+def test_peers_with_our_engine_alone(tmp_path: Path) -> None:
+    page, kept = page_with(tmp_path, "speed"), tmp_path / "kept.json"
+    ours = ("--engines", *engines.OURS)
+    small = ("--shapes", "amp_step", "odd_13", "--rounds", 2, "--budget", 1e-3)
+    printed = run("peers", *small, *ours, "--json", kept, "--readme", page)
+    assert "no peer to compare with" in printed
+    measured = json.loads(kept.read_text(encoding="utf-8"))
+    seconds = {name: set(result["seconds"]) for name, result in measured["runs"]["1"].items()}
+    assert seconds == {"amp_step": {"numba_lstm", "stream"}, "odd_13": {"numba_lstm"}}
+    assert measured["versions"]["numba"] in page.read_text(encoding="utf-8")
+    assert measured["date"] in printed
+
+
+def fake_run(threads: str) -> dict[str, Any]:
+    seconds = {"numba_lstm": 2e-6, "stream": 1e-6, "torch": 8e-6, "openvino": 4e-6}
+    results = {
+        "amp_step": {"seconds": seconds, "bound": 1e-6, "difference": 1e-7},
+        "big_b64": {"seconds": {"numba_lstm": 3e-3, "torch": 24e-3}, "bound": 1e-3, "difference": 1e-7},
+    }
+    about = {"machine": "a CPU", "date": "2020-01-01", "versions": {"numba": "1"}, "rounds": 3}
+    return {**about, "runs": {threads: results}}
+
+
+def test_peers_reads_runs_and_writes_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [tmp_path / f"{threads}.json" for threads in "12"]
+    for path in paths:
+        path.write_text(json.dumps(fake_run(path.stem)), encoding="utf-8")
+    page = page_with(tmp_path, "speed")
+    assert peers.main(["--read", *map(str, paths), "--readme", str(page)]) == 0
+    # Ratios 2 and 8: their geometric mean is 4.
+    assert "geometric mean 4.00 over 2 shapes, smallest 2.00 at amp_step" in capsys.readouterr().out
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before\n\n<!-- speed -->\n")
+    assert text.endswith("<!-- end of speed -->\n\nafter\n")
+    assert "old" not in text
+    row = next(line for line in text.splitlines() if line.startswith("| 1 to 40;"))
+    assert [cell.strip() for cell in row.split("|")[2:-1]] == ["2.0 (1.0)", "4.0 openvino", "2.00"] * 2
+
+
+def test_peers_draws(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    peers.draw(fake_run("1"), tmp_path / "new" / "plot.png")
+    assert (tmp_path / "new" / "plot.png").stat().st_size > 1000
+
+
+def test_a_difference_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An engine whose output is wrong does not pass; outputs are compared in full."""
+
+    def lines(python: str, engine: str, threads: int, options: Any, outputs: Path | None) -> list[dict[str, Any]]:
+        output = np.zeros(40, np.float32)
+        output[-1] = 1e-4 * (engine == "torch")
+        if outputs:
+            np.save(outputs / f"{engine}.amp_step.npy", output)
+        return [{"shape": "amp_step", "seconds": 1e-6}]
+
+    monkeypatch.setattr(peers, "time_engine", lines)
+    monkeypatch.setattr(machine, "measure", lambda: LIMITS)
+    assert peers.main(["--shapes", "amp_step", "--engines", "numba_lstm", "torch"]) == 1
+    assert "! numba_lstm, amp_step: differs from torch by 1.0e-04" in capsys.readouterr().err
+
+
+def test_an_engine_that_fails_is_a_failure(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise peers.Failed("torch: it broke")
+
+    monkeypatch.setattr(peers, "time_engine", fail)
+    monkeypatch.setattr(machine, "measure", lambda: LIMITS)
+    assert peers.main(["--shapes", "amp_step", "--engines", "torch"]) == 1
+    assert "! torch: it broke" in capsys.readouterr().err
+
+
+def test_a_block_needs_its_place(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="should have one line"):
+        report.write_block(page_with(tmp_path, "speed"), "other", "text")
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("README.md", ["speed"]),
+        ("docs/performance.md", ["peers", "ways", "sweep", "streams", "special", "startup", "proteins"]),
+    ],
+)
+def test_pages_have_the_places(page: str, names: list[str], tmp_path: Path) -> None:
+    copy = tmp_path / "page.md"
+    copy.write_text((ROOT / page).read_text(encoding="utf-8"), encoding="utf-8")
+    for name in names:
+        report.write_block(copy, name, f"text of {name}")
+    assert all(f"text of {name}" in copy.read_text(encoding="utf-8") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("sweep", ["--sizes", 3, 16, "--batches", 1, 2]),
+        ("streams", ["--budget", 1e-4]),
+        ("ways", ["--threads", 2]),
+        pytest.param("special", ["--shapes", "vad_step", "--budget", 1e-4], marks=pytest.mark.slow),
+        pytest.param("startup", [], marks=pytest.mark.slow),
+        pytest.param("proteins", ["--budget", 1e-4], marks=pytest.mark.slow),
+    ],
+)
+def test_commands_print_and_write_tables(command: str, arguments: list[object], tmp_path: Path) -> None:
+    page = page_with(tmp_path, command)
+    printed = run(command, *arguments, "--page", page)
+    table = [line for line in printed.splitlines() if line.startswith("|")]
+    assert len(table) > 2
+    assert "\n".join(table[:2]) in page.read_text(encoding="utf-8")
+
+
+def test_sweep_draws(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from asv_bench import sweep
+
+    page = page_with(tmp_path, "sweep")
+    arguments = ["--sizes", "8", "16", "--batches", "1", "--plot", str(tmp_path / "plot.png"), "--page", str(page)]
+    sweep.main(arguments)
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+    assert "](plot.png)" in page.read_text(encoding="utf-8")
+
+
+def test_worst_pairs_are_found() -> None:
+    from asv_bench.sweep import worst_pairs
+
+    times = {(10, 1): 3.0, (16, 1): 2.0, (10, 2): 1.0, (16, 2): 4.0}
+    pairs = worst_pairs([(10, 1), (16, 1)], times, 1)
+    assert list(pairs.values()) == [[(1.5, (10, 1))], [(3.0, (10, 1))]]
+
+
+def test_flop_counts_products() -> None:
+    """Against a count from the shapes of torch's parameters: two for each weight, row and step."""
+    for shape in (shapes.PUBLIC | shapes.ODD).values():
+        matrices = [array for array in shapes.parameters(shape).values() if array.ndim == 2]
+        assert shape.flop() == 2 * shape.steps * shape.batch * sum(array.size for array in matrices)
+
+
+def test_bound_is_the_slower_of_reading_and_arithmetic() -> None:
+    # weight_hh has 65,536 bytes, read in every step at the speed of the next smaller array; weight_ih is read once, for
+    # ten rows, whose arithmetic takes longer.
+    few, many = shapes.Shape(32, 64, steps=10), shapes.Shape(32, 64, steps=10, batch=100)
+    assert LIMITS.bound(few) == pytest.approx(10 * 2 * 8192 / 1e11 + 10 * 65_536 / 1e11)
+    assert LIMITS.bound(many) == pytest.approx(many.flop() / 1e11)
+    assert LIMITS.bound(many, threads=2) == pytest.approx(many.flop() / 2e11)
+
+
+def test_machine_is_measured() -> None:
+    limits = machine.measure()
+    assert limits.flop_per_second > 1e8
+    assert all(speed > 1e7 for speed in limits.bytes_per_second.values())
+
+
+def test_unknown_shapes_are_named() -> None:
+    with pytest.raises(ValueError, match="no shape or group 'oops'"):
+        shapes.select(["amp_step", "oops"])
