@@ -34,7 +34,7 @@ class Failed(Exception):
     """A process ended with an error."""
 
 
-def time_engine(python: str, engine: str, threads: int, options: argparse.Namespace, outputs: Path | None) -> Any:
+def run_engine(python: str, engine: str, threads: int, options: argparse.Namespace, outputs: Path | None) -> Any:
     """Return what the process of one engine prints: its objects, one after the other."""
     command = [python, "-m", "asv_bench.engines", engine, "--threads", str(threads), "--budget", str(options.budget)]
     command += ["--shapes", *shapes.select(options.shapes)]
@@ -68,7 +68,7 @@ def measure(threads: int, options: argparse.Namespace) -> tuple[dict[str, Any], 
                 print(f"threads {threads}, round {number + 1} of {options.rounds}: {engine}", file=sys.stderr)
                 python = sys.executable if engine in engines.OURS else options.peers
                 try:
-                    lines = time_engine(python, engine, threads, options, outputs if number == 0 else None)
+                    lines = run_engine(python, engine, threads, options, outputs if number == 0 else None)
                 except Failed as error:
                     complaints.append(str(error))
                     left_out.add(engine)

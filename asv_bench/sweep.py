@@ -39,7 +39,7 @@ DRAWN_BATCHES = (1, 2, 4, 6, 8, 16, 32)
 DRAWN_SIZES = (8, 16, 20, 40, 64, 100, 128, 256, 300)
 
 
-def time_points(points: Iterable[Point], times: dict[Point, float]) -> None:
+def measure_points(points: Iterable[Point], times: dict[Point, float]) -> None:
     """Time points, and keep the lower of this and what is known."""
     for hidden, batch in points:
         shape = Shape(hidden, hidden, steps=STEPS, batch=batch)
@@ -74,11 +74,11 @@ def sweep(sizes: Sequence[int], batches: Sequence[int]) -> tuple[list[Point], di
     points = [(hidden, batch) for hidden in sizes for batch in batches]
     needed = dict.fromkeys(q for p in points for q in (p, next_full_size(p), next_batch(p)))
     times: dict[Point, float] = {}
-    time_points(needed, times)
+    measure_points(needed, times)
     for _ in range(REPEATS):
         pairs = {(p, other(p)) for other in NEIGHBOURS.values() for p in points}
         suspicious = {q for p, other in pairs if times[p] > SUSPICIOUS * times[other] for q in (p, other)}
-        time_points(sorted(suspicious), times)
+        measure_points(sorted(suspicious), times)
     return points, times
 
 

@@ -27,6 +27,9 @@ pytestmark = pytest.mark.usefixtures("threads")
 
 SUITE = [importlib.import_module(f"asv_bench.benchmarks.{m.name}") for m in pkgutil.iter_modules(benchmarks.__path__)]
 
+PREFIXES = ("time_", "timeraw_", "track_", "mem_", "peakmem_")
+"""Of what asv takes for a benchmark."""
+
 SLOW = {"Start"}
 """Compile kernels anew."""
 
@@ -36,7 +39,7 @@ CASES = [
     for _, kind in inspect.getmembers(module, inspect.isclass)
     if kind.__module__ == module.__name__ and not kind.__name__.startswith("_")
     for method, _ in inspect.getmembers(kind, inspect.isfunction)
-    if method.startswith(("time_", "track_", "peakmem_"))
+    if method.startswith(PREFIXES)
 ]
 
 LIMITS = machine.Machine(1e11, {1 << 14: 1e11, 1 << 20: 5e10, 1 << 26: 1e10}, 4)
@@ -76,6 +79,15 @@ def test_benchmarks_run(kind: Any, method: str, tmp_path: Path, monkeypatch: pyt
     if method.startswith("track_"):
         assert result > 0
         assert isinstance(getattr(kind, method).unit, str)
+
+
+def test_asv_finds_benchmarks_in_the_suite_alone() -> None:
+    """It looks through the commands' modules too, for names like these."""
+    import asv_bench
+
+    for found in pkgutil.iter_modules(asv_bench.__path__, "asv_bench."):
+        names = vars(importlib.import_module(found.name)) if not found.ispkg else {}
+        assert not [name for name in names if name.lower().startswith(PREFIXES)], found.name
 
 
 def test_suite_has_shapes_of_all_kinds() -> None:
@@ -154,7 +166,7 @@ def test_a_difference_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pyte
             np.save(outputs / f"{engine}.amp_step.npy", output)
         return [{"shape": "amp_step", "seconds": 1e-6}]
 
-    monkeypatch.setattr(peers, "time_engine", lines)
+    monkeypatch.setattr(peers, "run_engine", lines)
     monkeypatch.setattr(machine, "measure", lambda: LIMITS)
     assert peers.main(["--shapes", "amp_step", "--engines", "numba_lstm", "torch"]) == 1
     assert "! numba_lstm, amp_step: differs from torch by 1.0e-04" in capsys.readouterr().err
@@ -164,7 +176,7 @@ def test_an_engine_that_fails_is_a_failure(capsys: pytest.CaptureFixture[str], m
     def fail(*arguments: Any) -> None:
         raise peers.Failed("torch: it broke")
 
-    monkeypatch.setattr(peers, "time_engine", fail)
+    monkeypatch.setattr(peers, "run_engine", fail)
     monkeypatch.setattr(machine, "measure", lambda: LIMITS)
     assert peers.main(["--shapes", "amp_step", "--engines", "torch"]) == 1
     assert "! torch: it broke" in capsys.readouterr().err
