@@ -165,8 +165,10 @@ ENGINES: dict[str, Callable[[Shape, Arrays, np.ndarray, int], Runner]] = {
 
 OURS = ("numba_lstm", "stream")
 
-PACKAGES = ("numba", "numpy", "torch", "onnxruntime", "openvino")
-"""Whose versions matter."""
+
+def packages(engine: str) -> tuple[str, ...]:
+    """Return the packages whose versions matter."""
+    return ("numba", "numpy") if engine in OURS else (engine.split()[0],)
 
 
 def make(engine: str, shape: Shape, threads: int) -> Runner:
@@ -204,7 +206,7 @@ def main() -> None:
             np.save(options.outputs / f"{options.engine}.{name}.npy", runner.output(runner.call()))
         taken = timing.seconds_per_call(runner.call, options.budget).median
         print(json.dumps({"shape": name, "seconds": taken}), flush=True)
-    print(json.dumps({"versions": report.versions(*PACKAGES)}))
+    print(json.dumps({"versions": report.versions(*packages(options.engine))}))
 
 
 if __name__ == "__main__":
