@@ -42,6 +42,20 @@ CASES = [
     if method.startswith(PREFIXES)
 ]
 
+@pytest.fixture(autouse=True)
+def torch_as_it_was() -> Iterator[None]:
+    """Put back what an engine, which has a process of its own elsewhere, sets for all of torch."""
+    try:
+        import torch
+    except ImportError:
+        yield
+        return
+    before = torch.backends.mkldnn.enabled, torch.get_num_threads()
+    yield
+    torch.backends.mkldnn.enabled = before[0]
+    torch.set_num_threads(before[1])
+
+
 LIMITS = machine.Machine(1e11, {1 << 14: 1e11, 1 << 20: 5e10, 1 << 26: 1e10}, 4)
 
 
