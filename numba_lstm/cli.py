@@ -115,9 +115,8 @@ def _check_target(path: Path) -> None:
 def _read_array(path: Path, role: str) -> np.ndarray:
     """Read one numeric array from an .npy file."""
     try:
-        with path.open("rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        array = io.read_array(path)
+    except ValueError as error:
         raise InputError(f"{role} {path} is not a complete .npy file of numbers: {error}") from None
     if array.dtype.kind not in "fiub":
         raise InputError(f"{role} {path} holds {array.dtype}, not real numbers")

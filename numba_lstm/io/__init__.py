@@ -11,10 +11,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from . import npz, safetensors
+from . import _npy, npz, safetensors
 from ._contents import Contents
 
-__all__ = ["Contents", "read", "read_contents", "write", "write_whole"]
+__all__ = ["Contents", "read", "read_array", "read_contents", "write", "write_whole"]
 
 _FORMATS = {".safetensors": safetensors, ".npz": npz}
 
@@ -39,7 +39,9 @@ def read(path: StrPath) -> dict[str, np.ndarray]:
     OSError
         If the file cannot be opened.
     ValueError
-        If its suffix is another, or it is damaged; the message begins with the path.
+        If its suffix is another, it is damaged, or it was changed meanwhile; the message begins with the path.
+    MemoryError
+        If there is no room for its arrays.
     """
     return read_contents(path).arrays
 
@@ -60,18 +62,39 @@ def read_contents(path: StrPath, wanted: Callable[[str], bool] = lambda name: Tr
 
     Raises
     ------
-    OSError, ValueError
+    OSError, ValueError, MemoryError
         As `read` does.
     """
     file = Path(path)
     module = _format(file)
-    with file.open("rb"):  # the system's own error, with its number, rather than a format's
-        pass
-    try:
-        contents: Contents = module.read(file, wanted)
-    except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
-        raise ValueError(f"{file}: not a complete {file.suffix} file of numbers: {error}") from error
+    # Opened once: another file that takes its name meanwhile is not seen.
+    with file.open("rb") as stream:
+        size, changed = _stamp(stream)
+        try:
+            contents: Contents = module.read(stream, size, wanted)
+        except MemoryError:
+            raise
+        except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
+            raise ValueError(f"{file}: not a complete {file.suffix} file of numbers: {error}") from error
+        if _stamp(stream) != (size, changed):
+            raise ValueError(f"{file}: was changed while it was read")
     return contents
+
+
+def read_array(path: StrPath) -> np.ndarray:
+    """Read the array of a ``.npy`` file; nothing in it is executed.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened.
+    ValueError
+        If it is something else, or damaged, or holds objects.
+    MemoryError
+        If there is no room for the array.
+    """
+    with Path(path).open("rb") as stream:
+        return _npy.read(stream, _stamp(stream)[0])
 
 
 def write(path: StrPath, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
@@ -108,6 +131,12 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _stamp(file: BinaryIO) -> tuple[int, int]:
+    """Return the size of an open file, and when it was last written to."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
 
 
 def _format(path: Path) -> ModuleType:

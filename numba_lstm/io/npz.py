@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from . import _npy
 from ._contents import Contents
 
 _METADATA = "__metadata__"  # what safetensors calls it in its header
 
+_RATIOS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
+"""The most bytes that one becomes, by the two ways in which NumPy writes archives: deflate's shortest code, of two
+bits, stands for 258 bytes."""
 
-def read(path: Path, wanted: Callable[[str], bool]) -> Contents:
-    """Read some arrays."""
-    # numpy.load would leave the file open when it is no archive.
-    with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as file:
-        names = [name for name in file.files if name != _METADATA]
+
+def read(file: BinaryIO, size: int, wanted: Callable[[str], bool]) -> Contents:
+    """Read some arrays of a file of so many bytes."""
+    with zipfile.ZipFile(file) as archive:
+        members = {}
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if name in members:
+                raise ValueError(f"{name} is there twice")
+            if member.file_size > member.compress_size * _RATIOS.get(member.compress_type, 0):
+                raise ValueError(f"{name} cannot be {member.file_size:,} bytes")
+            members[name] = member
+        if sum(member.compress_size for member in members.values()) > size:
+            raise ValueError("its members are longer than the file")
+
+        def array(name: str) -> np.ndarray:
+            with archive.open(members[name]) as stream:
+                return _npy.read(stream, members[name].file_size, name)  # type: ignore[arg-type]
+
         metadata = {}
-        if _METADATA in file.files:
-            recorded = json.loads(str(file[_METADATA]))
+        if _METADATA in members:
+            recorded = json.loads(str(array(_METADATA)))
             if not isinstance(recorded, dict):
                 raise ValueError(f"{_METADATA} is not a mapping")
             metadata = {str(key): str(value) for key, value in recorded.items()}
-        arrays = {}
-        for name in filter(wanted, names):
-            array = file[name]
-            if not isinstance(array, np.ndarray):
-                raise ValueError(f"{name} is no array")
-            arrays[name] = array
-    return Contents(arrays, names, metadata)
+        names = [name for name in members if name != _METADATA]
+        return Contents({name: array(name) for name in filter(wanted, names)}, names, metadata)
 
 
 def write(file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:

@@ -1,14 +1,17 @@
-"""The safetensors format: a length, a JSON header, and the arrays' bytes, little-endian."""
+"""The safetensors format: a length, a JSON header, and the arrays' bytes, little-endian.
+
+The library's own reader maps the file into memory, where a file that is cut short meanwhile ends the process, and it
+stops at bfloat16, of which NumPy has no type.  So files are read here, with its rules.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from safetensors import safe_open
 from safetensors.numpy import save
 
 from ._contents import Contents
@@ -18,27 +21,39 @@ _DTYPES = {
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
 }  # fmt: skip
 
+_METADATA = "__metadata__"
 
-def read(path: Path, wanted: Callable[[str], bool]) -> Contents:
-    """Read some arrays; bfloat16 becomes float32."""
-    with safe_open(path, framework="numpy") as checked:  # header, shapes, offsets and the file's size fit together
-        names = list(checked.keys())
-        metadata = dict(checked.metadata() or {})
+_LENGTH_SIZE = 8
+
+_HEADER_SIZE, _HEADER_SHARE = 1 << 21, 1 / 16
+"""Bytes that a header may have: this much, and a share of the arrays.  Python's objects take 25 bytes for each of its
+own at most, and a file should not take much more memory than it declares."""
+
+
+def read(file: BinaryIO, size: int, wanted: Callable[[str], bool]) -> Contents:
+    """Read some arrays of a file of so many bytes; bfloat16 becomes float32."""
+    header_size = int.from_bytes(file.read(_LENGTH_SIZE), "little")
+    start = _LENGTH_SIZE + header_size
+    if size < start:
+        raise ValueError(f"its header is longer than the file: {header_size:,} bytes")
+    if header_size > _HEADER_SIZE + _HEADER_SHARE * (size - start):
+        raise ValueError(f"its header is too long for what it describes: {header_size:,} bytes")
+    header = json.loads(file.read(header_size).decode(), object_pairs_hook=_mapping)
+    if not isinstance(header, dict):
+        raise ValueError("its header is not a mapping")
+    metadata = header.pop(_METADATA, None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError(f"{_METADATA} is not a mapping of texts")
+    places = _places(header, size - start)
     arrays = {}
-    with path.open("rb") as file:
-        # The library's own reader stops at bfloat16, of which NumPy has no type.
-        header_size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(header_size))
-        for name in names:
-            if wanted(name):
-                entry = header[name]
-                if entry["dtype"] not in _DTYPES:
-                    raise ValueError(f"{name} holds {entry['dtype']}")
-                file.seek(8 + header_size + entry["data_offsets"][0])
-                count = int(np.prod(entry["shape"], dtype=np.int64))
-                array = np.fromfile(file, _DTYPES[entry["dtype"]], count).reshape(entry["shape"])
-                arrays[name] = _from_bfloat16(array) if entry["dtype"] == "BF16" else array
-    return Contents(arrays, names, metadata)
+    for name in filter(wanted, places):
+        kind, shape = header[name]["dtype"], header[name]["shape"]
+        if kind not in _DTYPES:
+            raise ValueError(f"{name} holds {kind}")
+        file.seek(start + places[name])
+        array = np.fromfile(file, _DTYPES[kind], math.prod(shape)).reshape(shape)
+        arrays[name] = _from_bfloat16(array) if kind == "BF16" else array
+    return Contents(arrays, list(places), metadata)
 
 
 def write(file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
@@ -46,6 +61,45 @@ def write(file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[st
     file.write(save({name: np.array(array, order="C") for name, array in arrays.items()}, dict(metadata) or None))
 
 
+def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        raise ValueError("its header has a name twice")
+    return mapping
+
+
+def _places(header: Mapping[str, Any], size: int) -> dict[str, int]:
+    """Return where in the data arrays begin; they follow each other without gaps, to the end of the file."""
+    spans = {}
+    for name, entry in header.items():
+        if not (isinstance(entry, dict) and entry.keys() >= {"dtype", "shape", "data_offsets"}):
+            raise ValueError(f"{name} is not described")
+        offsets, shape = _lengths(name, entry["data_offsets"]), _lengths(name, entry["shape"])
+        if len(offsets) != 2 or not isinstance(entry["dtype"], str):
+            raise ValueError(f"{name} is not described")
+        kind = _DTYPES.get(entry["dtype"])
+        declared = math.prod(shape) * np.dtype(kind).itemsize if kind else offsets[1] - offsets[0]
+        if declared != offsets[1] - offsets[0]:
+            raise ValueError(f"{name} declares {declared:,} bytes, and lies from {offsets[0]} to {offsets[1]}")
+        spans[name] = offsets
+    end = 0
+    for name, (first, last) in sorted(spans.items(), key=lambda item: item[1]):
+        if first != end or last < first:
+            raise ValueError(f"{name} does not begin where the one before it ends")
+        end = last
+    if end != size:
+        raise ValueError(f"arrays of {end:,} bytes are declared; {size:,} are there")
+    return {name: first for name, (first, _) in spans.items()}
+
+
+def _lengths(name: str, values: Any) -> list[int]:
+    if not isinstance(values, list) or any(type(value) is not int or value < 0 for value in values):
+        raise ValueError(f"{name} is described with {values!r}")
+    return values
+
+
 def _from_bfloat16(bits: np.ndarray) -> np.ndarray:
     """Return float32 for the upper halves of its bits."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+    whole = bits.astype(np.uint32)
+    whole <<= 16
+    return whole.view(np.float32)

@@ -1,0 +1,71 @@
+"""NumPy's npy format: a header, then the numbers.  Objects, which would need pickle, are refused."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any, BinaryIO
+
+import numpy as np
+
+_LONGEST_HEADER = 10_000
+"""Bytes, as for NumPy: what describes an array of numbers takes some hundred."""
+
+_PIECE = 1 << 20
+"""Bytes that are read at a time: a compressed member of an archive gives every read an array of its own."""
+
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def read(file: BinaryIO, size: int, name: str = "it") -> np.ndarray:
+    """Read an array whose declared size is that of the file; nothing is allocated before this is known.
+
+    Parameters
+    ----------
+    file : binary file
+        At its start.
+    size : int
+        Its bytes.
+    name : str
+        What messages call the array.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, or its size is another.
+    """
+    start = io.BytesIO(file.read(min(size, _LONGEST_HEADER + 12)))
+    shape, fortran_order, dtype = _header(start, name)
+    if dtype.hasobject:
+        raise ValueError(f"Object arrays are pickles, which are not read: {name}")
+    declared, present = math.prod(shape) * dtype.itemsize, size - start.tell()
+    if not dtype.itemsize or declared != present:
+        raise ValueError(f"{name} declares {declared:,} bytes, {shape} of {dtype}; {present:,} are there")
+    numbers = np.empty(declared, np.uint8)
+    places = numbers.data
+    filled = start.readinto(places)
+    while filled < declared:
+        count = file.readinto(places[filled : filled + _PIECE])  # type: ignore[attr-defined]
+        if not count:
+            raise ValueError(f"{name} ends {declared - filled:,} bytes too early")
+        filled += count
+    file.read(1)  # the end of an archive's member, where its checksum is looked at
+    array = numbers.view(dtype)
+    return array.reshape(shape[::-1]).transpose() if fortran_order else array.reshape(shape)
+
+
+def _header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, whether in Fortran order, and dtype."""
+    try:
+        version = np.lib.format.read_magic(file)
+    except ValueError:
+        raise ValueError(f"{name} is no array") from None
+    if version not in _HEADERS:
+        raise ValueError(f"{name} has version {version} of the format, which is not for numbers")
+    try:
+        shape, fortran_order, dtype = _HEADERS[version](file, max_header_size=_LONGEST_HEADER)
+    except Exception as error:  # Python's parser raises whatever the bytes of a damaged header happen to mean
+        raise ValueError(f"{name} has a damaged header: {error}") from error
+    if any(type(length) is not int or length < 0 for length in shape):
+        raise ValueError(f"{name} has shape {shape}")
+    return shape, fortran_order, dtype
