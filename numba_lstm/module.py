@@ -10,7 +10,7 @@ import numpy as np
 
 from . import checks
 from .network import Network
-from .parameters import Parameter, cast
+from .parameters import Parameter, cast, frozen
 
 Self = TypeVar("Self", bound="Module")
 
@@ -146,7 +146,7 @@ class Module:
             array = self._generator.random(shape, self._dtype)
             array *= 2 * bound
             array -= bound
-            drawn[name] = cast(array, self._dtype)
+            drawn[name] = frozen(array)
         self._weights = Weights(drawn)
 
     def state_dict(self, *, prefix: str = "") -> dict[str, Parameter]:

@@ -141,7 +141,11 @@ one, such as lstm.weight_ih_l0 = array
     if array.dtype.kind in "cSUMm":
         raise TypeError(f"should hold real numbers, got: {array.dtype}")
     with np.errstate(all="ignore"):
-        owner = np.array(array, dtype, order="C")
+        return frozen(np.array(array, dtype, order="C"))
+
+
+def frozen(owner: np.ndarray) -> Parameter:
+    """Return what cannot be written to, of an array that nobody else has."""
     owner.flags.writeable = False
     # NumPy lets the owner of memory switch writing on again, a view of a read-only owner cannot.
     return owner.view(Parameter)

@@ -6,7 +6,7 @@ import os
 from typing import Any, TypeVar
 
 from . import checks
-from .module import Module
+from .module import Module, Weights
 from .parameters import belongs, infer
 from .record import RECORDED_OR_FALSE, RECORDED_OR_ZERO, Recorded, common_dtype, encode_record, read_record
 
@@ -59,6 +59,8 @@ class SavedModule(Module):
         ValueError
             If its suffix is another, it is damaged, or it has no complete LSTM under this prefix.  The message
             begins with the path.
+        MemoryError
+            If there is no room for the weights twice: those of the file, and the module's.
 
         Examples
         --------
@@ -92,6 +94,7 @@ class SavedModule(Module):
             a.input_size, a.hidden_size, a.num_layers, a.bias, batch_first, dropout, a.bidirectional, a.proj_size,
             dtype=dtype, seed=seed,
         )  # fmt: skip
+        lstm._weights = Weights({})  # those that were drawn have done their part: the generator is where it should be
         lstm.load_state_dict({name: arrays[prefix + name] for name in names})
         return lstm
 
