@@ -1,0 +1,308 @@
+"""Damage files and command lines in thousands of ways: ``python tests/fuzz.py 20000``.
+
+Whatever the damage, a loader answers with an array, or with the exceptions that its documentation names; within a
+second of computing, and without memory for what is only declared.  Hypothesis chooses the damage and, when something
+is wrong, looks for the least that shows it.  ``test_fuzz`` runs a cut of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import faulthandler
+import io as standard_io
+import logging
+import os
+import sys
+import tempfile
+import time
+import tracemalloc
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+import numba_lstm
+from numba_lstm import cli, demo, io
+
+SECONDS = 1.0
+BYTES = 64 << 20
+"""What a file may take beside its arrays; the arrays of all files here are below a megabyte, and count in it."""
+
+HANG = 120
+"""Seconds after which the process ends itself, with a traceback of where it is."""
+
+NUMBERS = [b"0", b"-1", b"1e9", b"4294967296", b"9223372036854775807", b"18446744073709551616", b"9" * 400, b"true"]
+PIECES = [
+    b"\x00", b"\xff" * 8, b"\xff" * 4, b"{", b"}", b"[" * 50, b'"', b"(", b",)", b"NaN", b"null", b"PK\x01\x02", b"|O",
+    b"PK\x05\x06", b"\x93NUMPY\x03\x00", b"'", b"\n", b">", b"<U0", b"V", b">c16", b"F8_E4M3", b"BF16", b"\xed\xa0\x80",
+]  # fmt: skip
+WORDS = [
+    "run", "info", "demo", "warmup", "--help", "--version", "-o", "--output", "--prefix", "--h0", "--c0", "--dtype",
+    "--batch-first", "--threads", "--limit", "--fasta", "--plot", "float32", "float64", "lstm.", "0", "1", "2", "-1",
+    "1e3", "9" * 5000, "\uff11", "", "-", "--", "\0", "\udc80", "a" * 5000, "x.npy", "out.npz", "w.npz", "p.fasta",
+    "w.safetensors", "out.png", ".", "--dtype=float64", "--threads=1", "@x.npy", "--no", "none/out.npz", "%s", "{}",
+]  # fmt: skip
+
+COMMANDS = [
+    "run w.safetensors x.npy -o out.npz",
+    "run w.npz x.npy -o out.npz --h0 h.npy --c0 h.npy --batch-first --dtype float64 --threads 1",
+    "run w.safetensors x.npy --prefix lstm. --output out.npz",
+    "info w.safetensors --prefix lstm.",
+    "info w.npz",
+    "demo --fasta p.fasta --limit 2 --threads 1",
+    "warmup --dtype float32 float64",
+]
+
+# Headers stand at the beginning of files, and at the end of archives.
+_place = st.integers(0, 400) | st.integers(-200, -1) | st.integers(0, 1 << 20)
+_piece = st.sampled_from(PIECES) | st.binary(min_size=1, max_size=8)
+_edit = st.one_of(
+    st.tuples(st.just("replace"), _place, _piece),
+    st.tuples(st.just("insert"), _place, _piece),
+    st.tuples(st.just("number"), _place, st.sampled_from(NUMBERS)),
+    st.tuples(st.just("delete"), _place, st.integers(1, 64)),
+    st.tuples(st.just("repeat"), _place, st.integers(1, 64)),
+    st.tuples(st.just("cut"), _place, st.none()),
+)
+_edits = st.lists(_edit, min_size=1, max_size=4)
+
+
+def damaged(content: bytes, edits: list[Any]) -> bytes:
+    """Return a file with some edits."""
+    for kind, place, what in edits:
+        at = place % (len(content) + 1)
+        before, after = content[:at], content[at:]
+        if kind == "replace":
+            content = before + what + after[len(what) :]
+        elif kind == "insert":
+            content = before + what + after
+        elif kind == "number":  # the next digits, such as a size
+            start = next((n for n, byte in enumerate(after) if 48 <= byte < 58), len(after))
+            rest = after[start:].lstrip(b"0123456789")
+            content = before + after[:start] + what + rest
+        elif kind == "delete":
+            content = before + after[what:]
+        elif kind == "repeat":
+            content = before + after[:what] * 2 + after[what:]
+        else:
+            content = before
+    return content
+
+
+def npy(array: np.ndarray) -> bytes:
+    """Return an npy file."""
+    file = standard_io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def originals(folder: Path) -> dict[str, list[bytes]]:
+    """Write undamaged files into a folder and return, for every kind, what is to be damaged."""
+    lstm = numba_lstm.LSTM(3, 5, 2, bidirectional=True, proj_size=2, batch_first=True, seed=1)
+    lstm.save(folder / "w.safetensors")
+    numba_lstm.LSTM(3, 5, seed=2).save(folder / "w.npz")
+    state = {name: np.array(array) for name, array in numba_lstm.LSTM(3, 5, seed=3).state_dict().items()}
+    save_file(state | {"ids": np.arange(3)}, folder / "plain.safetensors")
+    np.savez_compressed(folder / "packed.npz", **state)
+    x = np.random.default_rng(0).standard_normal((4, 2, 3), np.float32)
+    np.save(folder / "x.npy", x)
+    np.save(folder / "h.npy", np.zeros((1, 4, 5)))
+    (folder / "p.fasta").write_text(">one first\nMSSSSSQAAAGGGG\nMA-BX*\n\n>two\nacdefghiklmnpqrstvwy\n")
+    weight = state["weight_ih_l0"]
+    arrays = [x, np.asfortranarray(weight), weight.astype(">f8"), np.ones((), "?"), np.zeros((0, 3), np.float16)]
+    return {
+        "safetensors": [(folder / name).read_bytes() for name in ("w.safetensors", "plain.safetensors")],
+        "npz": [(folder / name).read_bytes() for name in ("w.npz", "packed.npz")],
+        "npz member": [npy(weight), npy(np.asfortranarray(weight)), npy(weight.astype(">f8"))],
+        "npy": [npy(array) for array in arrays],
+        "fasta": [(folder / "p.fasta").read_bytes()],
+    }
+
+
+class Record:
+    """What became of the damaged inputs of a kind, and what they took."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.seconds, self.bytes = 0.0, 0
+
+    def measure(self, call: Callable[[], str]) -> None:
+        """Call, and count; raise if it took too much."""
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        start = time.thread_time()
+        outcome = call()
+        seconds, taken = time.thread_time() - start, tracemalloc.get_traced_memory()[1] - before
+        self.outcomes[outcome] += 1
+        self.seconds, self.bytes = max(self.seconds, seconds), max(self.bytes, taken)
+        assert seconds <= SECONDS, f"{seconds:.1f} s"
+        assert taken <= BYTES, f"{taken:,} bytes"
+
+
+def refusal(path: Path, error: ValueError) -> str:
+    """Say that a file was refused, if the message says which."""
+    assert str(error).startswith(f"{path}: "), error
+    return "refused"
+
+
+def load(path: Path) -> str:
+    """Load weights, and use them."""
+    try:
+        lstm = numba_lstm.LSTM.load(path).eval()
+    except ValueError as error:
+        return refusal(path, error)
+    output, _ = lstm(np.ones((2, lstm.input_size), lstm.dtype))
+    assert len(output) == 2
+    return "taken"
+
+
+def load_member(path: Path) -> str:
+    """Load weights, one of which is the npy file at a path, in a sound archive."""
+    archive = path.with_suffix(".npz")
+    state = numba_lstm.LSTM(3, 5, seed=3).state_dict()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, array in state.items():
+            file.writestr(name + ".npy", path.read_bytes() if name == "weight_ih_l0" else npy(array))
+    return load(archive)
+
+
+def read_array(path: Path) -> str:
+    """Read an array."""
+    try:
+        io.read_array(path)
+    except ValueError:
+        return "refused"
+    return "taken"
+
+
+def read_fasta(path: Path) -> str:
+    """Read proteins."""
+    try:
+        demo.read_fasta(path)
+    except ValueError as error:
+        return refusal(path, error)
+    return "taken"
+
+
+def command(arguments: list[str]) -> str:
+    """Run a command; its files are in the current folder."""
+    out, err = standard_io.StringIO(), standard_io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = cli.main(arguments)
+        except SystemExit as stop:  # argparse, after --help and --version
+            status = int(stop.code or 0)
+            assert status == 0, arguments
+    assert status in (0, 2), status
+    if status == 0:
+        return "taken"
+    assert err.getvalue().splitlines()[-1].strip().startswith("numba-lstm: error: "), err.getvalue()
+    assert "Traceback" not in err.getvalue()
+    return "refused"
+
+
+FILES: dict[str, tuple[str, Callable[[Path], str]]] = {
+    "safetensors": ("bad.safetensors", load),
+    "npz": ("bad.npz", load),
+    "npz member": ("member.npy", load_member),
+    "npy": ("bad.npy", read_array),
+    "fasta": ("bad.fasta", read_fasta),
+}
+
+
+def fuzz_files(kind: str, files: list[bytes], count: int) -> Record:
+    """Damage the files of a kind so many times, in the current folder."""
+    name, read = FILES[kind]
+    path, record = Path(name), Record()
+    for file in files:  # without damage: counts as well, and does what is done once
+        path.write_bytes(file)
+        assert read(path) == "taken"
+
+    @_repeated(count)
+    @given(file=st.sampled_from(files), edits=_edits)
+    def check(file: bytes, edits: list[Any]) -> None:
+        path.write_bytes(damaged(file, edits))
+        record.measure(lambda: read(path))
+
+    check()
+    return record
+
+
+def fuzz_commands(contents: dict[str, list[bytes]], count: int) -> Record:
+    """Damage commands, and the files that they read, so many times, in the current folder."""
+    record = Record()
+    readable = {"w.safetensors": "safetensors", "w.npz": "npz", "x.npy": "npy", "p.fasta": "fasta"}
+    whole = {name: Path(name).read_bytes() for name in [*readable, "h.npy"]}
+    sample = st.sampled_from(WORDS)
+    word_edit = st.tuples(st.sampled_from(["insert", "replace", "delete"]), st.integers(0, 20), sample)
+    some_file = st.none() | st.tuples(st.sampled_from(sorted(readable)), _edits)
+    for line in COMMANDS:
+        command(line.split())
+
+    @_repeated(count)
+    @given(line=st.sampled_from(COMMANDS), edits=st.lists(word_edit, max_size=3), file=some_file)
+    def check(line: str, edits: list[Any], file: Any) -> None:
+        words = line.split()
+        for kind, place, word in edits:
+            at = place % (len(words) + 1)
+            words[at : at + (kind != "insert")] = [] if kind == "delete" else [word]
+        if "demo" in words and "--fasta" not in words:  # the bundled proteins, which take most of a second
+            words += ["--limit", "1"]
+        if "--plot" in words:  # nothing to read there, and a picture takes most of a second, too
+            words = ["info", *words]
+        for name, content in whole.items():
+            Path(name).write_bytes(damaged(content, file[1]) if file and file[0] == name else content)
+        record.measure(lambda: command(words))
+
+    check()
+    return record
+
+
+def _repeated(count: int) -> Callable[[Any], Any]:
+    return settings(
+        max_examples=count, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Do it, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("count", type=int, help="how many damaged inputs, of all kinds together")
+    count = parser.parse_args(arguments).count
+    logging.getLogger("numba_lstm").setLevel(logging.ERROR)
+    for dtype in ("float32", "float64"):
+        numba_lstm.warmup(dtype)
+    records = {}
+    with tempfile.TemporaryDirectory() as name:
+        os.chdir(name)
+        contents = originals(Path())
+        tracemalloc.start()
+        share = -(-count // (len(FILES) + 1))
+        for kind in (*FILES, "commands"):
+            faulthandler.dump_traceback_later(HANG + share * SECONDS, exit=True)
+            start = time.perf_counter()
+            run = fuzz_commands(contents, share) if kind == "commands" else fuzz_files(kind, contents[kind], share)
+            records[kind] = run, time.perf_counter() - start
+        os.chdir("/")
+    print("| damaged | inputs | refused | taken | slowest, ms | most memory, MiB | seconds |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
+    for kind, (record, seconds) in records.items():
+        refused, taken = record.outcomes["refused"], record.outcomes["taken"]
+        print(
+            f"| {kind} | {refused + taken:,} | {refused:,} | {taken:,} | {record.seconds * 1e3:.1f} | "
+            f"{record.bytes / 2**20:.1f} | {seconds:.0f} |"
+        )
+    done = sum(sum(record.outcomes.values()) for record, _ in records.values())
+    if done < count:
+        sys.exit(f"only {done:,} of {count:,}")
+
+
+if __name__ == "__main__":
+    main()
