@@ -1,0 +1,72 @@
+"""The guarantee of the same bits, over everything at once that a sequence's result must not depend on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import routes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from llvmlite import binding as llvm
+
+pytestmark = pytest.mark.usefixtures("threads")
+
+EXAMPLES = 400
+PROCESS_EXAMPLES = 150
+
+
+@settings(max_examples=max(EXAMPLES, settings.default.max_examples))
+@given(data=st.data())
+def test_a_sequence_gives_the_same_bits_on_all_ways(data: st.DataObject) -> None:
+    routes.check(routes.example(lambda name, values: data.draw(st.sampled_from(values), label=name)))
+
+
+def test_every_way_is_taken() -> None:
+    """In the hundred and fifty examples of the processes below."""
+    import numpy as np
+
+    rng = np.random.default_rng(1)
+    examples = [
+        routes.example(lambda name, values: values[int(rng.integers(len(values)))]) for _ in range(PROCESS_EXAMPLES)
+    ]
+    assert {one.kind for one in examples} == set(routes.ONE_DIRECTION)
+    assert {one.way for one in examples} == set(routes.WAYS)
+    assert {one.layout for one in examples} == set(routes.LAYOUTS)
+
+
+def _digest(**environment: str) -> str:
+    """Return the digest that a process with this environment prints."""
+    command = [sys.executable, str(Path(routes.__file__)), str(PROCESS_EXAMPLES)]
+    variables = {"NUMBA_NUM_THREADS": "3", **os.environ, **environment}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=600, check=False)
+    if "No threading layer could be loaded" in done.stderr:
+        pytest.skip(f"no {environment['NUMBA_THREADING_LAYER']} here")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def digest() -> str:
+    """What a process prints that is as this one."""
+    return _digest()
+
+
+@pytest.mark.parametrize("layer", ["omp", "workqueue", "tbb"])
+def test_threading_layers(layer: str, digest: str) -> None:
+    assert _digest(NUMBA_THREADING_LAYER=layer) == digest
+
+
+HOST = llvm.get_host_cpu_features() if llvm.get_process_triple().startswith("x86_64") else {}
+
+
+@pytest.mark.skipif(not (HOST.get("avx512f") and HOST.get("fma")), reason="no AVX-512 to compare with")
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_vectors_of_half_the_width(layer: str, digest: str) -> None:
+    wide = ("avx512", "avx10", "evex512", "amx")
+    features = ",".join(f"{'+' if on and not name.startswith(wide) else '-'}{name}" for name, on in HOST.items())
+    half = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": features, "NUMBA_THREADING_LAYER": layer}
+    assert _digest(**half) == digest
