@@ -7,8 +7,8 @@ import numpy as np
 
 from ._jit import inlined
 from .blocksizes import GATES
-from .microkernels import BROADCAST, panel_gemm, panel_share, tile_count, tile_first, tile_gemm
-from .postgemm import update_state
+from .microkernels import BROADCAST, pair_gemm, panel_gemm, panel_share, tile_gemm, tiling
+from .postgemm import update_pair, update_state
 from .simd import at, lanes
 
 CellWeights = namedtuple("CellWeights", "bias weight_ih weight_hh weight_hr zeros")
@@ -44,10 +44,10 @@ def step_panel(j, following, rows, from_zero, weights, sizes, source, source_str
     stride = sizes.panels * width if projected else sizes.hidden_stride
     vectors = panel_vectors(sizes, j)
     panel_size = sizes.output_size * line
-    tiles = tile_count(rows)
+    tiles, each, larger = tiling(rows)
+    m = 0
     for index in range(tiles):
-        m = tile_first(rows, tiles, index)
-        count = tile_first(rows, tiles, index + 1) - m
+        count = each + (1 if index < larger else 0)
         sums = at(gates, m * line)
         if not from_zero:
             left = at(state.before, m * sizes.hidden_stride)
@@ -57,6 +57,49 @@ def step_panel(j, following, rows, from_zero, weights, sizes, source, source_str
             tile_gemm(count, left, sizes.hidden_stride, panel, sizes.output_size, before, source_stride, sums, line)
         cell = at(state.cell, (j * sizes.rows + m) * width)
         update_state(count, vectors, sums, cell, at(hidden, m * stride + j * width), stride)
+        m += count
+
+
+@inlined
+def _row_sums(alone, vectors, left, panel, depth, source, source_apart, target, apart):
+    """Do the operation of ``microkernels`` for one row, and one panel or two."""
+    if alone:
+        panel_gemm(1, left, 0, vectors, panel, panel, depth, source, BROADCAST, target, 0)
+    else:
+        pair_gemm(vectors, left, panel, depth, source, source_apart, target, apart)
+
+
+@inlined
+def step_row(first, end, back, with_input, from_zero, weights, sizes, x, gates, distance, state):
+    """Advance the units of panels ``first`` .. ``end`` - 1 of the first row, two panels at a time.
+
+    ``gates`` holds bias and input part of panel 0, those of other panels ``distance`` apart; or nothing, if
+    ``with_input``: then they are computed from ``x``, and two panels at a time have room.  ``back`` says that the last
+    panels come first.  ``from_zero`` is that of ``step_panel``.
+    """
+    width = lanes(gates)
+    line = GATES * width
+    hidden = state.unprojected if sizes.proj_panels > 0 else state.after
+    odd = (end - first) & 1
+    count = (end - first + 1) >> 1
+    for n in range(count):
+        index = count - 1 - n if back else n
+        alone = index < odd
+        j = first if alone else first + 2 * index - odd
+        vectors = panel_vectors(sizes, j if alone else j + 1)
+        sums = at(gates, j * distance)
+        apart = line if with_input else distance
+        if with_input:
+            panel, bias = at(weights.weight_ih, j * sizes.src_size * line), at(weights.bias, j * line)
+            _row_sums(alone, vectors, x, panel, sizes.src_size, bias, line, sums, apart)
+        if not from_zero:
+            panel = at(weights.weight_hh, j * sizes.output_size * line)
+            _row_sums(alone, vectors, state.before, panel, sizes.output_size, sums, apart, sums, apart)
+        cell, target = at(state.cell, j * sizes.rows * width), at(hidden, j * width)
+        if alone:
+            update_state(1, vectors, sums, cell, target, 0)
+        else:
+            update_pair(vectors, sums, apart, cell, sizes.rows * width, target)
 
 
 @inlined

@@ -18,7 +18,7 @@ import numpy as np
 from ._jit import inlined, inner
 from .atomics import words
 from .blocksizes import GATES
-from .cell import CellWeights, Sizes, State, panel_vectors, project, step_panel
+from .cell import CellWeights, Sizes, State, panel_vectors, project, step_panel, step_row
 from .crew import alone, direction_crew, meet, share, sign_in
 from .float_mode import flush_denormals, restore_mode
 from .frame import (
@@ -263,14 +263,19 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
         shared = fused and src.row == 0 and rows > 1 and not from_zero
         inputs = Block(block.first, 1 if shared else block.rows, block.work, block.between)
         sums = at(gates, (t - t_first) * block.rows * line)
-        for n in range(part.first_panel, part.end_panel):
-            # Every other step walks back: the panels read last are still in cache when the weights exceed it.
-            j = n if odd == 0 else part.first_panel + part.end_panel - 1 - n
+        # Every other step walks back: the panels read last are still in cache when the weights exceed it.
+        first, end, walks_back = part.first_panel, part.end_panel, odd != 0
+        if rows == 1 and end - first > 1:
+            x = _row(src, frame, t, block.first)
+            step_row(first, end, walks_back, fused, from_zero, weights, sizes, x, sums, distance, state)
+            first = end
+        for n in range(first, end):
+            j = first + end - 1 - n if walks_back else n
             here = at(sums, j * distance)
             source, source_stride = (at(here, frame[ROWS] * line), BROADCAST) if shared else (here, line)
             if fused:
                 _input_panel(j, frame, inputs, weights, sizes, src, source, t, t + 1)
-            following = j if n + 1 == part.end_panel else j + (1 if odd == 0 else -1)
+            following = j if n + 1 == end else j + (-1 if walks_back else 1)
             step_panel(j, following, rows, from_zero, weights, sizes, source, source_stride, here, state)
         if sizes.proj_panels > 0:
             meet(crew)

@@ -13,6 +13,10 @@ Prefetch
 Order of summation
     A block is ``SUM_BLOCK`` ascending k, one chain of fused multiply-adds that starts at zero; block sums are added to
     the source in order.  It depends on nothing else, so a row has the same bits in a tile of any size.
+Pairs
+    One row has four chains of sums for a panel, as many as the latency of a multiply-add asks for and none to spare.
+    Two panels side by side have eight, and read each number of ``left`` once: 20 % less time at H = 40, whose weights
+    lie in L1, 5 % in a single step at H = 128; 4 % more at H = 96 in a longer call, where one panel stays in L1.
 Edges
     Rows: there is a kernel for every count from 1 to ``max_rows``.  k: the steps that do not fill the unrolled loop are
     done one by one.  Units: panels are padded with zeros.
@@ -45,11 +49,26 @@ Panel = namedtuple("Panel", "vectors weights ahead pace")
 every k."""
 
 
+Tiling = namedtuple("Tiling", "tiles rows larger")
+"""Tiles, rows of each, and how many have one more."""
+
+
+@inlined
+def tiling(rows):
+    """Cut rows into tiles that differ by one row at most: 8 rows are 4 + 4, never 6 + 2."""
+    if rows <= MAX_ROWS:  # without a division, which a step of one row would feel
+        return Tiling(np.int64(1), rows, np.int64(0))
+    tiles = (rows + MAX_ROWS - 1) // MAX_ROWS
+    each = rows // tiles
+    return Tiling(tiles, each, rows - each * tiles)
+
+
 @inlined
 def panel_share(vectors, weights, following, depth, tiles, index):
     """Return the panel for tile ``index`` of ``tiles``; ``following`` is the panel that comes next."""
     width = GATES * lanes(weights)
-    return Panel(vectors, weights, at(following, index * (depth * width // tiles)), width // tiles)
+    pace = width if tiles == 1 else width // tiles
+    return Panel(vectors, weights, at(following, index * depth * pace), pace)
 
 
 def _kernel(rows: int, vectors: int) -> Callable[..., Any]:
@@ -102,7 +121,32 @@ def _tail_kernel(vectors: int) -> Callable[..., Any]:
     return up_to
 
 
+def _pair_kernel(vectors: int) -> Callable[..., Any]:
+    """Return the kernel for one row and two panels, of which the second has so many vectors."""
+
+    @inner
+    def pair(left, panel, depth, source, source_apart, target, apart):
+        width, width_2 = GATES * lanes(left), vectors * lanes(left)
+        panel_2 = at(panel, depth * width)
+        for first in range(0, depth, SUM_BLOCK):
+            last = min(first + SUM_BLOCK, depth)
+            unrolled = last - (last - first) % UNROLL
+            tile, tile_2 = tile_zero(left, 1, GATES), tile_zero(left, 1, vectors)
+            for k in range(first, unrolled, UNROLL):
+                tile = tile_fma(tile, at(left, k), 0, at(panel, k * width), UNROLL)
+                tile_2 = tile_fma(tile_2, at(left, k), 0, at(panel_2, k * width_2), UNROLL)
+            for k in range(unrolled, last):
+                tile = tile_fma(tile, at(left, k), 0, at(panel, k * width), 1)
+                tile_2 = tile_fma(tile_2, at(left, k), 0, at(panel_2, k * width_2), 1)
+            tile_add(tile, source, 0, target, 0)
+            tile_add(tile_2, at(source, source_apart), 0, at(target, apart), 0)
+            source, source_apart = target, apart
+
+    return pair
+
+
 _four, _two, _one = _kernel(MAX_ROWS, GATES), _tail_kernel(GATES // 2), _tail_kernel(GATES // 4)
+_pair_four, _pair_two, _pair_one = _pair_kernel(GATES), _pair_kernel(GATES // 2), _pair_kernel(GATES // 4)
 
 
 @inlined
@@ -116,26 +160,29 @@ def tile_gemm(count, left, stride, panel, depth, source, source_stride, target, 
         _one(count, left, stride, panel, depth, source, source_stride, target, target_stride)
 
 
-@inlined
-def tile_count(rows):
-    """Return into how many tiles so many rows are cut."""
-    return (rows + MAX_ROWS - 1) // MAX_ROWS
-
-
-@inlined
-def tile_first(rows, tiles, index):
-    """Return the first row of a tile.  Tiles differ by one row at most: 8 rows are 4 + 4, never 6 + 2."""
-    return index * rows // tiles
-
-
 @inner
 def panel_gemm(rows, left, stride, vectors, weights, following, depth, source, source_stride, target, target_stride):
     """Do the operation for any number of rows, tile by tile."""
-    tiles = tile_count(rows)
+    tiles, each, larger = tiling(rows)
+    m = 0
     for index in range(tiles):
-        m = tile_first(rows, tiles, index)
-        count = tile_first(rows, tiles, index + 1) - m
+        count = each + (1 if index < larger else 0)
         panel = panel_share(vectors, weights, following, depth, tiles, index)
         before = at(source, m * source_stride)
         after = at(target, m * target_stride)
         tile_gemm(count, at(left, m * stride), stride, panel, depth, before, source_stride, after, target_stride)
+        m += count
+
+
+@inlined
+def pair_gemm(vectors, left, panel, depth, source, source_apart, target, apart):
+    """Do the operation for one row, a full panel, and the panel behind it, which has so many ``vectors``.
+
+    Its source and target are ``source_apart`` and ``apart`` elements from those of the first.
+    """
+    if vectors == GATES:
+        _pair_four(left, panel, depth, source, source_apart, target, apart)
+    elif vectors == GATES // 2:
+        _pair_two(left, panel, depth, source, source_apart, target, apart)
+    else:
+        _pair_one(left, panel, depth, source, source_apart, target, apart)

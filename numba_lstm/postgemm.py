@@ -52,3 +52,18 @@ def update_state(rows, vectors, gates, cell, hidden, hidden_stride):
         for m in range(rows):
             c = _update_cell(at(gates, m * line), units, at(cell, m * width))
             _update_hidden(at(gates, m * line), units, c, at(hidden, m * hidden_stride))
+
+
+@inlined
+def update_pair(vectors, gates, apart, cell, cell_apart, hidden):
+    """Update one row's units of two panels, of which the second has so many ``vectors``.
+
+    Its gates and cell states are ``apart`` and ``cell_apart`` elements from those of the first.
+    """
+    width = lanes(gates)
+    units = width * vectors // GATES
+    gates_2, cell_2 = at(gates, apart), at(cell, cell_apart)
+    c = _update_cell(gates, width, cell)
+    c_2 = _update_cell(gates_2, units, cell_2)
+    _update_hidden(gates, width, c, hidden)
+    _update_hidden(gates_2, units, c_2, at(hidden, width))
