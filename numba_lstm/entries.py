@@ -2,8 +2,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,39 +9,16 @@ from typing import Any
 import numpy as np
 from numba import from_dtype, int64, types
 from numba.core import event
-from numba.np.ufunc import parallel as threading_layer
 
 from . import launch, layer
 from ._jit import by_address, parallel_entry, serial_entry, short_entry
+from .team import compile_lock, with_team
 from .threads import get_num_threads
 
 _log = logging.getLogger("numba_lstm")
 
-_compile_lock = threading.Lock()
 _ready: dict[tuple[str, Any], Any] = {}
 _dispatchers: dict[tuple[str, Any], Any] = {}
-
-
-class _Team:
-    """Numba's threads, which one launch has at a time.
-
-    With workqueue, two Python threads that launch together abort the process; with OpenMP, two spinning teams stall
-    each other.  A child that was forked after a launch has no such threads, and OpenMP kills it when it launches.
-    """
-
-    lock = threading.Lock()
-    lost = False
-
-    @classmethod
-    def after_fork(cls) -> None:
-        """In a child: the lock may be held by a thread that is not there."""
-        global _compile_lock
-        cls.lock, _compile_lock = threading.Lock(), threading.Lock()
-        cls.lost = cls.lost or bool(threading_layer._is_initialized)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_Team.after_fork)
 
 
 class _Notice(event.Listener):
@@ -60,20 +35,6 @@ class _Notice(event.Listener):
 
     def on_end(self, event: event.Event) -> None:
         """Called by Numba when it is done with a function."""
-
-
-def _with_team(parallel: Any, dtype: np.dtype[Any]) -> Any:
-    """Return a function that launches in parallel, or does the same on this thread if the team is not to be had."""
-
-    def launch_or_run(*arguments: Any) -> None:
-        lock = _Team.lock
-        if _Team.lost or lock.locked():
-            entry_for("serial", dtype)(*arguments)
-            return
-        with lock:  # the statement itself takes it: released whatever Ctrl-C interrupts
-            parallel(*arguments)
-
-    return launch_or_run
 
 
 _KINDS: dict[str, tuple[Any, Any]] = {
@@ -104,7 +65,7 @@ def _share_signature(dtype: np.dtype[Any]) -> Any:
 def _compiled(key: tuple[str, Any], make: Callable[[], Any]) -> Any:
     """Return what was compiled under a key; the first thread that asks for it makes it."""
     if key not in _ready:
-        with _compile_lock:
+        with compile_lock:
             if key not in _ready:
                 start = time.perf_counter()
                 made = make()
@@ -144,7 +105,8 @@ def entry_for(name: str, dtype: np.dtype[Any]) -> Any:
         (compiled,) = dispatcher.overloads.values()
         _dispatchers[name, dtype] = dispatcher
         # What the dispatcher would call when it has looked at the types of all arguments: 0.1 us less.
-        return _with_team(compiled.entry_point, dtype) if name == "parallel" else compiled.entry_point
+        entry = compiled.entry_point
+        return with_team(entry, entry_for("serial", dtype)) if name == "parallel" else entry
 
     return _compiled((name, dtype), make)
 

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .padding import pack_rows, packed_rows, padded_rows, unpack_rows
+
 
 class _Fields(NamedTuple):
     data: np.ndarray
@@ -265,7 +267,7 @@ def pack_sequence(sequences: Iterable[np.ndarray], enforce_sorted: bool = True) 
     order = None if enforce_sorted else sort_by_length(lengths)[0]
     places = slice(None) if order is None else order
     batch_sizes = batch_sizes_of(lengths[places])
-    rows = _rows(batch_sizes, (np.cumsum(lengths) - lengths)[places], 1)
+    rows = packed_rows(batch_sizes, (np.cumsum(lengths) - lengths)[places], 1)
     return PackedSequence(np.take(joined, rows, axis=0), batch_sizes, order)
 
 
@@ -312,29 +314,6 @@ def sort_by_length(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def batch_sizes_of(lengths: np.ndarray) -> np.ndarray:
     """Return how many of the descending lengths exceed each step; of batch sizes, it returns the lengths."""
     return np.searchsorted(-lengths, -np.arange(lengths[:1].sum())).astype(np.int64)
-
-
-def padded_rows(batch_sizes: np.ndarray, order: np.ndarray | None, steps: int, batch_first: bool) -> np.ndarray:
-    """Return for every packed row its row in a padded batch whose first two axes are flattened."""
-    places = np.arange(batch_sizes[:1].sum()) if order is None else order
-    return _rows(batch_sizes, places * steps, 1) if batch_first else _rows(batch_sizes, places, len(places))
-
-
-def pack_rows(padded: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Gather `padded_rows`; a batch in C order is not copied before."""
-    return np.take(padded.reshape(-1, *padded.shape[2:]), rows, axis=0)
-
-
-def unpack_rows(data: np.ndarray, rows: np.ndarray, padded: np.ndarray) -> None:
-    """Scatter data to `padded_rows` of a batch in C order; its other rows stay as they are."""
-    padded.reshape(-1, *padded.shape[2:])[rows] = data
-
-
-def _rows(batch_sizes: np.ndarray, first_rows: np.ndarray, stride: int) -> np.ndarray:
-    """Return for every packed row ``first_rows[sequence] + step * stride``."""
-    sequence = np.arange(batch_sizes.sum()) - np.repeat(np.cumsum(batch_sizes) - batch_sizes, batch_sizes)
-    rows: np.ndarray = first_rows[sequence] + np.repeat(np.arange(len(batch_sizes)) * stride, batch_sizes)
-    return rows
 
 
 def _integers(values: ArrayLike, name: str) -> np.ndarray:

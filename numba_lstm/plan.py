@@ -14,7 +14,7 @@ from .entries import entry_for, share_address
 from .memory import CACHE_LINE, round_up
 from .packing import PackedWeights, tail_vectors
 from .parameters import Architecture
-from .threads import get_num_threads
+from .threads import get_num_threads, usable_cpus
 
 GATE_BUFFER_SHARE = 4
 """The buffer of gate sums may take 1 / 4 of L2, beside the recurrent weights and the states."""
@@ -94,7 +94,9 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     panels = -(-a.hidden_size // lanes)
     proj_panels = -(-a.proj_size // (GATES * lanes))
     batch_sizes = None if batch.offsets is None else np.diff(batch.offsets)
-    slices, crew, patience = choose(a, dtype, steps, rows, get_num_threads(), batch_sizes)
+    # Two threads that take turns on one core take longer than one.
+    threads = min(get_num_threads(), usable_cpus())
+    slices, crew, patience = choose(a, dtype, steps, rows, threads, batch_sizes)
     small = step_flop(a) * rows * steps < LEAN_FLOP
     lean = small and batch.dense and slices * crew == 1
     block = max(1, -(-rows // slices))

@@ -34,10 +34,14 @@ def get_num_threads() -> int:
     return Setting.count or _default_threads()
 
 
+def usable_cpus() -> int:
+    """Return on how many CPUs this thread may run."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @functools.cache
 def _default_threads() -> int:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(int(config.NUMBA_NUM_THREADS), usable))
+    return max(1, min(int(config.NUMBA_NUM_THREADS), usable_cpus()))
 
 
 def set_num_threads(n: int) -> None:

@@ -13,11 +13,9 @@ from .packed_sequence import (
     PackedSequence,
     batch_sizes_of,
     check_lengths,
-    pack_rows,
-    padded_rows,
     sort_by_length,
-    unpack_rows,
 )
+from .padding import pack_rows, padded_rows, unpack_rows
 from .parameters import Architecture
 
 State = tuple[np.ndarray, np.ndarray]

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import numba_lstm
+from numba_lstm import padding
 
 OPTIONS = [
     {},
@@ -161,3 +162,18 @@ def test_data_reshaped_after_packing() -> None:
     data.resize((10, 16), refcheck=False)
     with pytest.raises(ValueError, match="20"):
         numba_lstm.LSTM(16, 4, seed=0)(packed)
+
+
+@pytest.mark.parametrize("copied", [1, 200, padding.COPIED_BYTES])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_rows_are_copied_in_parts(batch_first: bool, copied: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few at a time, and from arrays that cannot be read as one list of rows."""
+    lengths = [4, 9, 1, 9, 3]
+    lstm, x, h_0, c_0 = make({}, lengths, 9, np.float32)
+    lstm.batch_first = batch_first
+    x = x if batch_first else np.ascontiguousarray(x.swapaxes(0, 1))
+    expected, _ = lstm(x, (h_0, c_0), lengths=lengths)
+    monkeypatch.setattr(padding, "COPIED_BYTES", copied)
+    for given_x in (x, np.asfortranarray(x), np.repeat(x, 2, axis=1)[:, ::2]):
+        output, _ = lstm(given_x, (h_0, c_0), lengths=lengths)
+        np.testing.assert_array_equal(output, expected)

@@ -1,0 +1,47 @@
+"""From padded to packed batches and back: where each row is, and copies that Ctrl-C can interrupt."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+COPIED_BYTES = 1 << 26
+"""Of one operation of NumPy, during which no signal is seen: tens of milliseconds where pages are new."""
+
+
+def packed_rows(batch_sizes: np.ndarray, first_rows: np.ndarray, stride: int) -> np.ndarray:
+    """Return for every packed row ``first_rows[sequence] + step * stride``."""
+    sequence = np.arange(batch_sizes.sum()) - np.repeat(np.cumsum(batch_sizes) - batch_sizes, batch_sizes)
+    rows: np.ndarray = first_rows[sequence] + np.repeat(np.arange(len(batch_sizes)) * stride, batch_sizes)
+    return rows
+
+
+def padded_rows(batch_sizes: np.ndarray, order: np.ndarray | None, steps: int, batch_first: bool) -> np.ndarray:
+    """Return for every packed row its row in a padded batch whose first two axes are flattened."""
+    places = np.arange(batch_sizes[:1].sum()) if order is None else order
+    return packed_rows(batch_sizes, places * steps, 1) if batch_first else packed_rows(batch_sizes, places, len(places))
+
+
+def pack_rows(padded: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Gather `padded_rows`."""
+    packed = np.empty((len(rows), *padded.shape[2:]), padded.dtype)
+    for part in _parts(packed):
+        if padded.flags.c_contiguous:
+            # Without a mode, or with "raise", take would go through a copy of the output.
+            np.take(padded.reshape(-1, *padded.shape[2:]), rows[part], axis=0, out=packed[part], mode="clip")
+        else:
+            packed[part] = padded[np.divmod(rows[part], padded.shape[1])]
+    return packed
+
+
+def unpack_rows(data: np.ndarray, rows: np.ndarray, padded: np.ndarray) -> None:
+    """Scatter data to `padded_rows` of a batch in C order; its other rows stay as they are."""
+    flat = padded.reshape(-1, *padded.shape[2:])
+    for part in _parts(data):
+        flat[rows[part]] = data[part]
+
+
+def _parts(array: np.ndarray) -> Iterator[slice]:
+    """Yield parts of the first axis."""
+    length = max(1, COPIED_BYTES // max(1, array[:1].nbytes))
+    return (slice(first, first + length) for first in range(0, len(array), length))
