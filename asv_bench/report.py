@@ -115,8 +115,8 @@ def show(picture: tuple[str, Path] | None, page: Path) -> str:
     return f"\n\n![{title}]({Path(os.path.relpath(path, page.parent)).as_posix()})"
 
 
-def add_page_option(parser: argparse.ArgumentParser) -> None:
+def add_page_option(parser: argparse.ArgumentParser, page: Path = PAGE) -> None:
     """Let a command write its table into the documentation."""
     parser.add_argument(
-        "--page", nargs="?", type=Path, const=PAGE, metavar="FILE", help=f"write it to {PAGE.relative_to(ROOT)} too"
+        "--page", nargs="?", type=Path, const=page, metavar="FILE", help=f"write it to {page.relative_to(ROOT)} too"
     )

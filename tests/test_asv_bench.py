@@ -206,6 +206,7 @@ def test_a_block_needs_its_place(tmp_path: Path) -> None:
     [
         ("README.md", ["speed"]),
         ("docs/performance.md", ["peers", "ways", "sweep", "streams", "special", "startup", "proteins"]),
+        ("docs/reliability.md", ["reliability"]),
     ],
 )
 def test_pages_have_the_places(page: str, names: list[str], tmp_path: Path) -> None:
