@@ -110,7 +110,13 @@ def _openvino(shape: Shape, weights: Arrays, x: np.ndarray, threads: int) -> Run
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     request = core.compile_model(model, "CPU", settings).create_infer_request()
     request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
-    return Runner(request.infer, lambda _: request.get_output_tensor(0).data.copy())
+
+    def output(_: Any, input_in_use: np.ndarray = x) -> np.ndarray:
+        """Return the output; the default keeps the input, to which the request has no more than a pointer."""
+        copied: np.ndarray = request.get_output_tensor(0).data.copy()
+        return copied
+
+    return Runner(request.infer, output)
 
 
 def _onnx_model(shape: Shape, weights: Arrays) -> bytes:

@@ -17,14 +17,20 @@ from .parameters import Architecture
 FMA_NS = 0.30
 """One multiply-add of two vectors."""
 
-L2_BYTES_PER_NS, L3_BYTES_PER_NS = 110.0, 60.0
-"""Weights that are read by one row."""
+L2_BYTES_PER_NS, L3_BYTES_PER_NS, SHARED_L3_BYTES_PER_NS = 110.0, 60.0, 33.0
+"""Weights that a core reads for every step; the last where other cores read the same ones."""
+
+L2_SHARE = 0.8
+"""Weights stay in L2 up to this part of it, beside states and sums."""
 
 UPDATE_NS = 20.0
 """Gates of one vector of units to states."""
 
-MEET_NS = 350.0
+MEET_NS = 300.0
 """All members of a crew wait for each other."""
+
+EXCHANGE_BYTES_PER_NS = 1.7
+"""What others of a crew made of h."""
 
 LAUNCH_NS = 6000.0
 """Threads are woken, and are done."""
@@ -58,14 +64,14 @@ def choose(
     patience = int(min(alone / 2, MOST_PATIENCE_NS) / PAUSE_NS)
     ways = [(alone, 1, 1)]
     if threads > 1 and rows > 0:
-        ways.append((_call_ns(a, dtype, steps, slice_rows, 1) + LAUNCH_NS, slices, 1))
+        ways.append((_call_ns(a, dtype, steps, slice_rows, 1, slices) + LAUNCH_NS, slices, 1))
         ways.append((_call_ns(a, dtype, steps, mean_rows, threads) + LAUNCH_NS, 1, threads))
     _, slices, crew = min(ways)
     return Way(slices, crew, patience)
 
 
-def _call_ns(a: Architecture, dtype: np.dtype[Any], steps: int, rows: float, crew: int) -> float:
-    """Return the time of all layers and steps for the rows of one thread, or of a crew."""
+def _call_ns(a: Architecture, dtype: np.dtype[Any], steps: int, rows: float, crew: int, slices: int = 1) -> float:
+    """Return the time of all layers and steps for the rows of one thread, of one of some slices, or of a crew."""
     lanes = block_sizes().lanes(dtype)
     panels = -(-a.hidden_size // lanes)
     directions = a.num_directions
@@ -74,16 +80,18 @@ def _call_ns(a: Architecture, dtype: np.dtype[Any], steps: int, rows: float, cre
     share = -(-panels // crew)
     line = GATES * lanes * dtype.itemsize
     recurrent = share * a.output_size * line
+    l3_speed = L3_BYTES_PER_NS if slices == 1 else SHARED_L3_BYTES_PER_NS
+    exchange = rows * a.output_size * dtype.itemsize * (crew - 1) / crew / EXCHANGE_BYTES_PER_NS
     total = 0.0
     for layer in range(a.num_layers):
         # The input part of several steps is one product, for which the weights are read once; h needs a step each.
         src = a.layer_input_size(layer)
         resident = recurrent if steps > 1 else (src + a.output_size) * share * line * a.num_layers
-        speed = L2_BYTES_PER_NS if resident <= l2_bytes() else L3_BYTES_PER_NS
+        speed = l3_speed if resident > L2_SHARE * l2_bytes() else L2_BYTES_PER_NS
         read = (recurrent + (src * share * line if steps == 1 else 0)) / speed
         fma = rows * share * GATES * FMA_NS
         step = max(fma * a.output_size, read) + fma * src + rows * share * UPDATE_NS
         if crew > 1:
-            step += MEET_NS * (2 if a.proj_size else 1)
+            step += MEET_NS * (2 if a.proj_size else 1) + exchange
         total += step * directions
     return total * steps

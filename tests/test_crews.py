@@ -132,6 +132,8 @@ def test_choices() -> None:
     assert cost.choose(Architecture(128, 256), float32, 64, 256, 2)[:2] == (2, 1)
     assert cost.choose(large, float32, 50, 256, 1)[:2] == (1, 1)
     assert cost.choose(large, float32, 50, 3, 8)[:2] == (1, 8)
+    # Slices would each read all weights, from the L3 cache that they share.
+    assert cost.choose(large, float32, 50, 8, 2)[:2] == (1, 2)
 
 
 def test_default_is_a_crew_for_a_large_network() -> None:
