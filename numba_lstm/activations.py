@@ -65,6 +65,7 @@ _q = polynomial(_Q)
 _exp_minus = polynomial({bits: (*q, -1.0, 1.0) for bits, q in _Q.items()})
 
 _zero = _constant(0.0, 0.0)
+_half = _constant(0.5, 0.5)
 _one = _constant(1.0, 1.0)
 _two = _constant(2.0, 2.0)
 _infinity = _constant(float("inf"), float("inf"))
@@ -121,6 +122,12 @@ def _expm1_minus_twice(x):
     r = fma(sub(counter, _round_biased(x)), _ln2(x), x)
     scale = power_of_two(counter)
     return fma(scale, fma(mul(r, r), _q(r), negate(r)), sub(scale, _one(x)))
+
+
+@inner
+def expm1_minus(x):
+    """Return exp(-|x|) - 1, to a few ULP."""
+    return _expm1_minus_twice(mul(_half(x), x))
 
 
 @inner

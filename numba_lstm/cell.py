@@ -11,8 +11,8 @@ from .microkernels import BROADCAST, pair_gemm, panel_gemm, panel_share, tile_ge
 from .postgemm import update_pair, update_state
 from .simd import at, lanes
 
-CellWeights = namedtuple("CellWeights", "bias weight_ih weight_hh weight_hr zeros")
-"""Pointers to one layer and direction's panels."""
+CellWeights = namedtuple("CellWeights", "bias weight_ih weight_hh weight_hr zeros rule")
+"""Pointers to one layer and direction's panels, and its rule, see ``postgemm``."""
 
 Sizes = namedtuple("Sizes", "src_size hidden_size output_size panels tail proj_panels hidden_stride rows")
 """Numbers in an input row; H; H_out; panels of the gates; vectors of the last of them; panels of the projection
@@ -56,7 +56,8 @@ def step_panel(j, following, rows, from_zero, weights, sizes, source, source_str
             before = at(source, m * source_stride)
             tile_gemm(count, left, sizes.hidden_stride, panel, sizes.output_size, before, source_stride, sums, line)
         cell = at(state.cell, (j * sizes.rows + m) * width)
-        update_state(count, vectors, sums, cell, at(hidden, m * stride + j * width), stride)
+        target = at(hidden, m * stride + j * width)
+        update_state(weights.rule, count, vectors, sums, cell, target, stride, j * width)
         m += count
 
 
@@ -97,9 +98,9 @@ def step_row(first, end, back, with_input, from_zero, weights, sizes, x, gates, 
             _row_sums(alone, vectors, state.before, panel, sizes.output_size, sums, apart, sums, apart)
         cell, target = at(state.cell, j * sizes.rows * width), at(hidden, j * width)
         if alone:
-            update_state(1, vectors, sums, cell, target, 0)
+            update_state(weights.rule, 1, vectors, sums, cell, target, 0, j * width)
         else:
-            update_pair(vectors, sums, apart, cell, sizes.rows * width, target)
+            update_pair(weights.rule, vectors, sums, apart, cell, sizes.rows * width, target, j * width)
 
 
 @inlined

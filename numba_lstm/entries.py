@@ -74,14 +74,17 @@ def _compiled(key: tuple[str, Any], make: Callable[[], Any]) -> Any:
     return _ready[key]
 
 
-def share_address(dtype: np.dtype[Any]) -> int:
-    """Return the address of ``layer.run_share``, compiled for a dtype: what launches of all kinds call."""
+def share_address(dtype: np.dtype[Any], general: bool = False) -> int:
+    """Return the address of what launches of all kinds call, compiled for a dtype.
+
+    With ``general`` it is ``layer.run_general_share``, else ``layer.run_share``.
+    """
 
     def make() -> Any:
         with event.install_listener("numba:compile", _Notice()):
-            return by_address(layer.run_share, _share_signature(dtype))
+            return by_address(layer.run_general_share if general else layer.run_share, _share_signature(dtype))
 
-    address: int = _compiled(("all", dtype), make).address
+    address: int = _compiled(("general" if general else "all", dtype), make).address
     return address
 
 

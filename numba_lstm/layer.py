@@ -61,7 +61,8 @@ from .frame import (
     UNPROJECTED,
 )
 from .microkernels import BROADCAST, panel_gemm
-from .packing import BIAS, CELL_SIZE, SRC_SIZE, WEIGHT_HH, WEIGHT_HR, WEIGHT_IH, ZEROS
+from .packing import BIAS, CELL_SIZE, NUMBERS, SRC_SIZE, WEIGHT_HH, WEIGHT_HR, WEIGHT_IH, ZEROS
+from .postgemm import Rule
 from .simd import at, lanes
 from .states import gather, spread
 
@@ -81,9 +82,9 @@ Part = namedtuple(
 """What one member of a crew does: panels of the gates; vectors of h when it is set; panels of the projection; numbers
 of h that it makes."""
 
-Call = namedtuple("Call", "frame weights h c")
+Call = namedtuple("Call", "frame weights h c kind")
 """What stays the same for all layers and rows of a call: pointers.  h and c are the first states and become the last
-ones, (layers * directions, pool, H_out) and (.., H)."""
+ones, (layers * directions, pool, H_out) and (.., H).  ``kind`` is that of ``postgemm.Rule``."""
 
 
 @inlined
@@ -218,6 +219,7 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
         at(call.weights, frame[record + WEIGHT_HH]),
         at(call.weights, frame[record + WEIGHT_HR]),
         at(call.weights, frame[record + ZEROS]),
+        Rule(call.kind, at(frame, record), at(call.weights, frame[record + NUMBERS])),
     )
     sizes = Sizes(
         frame[record + SRC_SIZE],
@@ -329,8 +331,9 @@ def _network(call, block, crew, src, dst):
         meet(crew)
 
 
-def run_share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index):
-    """Do one thread's share of a launch; ``entries`` compiles it.
+@inlined
+def _share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index, kind):
+    """Do one thread's share of a launch, with cells of a kind.
 
     Parameters
     ----------
@@ -352,7 +355,7 @@ def run_share(frame, weights, work, h, c, x, x_time, x_row, output, output_time,
     if crew.size == 0:
         return
     mode = flush_denormals()
-    call = Call(frame, weights, h, c)
+    call = Call(frame, weights, h, c, kind)
     packed = frame[OFFSETS] != 0
     src, dst = View(x, x_time, x_row, packed), View(output, output_time, output_row, packed)
     place = max(index, 0)
@@ -362,3 +365,13 @@ def run_share(frame, weights, work, h, c, x, x_time, x_row, output, output_time,
     for b in range(first, last, frame[ROWS]):
         _network(call, Block(b, min(last - b, frame[ROWS]), here, between), crew, src, dst)
     restore_mode(mode)
+
+
+def run_share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index):
+    """Do one thread's share of a launch, of the LSTM of torch; ``entries`` compiles it, as the next one."""
+    _share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index, None)
+
+
+def run_general_share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index):
+    """Do one thread's share of a launch, of cells with a rule."""
+    _share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index, np.int64(1))

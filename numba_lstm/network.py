@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .cell_rule import CellRule
 from .frame import END_LAYER, END_STEP, FIRST_LAYER, FIRST_STEP
 from .memory import aligned_empty
 from .packing import pack
@@ -36,12 +37,20 @@ class Network:
         Arrays by torch's names.
     dtype : float32 or float64
         Of parameters, inputs and outputs.
+    rule : CellRule, optional
+        What its cells do, if they are not those of torch.
     """
 
-    def __init__(self, architecture: Architecture, parameters: Mapping[str, np.ndarray], dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        parameters: Mapping[str, np.ndarray],
+        dtype: np.dtype[Any],
+        rule: CellRule | None = None,
+    ) -> None:
         self._architecture = architecture
         self._dtype = np.dtype(dtype)
-        self._weights = pack(architecture, parameters, self._dtype)
+        self._weights = pack(architecture, parameters, self._dtype, rule)
         self.data = self._weights.data
         self.plans: dict[tuple[tuple[int, ...], bool, bool, int], Plan] = {}
         """Of calls that were made: by the shape of x, batch_first, whether from zero states, and the threads set."""

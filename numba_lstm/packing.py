@@ -22,12 +22,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .blocksizes import GATES, block_sizes
+from .cell_rule import ACTIVATIONS, Activation, CellRule
 from .memory import CACHE_LINE, aligned_empty, round_up
 from .parameters import Architecture
 
-SRC_SIZE, BIAS, WEIGHT_IH, WEIGHT_HH, WEIGHT_HR, ZEROS, CELL_SIZE = range(7)
-"""The entries of a record for one layer and direction: numbers in a row of its input, then offsets into the packed
-weights, in elements (``ZEROS``: a row of zeros, the "bias" of the projection).  CELL_SIZE is their number."""
+(
+    SRC_SIZE,  # numbers in a row of the input
+    BIAS,  # offsets into the packed weights, in elements
+    WEIGHT_IH,
+    WEIGHT_HH,
+    WEIGHT_HR,
+    ZEROS,  # a row of zeros, the "bias" of the projection
+    NUMBERS,  # of a general cell, see ``general_postgemm``
+    CODE_F,  # its activations
+    CODE_G,
+    CODE_H,
+    INPUT_FORGET,  # 1: its forget gate is what the input gate leaves
+    PEEPHOLES,  # 1: its gates look at the cell state
+    CELL_SIZE,
+) = range(13)
+"""The entries of a record for one layer and direction.  CELL_SIZE is their number."""
 
 
 class PackedWeights(NamedTuple):
@@ -39,6 +53,8 @@ class PackedWeights(NamedTuple):
     """(layers * directions, CELL_SIZE) int64, in torch's order: layer 0, layer 0 reversed, layer 1, ..."""
     finite: bool
     """Whether every recurrent weight is finite, so that a zero state contributes exactly nothing."""
+    general: bool
+    """Whether the cells have a rule of their own."""
 
 
 def tail_vectors(hidden_size: int, lanes: int) -> int:
@@ -71,8 +87,26 @@ def projection_panels(matrix: np.ndarray, lanes: int) -> np.ndarray:
     return np.ascontiguousarray(padded.reshape(panels, width, -1).transpose(0, 2, 1))
 
 
-def pack(architecture: Architecture, parameters: Mapping[str, np.ndarray], dtype: np.dtype[Any]) -> PackedWeights:
-    """Return a network's parameters, by torch's names, as panels."""
+def _rule_numbers(
+    rule: CellRule, functions: tuple[Activation, ...], index: int, hidden_size: int, lanes: int
+) -> np.ndarray:
+    """Return the numbers of one cell's rule, as vectors, in the order of ``general_postgemm``."""
+    first = [number for function in functions for number in (function.alpha, function.beta)] + [rule.clip]
+    splats = np.repeat(np.array(first, np.float64), lanes)
+    if rule.peepholes is None:
+        return splats
+    padded = np.zeros((3, round_up(hidden_size, lanes)))
+    padded[:, :hidden_size] = rule.peepholes[index]
+    return np.concatenate([splats, padded.reshape(3, -1, lanes).transpose(1, 0, 2).ravel()])
+
+
+def pack(
+    architecture: Architecture,
+    parameters: Mapping[str, np.ndarray],
+    dtype: np.dtype[Any],
+    rule: CellRule | None = None,
+) -> PackedWeights:
+    """Return a network's parameters, by torch's names, as panels, and the numbers of its rule."""
     lanes = block_sizes().lanes(dtype)
     line = CACHE_LINE // dtype.itemsize
     pieces: list[np.ndarray] = []
@@ -85,7 +119,9 @@ def pack(architecture: Architecture, parameters: Mapping[str, np.ndarray], dtype
         size = round_up(start + piece.size, line)
         return start
 
-    directions = architecture.num_directions
+    directions, hidden = architecture.num_directions, architecture.hidden_size
+    if rule is not None and rule.plain:
+        rule = None
     cells = np.zeros((architecture.num_layers * directions, CELL_SIZE), np.int64)
     finite = True
     zeros = place(np.zeros(GATES * lanes, dtype))
@@ -103,6 +139,12 @@ def pack(architecture: Architecture, parameters: Mapping[str, np.ndarray], dtype
             cell[WEIGHT_HH] = place(gate_panels(named["weight_hh"], lanes))
             if architecture.proj_size:
                 cell[WEIGHT_HR] = place(projection_panels(named["weight_hr"], lanes))
+            if rule is not None:
+                index = layer * directions + direction
+                functions = rule.activations[direction]
+                cell[NUMBERS] = place(_rule_numbers(rule, functions, index, hidden, lanes).astype(dtype))
+                cell[CODE_F : CODE_H + 1] = [ACTIVATIONS.index(function.name) for function in functions]
+                cell[INPUT_FORGET], cell[PEEPHOLES] = rule.input_forget, rule.peepholes is not None
             finite = finite and all(bool(np.isfinite(named[n]).all()) for n in ("weight_hh", "weight_hr") if n in named)
     data = aligned_empty(size, dtype)
     data[:] = 0
@@ -110,4 +152,4 @@ def pack(architecture: Architecture, parameters: Mapping[str, np.ndarray], dtype
     for piece in pieces:
         data[start : start + piece.size] = piece
         start = round_up(start + piece.size, line)
-    return PackedWeights(data, cells, finite)
+    return PackedWeights(data, cells, finite, rule is not None)

@@ -145,7 +145,7 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     frame[at.HIDDEN_STRIDE], frame[at.FINITE] = hidden_stride, weights.finite
     frame[at.BATCH], frame[at.STEPS], frame[at.CHUNK] = rows, steps, chunk
     frame[at.SLICES], frame[at.ROWS], frame[at.SLICE_SIZE] = slices, block, size
-    frame[at.RUN_SHARE] = share_address(dtype)
+    frame[at.RUN_SHARE] = share_address(dtype, weights.general)
     frame[at.FROM_ZERO], frame[at.POOL] = batch.from_zero, batch.pool or rows
     frame[at.END_LAYER], frame[at.END_STEP] = a.num_layers, steps
     work_size = size * slices

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from llvmlite import binding as llvm
 
 import numba_lstm
 
@@ -17,7 +18,24 @@ HANG = 300
 """Seconds after which a process counts as hanging."""
 
 by_layer = pytest.mark.parametrize("layer", ["omp", "workqueue", "tbb"])
+HOST = llvm.get_host_cpu_features() if llvm.get_process_triple().startswith("x86_64") else {}
+"""Features of this CPU that LLVM knows, with whether it has them."""
+
+WIDE = ("avx512", "avx10", "evex512", "amx")
+"""Beginnings of the names of those that have vectors of 512 bits."""
+
+two_widths = pytest.mark.skipif(not (HOST.get("avx512f") and HOST.get("fma")), reason="no AVX-512 to compare with")
 posix = pytest.mark.skipif(os.name == "nt", reason="signals, forks and limits are POSIX")
+
+
+def features_without(*beginnings: str) -> str:
+    """Return the host's features, as Numba takes them, with some switched off."""
+    return ",".join(("-" if not on or name.startswith(beginnings) else "+") + name for name, on in HOST.items())
+
+
+def half_width() -> dict[str, str]:
+    """Return the environment of a process that compiles for vectors of half the width."""
+    return {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": features_without(*WIDE)}
 
 
 def run(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

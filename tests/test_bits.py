@@ -18,6 +18,7 @@ from cases import Case, Shape, assert_close, assert_same_bits, flat, module, ran
 from hypothesis import given
 from hypothesis import strategies as st
 from llvmlite import binding as llvm
+from processes import HOST, WIDE, features_without, half_width, two_widths
 
 import numba_lstm
 
@@ -316,13 +317,10 @@ def test_the_callers_denormal_mode_is_kept() -> None:
 
 
 # --- other instruction sets ---------------------------------------------------------------------------------
-HOST = llvm.get_host_cpu_features() if llvm.get_process_triple().startswith("x86_64") else {}
-
-
-def _run_as(tmp_path: Path, name: str, cpu: str, features: str) -> dict[str, np.ndarray]:
+def _run_as(tmp_path: Path, name: str, cpu: dict[str, str]) -> dict[str, np.ndarray]:
     """Run the cases in a process that compiles for another CPU; return every result by name."""
     path = tmp_path / f"{name}.npz"
-    environment = dict(os.environ, NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES=features)
+    environment = {**os.environ, **cpu}
     script = Path(__file__).with_name("bit_cases.py")
     done = subprocess.run(
         [sys.executable, str(script), str(path)], env=environment, capture_output=True, text=True
@@ -332,14 +330,9 @@ def _run_as(tmp_path: Path, name: str, cpu: str, features: str) -> dict[str, np.
         return dict(file)
 
 
-def _features(drop: tuple[str, ...]) -> str:
-    """Return the host's features with some switched off, by the beginning of their names."""
-    return ",".join(("-" if not on or name.startswith(drop) else "+") + name for name, on in HOST.items())
-
-
-@pytest.mark.skipif(not (HOST.get("avx512f") and HOST.get("fma")), reason="no AVX-512 to compare with")
+@two_widths
 def test_avx2_equals_avx512(tmp_path: Path) -> None:
-    results = _run_as(tmp_path, "avx2", "haswell", _features(("avx512", "avx10", "evex512", "amx")))
+    results = _run_as(tmp_path, "avx2", half_width())
     assert str(results.pop("isa")) == "avx2"
     for name, case in CASES.items():
         for dtype in (np.float32, np.float64):
@@ -352,15 +345,15 @@ def test_avx2_equals_avx512(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not HOST, reason="not x86-64")
 @pytest.mark.parametrize(
-    ("name", "cpu", "drop"),
+    ("name", "cpu", "features"),
     [
-        ("generic", "generic", None),
-        ("avx", "sandybridge", ("avx2", "fma", "avx512", "avx10", "evex512", "amx")),
+        ("generic", "generic", ""),
+        ("avx", "sandybridge", features_without("avx2", "fma", *WIDE)),
     ],
 )
-def test_without_fma(tmp_path: Path, name: str, cpu: str, drop: tuple[str, ...] | None) -> None:
+def test_without_fma(tmp_path: Path, name: str, cpu: str, features: str) -> None:
     """Correct, if not with the same bits."""
-    results = _run_as(tmp_path, name, cpu, "" if drop is None else _features(drop))
+    results = _run_as(tmp_path, name, {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features})
     assert str(results.pop("isa")) == "sse2 without FMA"
     for name, case in CASES.items():
         for dtype in (np.float32, np.float64):

@@ -18,10 +18,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     ["_jit", "_target", "threads"],
     ["parameters", "checks", "padding", "packed_sequence", "record"],
-    ["blocksizes", "memory"],
+    ["blocksizes", "memory", "cell_rule"],
     ["simd", "tiles", "float_mode", "atomics"],
-    ["activations", "packing"],
-    ["microkernels", "postgemm"],
+    ["activations", "general_activations", "packing"],
+    ["microkernels", "general_postgemm", "postgemm"],
     ["frame", "states"],
     ["cell", "crew", "layer", "launch", "team"],
     ["entries", "cost", "plan", "network", "variable_length"],

@@ -11,7 +11,7 @@ import pytest
 import routes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llvmlite import binding as llvm
+from processes import half_width, two_widths
 
 pytestmark = pytest.mark.usefixtures("threads")
 
@@ -60,13 +60,7 @@ def test_threading_layers(layer: str, digest: str) -> None:
     assert _digest(NUMBA_THREADING_LAYER=layer) == digest
 
 
-HOST = llvm.get_host_cpu_features() if llvm.get_process_triple().startswith("x86_64") else {}
-
-
-@pytest.mark.skipif(not (HOST.get("avx512f") and HOST.get("fma")), reason="no AVX-512 to compare with")
+@two_widths
 @pytest.mark.parametrize("layer", ["omp", "workqueue"])
 def test_vectors_of_half_the_width(layer: str, digest: str) -> None:
-    wide = ("avx512", "avx10", "evex512", "amx")
-    features = ",".join(f"{'+' if on and not name.startswith(wide) else '-'}{name}" for name, on in HOST.items())
-    half = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": features, "NUMBA_THREADING_LAYER": layer}
-    assert _digest(**half) == digest
+    assert _digest(NUMBA_THREADING_LAYER=layer, **half_width()) == digest
