@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from . import checks
-from .module import Module, Size
+from .module import Size
 from .network import Network
-
-_SUFFIX = "_l0"  # what an LSTM's first layer has after the names of a cell
+from .parameters import CELL_SUFFIX
+from .saved import SavedCell
 
 
 class _Bias:
@@ -26,7 +26,7 @@ class _Bias:
         raise AttributeError(f"{self._name} cannot be assigned: the cell was made with bias=False")
 
 
-class LSTMCell(Module):
+class LSTMCell(SavedCell):
     r"""One step of one layer of an LSTM, as ``torch.nn.LSTMCell``.
 
     .. code-block:: text
@@ -113,7 +113,7 @@ class LSTMCell(Module):
         self.reset_parameters()
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        return {name.removesuffix(_SUFFIX): shape for name, shape in self._architecture.shapes().items()}
+        return {name.removesuffix(CELL_SUFFIX): shape for name, shape in self._architecture.shapes().items()}
 
     def forward(
         self, input: np.ndarray, hx: tuple[np.ndarray, np.ndarray] | None = None
@@ -164,7 +164,7 @@ class LSTMCell(Module):
     def _pack(self) -> Network:
         """Return the current parameters in the kernels' order, kept until they change."""
         weights = self._weights
-        plain = {name + _SUFFIX: np.asarray(array) for name, array in weights.parameters.items()}
+        plain = {name + CELL_SUFFIX: np.asarray(array) for name, array in weights.parameters.items()}
         weights.network = Network(self._architecture, plain, self._dtype)
         return weights.network
 

@@ -9,11 +9,15 @@ from typing import Any
 
 import numpy as np
 
+CELL_SUFFIX = "_l0"
+"""What an LSTM's first layer has after the names of a cell."""
+
 GATES = ("i", "f", "g", "o")
 """The order in which torch stacks the gates along the first axis: input, forget, cell, output."""
 
 _NAME = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9]\d{0,5})(_reverse)?")
-_FIRST = "weight_ih_l0"  # every LSTM has it
+_CELL_NAME = re.compile(r"weight_ih|weight_hh|bias_ih|bias_hh")
+_OTHERS = {3: "GRU", 1: "RNN"}  # gates
 _FOUND_SHOWN = 10  # prefixes that a message lists
 _READ_ONLY = (
     "parameters are read-only: assign a new array to the module's attribute instead of writing into this one, "
@@ -151,30 +155,49 @@ def frozen(owner: np.ndarray) -> Parameter:
     return owner.view(Parameter)
 
 
-def prefixes(names: Iterable[str]) -> list[str]:
-    """Return what stands before ``weight_ih_l0`` in some names, one for each LSTM.
+def first_name(cell: bool = False) -> str:
+    """Return the name that every LSTM has, or every cell."""
+    return "weight_ih" if cell else "weight_ih_l0"
+
+
+def prefixes(names: Iterable[str], cell: bool = False) -> list[str]:
+    """Return what stands before ``weight_ih_l0`` in some names, one for each LSTM; ``weight_ih`` for cells.
 
     Examples
     --------
     >>> prefixes(["encoder.lstm.weight_ih_l0", "encoder.lstm.weight_hh_l0", "linear.weight"])
     ['encoder.lstm.']
     """
-    return sorted(name.removesuffix(_FIRST) for name in names if name.endswith(_FIRST))
+    first = first_name(cell)
+    return sorted(name.removesuffix(first) for name in names if name.endswith(first))
 
 
-def belongs(name: str, prefix: str) -> bool:
-    """Return whether a name is that of an LSTM's parameter under a prefix.
+def belongs(name: str, prefix: str, cell: bool = False) -> bool:
+    """Return whether a name is that of an LSTM's parameter under a prefix, or of a cell's.
 
     Examples
     --------
     >>> belongs("lstm.bias_hh_l1_reverse", "lstm."), belongs("lstm.bias_hh_l1_reverse", "")
     (True, False)
     """
-    return _parts(name, prefix) is not None
+    return name.startswith(prefix) and (_CELL_NAME if cell else _NAME).fullmatch(name[len(prefix) :]) is not None
 
 
-def _parts(name: str, prefix: str) -> re.Match[str] | None:
-    return _NAME.fullmatch(name[len(prefix) :]) if name.startswith(prefix) else None
+def infer_cell(mapping: Mapping[str, Any], prefix: str = "", names: Iterable[str] | None = None) -> Architecture:
+    """Work out the sizes of a cell, as `infer` does for an LSTM.
+
+    Examples
+    --------
+    >>> infer_cell({"weight_ih": np.zeros((20, 3)), "weight_hh": np.zeros((20, 5))}).hidden_size
+    5
+    """
+    cells = {name: value for name, value in mapping.items() if belongs(name, prefix, cell=True)}
+    if not cells:
+        raise ValueError(_nothing_under(prefix, mapping if names is None else names, cell=True))
+    try:
+        return infer({f"{name}{CELL_SUFFIX}": value for name, value in cells.items()}, prefix)
+    except ValueError as error:
+        raise ValueError(str(error).replace(CELL_SUFFIX, "")) from None
 
 
 def infer(mapping: Mapping[str, Any], prefix: str = "", names: Iterable[str] | None = None) -> Architecture:
@@ -207,7 +230,7 @@ def infer(mapping: Mapping[str, Any], prefix: str = "", names: Iterable[str] | N
     shapes: dict[str, tuple[int, ...]] = {}
     parts: list[tuple[str, int, bool]] = []
     for name, value in mapping.items():
-        match = _parts(name, prefix)
+        match = _NAME.fullmatch(name[len(prefix) :]) if name.startswith(prefix) else None
         if match:
             shapes[match[0]] = tuple(value.shape)
             parts.append((match[1], int(match[2]), match[3] is not None))
@@ -229,8 +252,10 @@ def infer(mapping: Mapping[str, Any], prefix: str = "", names: Iterable[str] | N
     if not problems:
         rows, width = shapes["weight_hh_l0"]
         if rows % len(GATES) or ("weight_hr" not in kinds and rows != len(GATES) * width):
+            other = f", but of a {_OTHERS[rows // width]}" if rows in (3 * width, width) else ""
             problems.append(
-                f"weight_hh_l0 has shape {rows, width}, not (4 * hidden_size, hidden_size): not the weights of an LSTM"
+                f"weight_hh_l0 has shape {rows, width}, not (4 * hidden_size, hidden_size): "
+                f"not the weights of an LSTM{other}"
             )
     if not problems:
         architecture = Architecture(
@@ -260,10 +285,17 @@ def _misfits(architecture: Architecture, shapes: Mapping[str, tuple[int, ...]]) 
     return problems
 
 
-def _nothing_under(prefix: str, names: Iterable[str]) -> str:
-    found = prefixes(names)
-    if not found:
-        return f"no LSTM under prefix {prefix!r}, and none under another: no name ends in {_FIRST}"
-    shown = ", ".join(map(repr, found[:_FOUND_SHOWN]))
-    more = f" and {len(found) - _FOUND_SHOWN} more" if len(found) > _FOUND_SHOWN else ""
-    return f"no LSTM under prefix {prefix!r}; found: {shown}{more}"
+def _nothing_under(prefix: str, names: Iterable[str], cell: bool = False) -> str:
+    kind, other, names = ("LSTMCell", "LSTM", list(names)) if cell else ("LSTM", "LSTMCell", list(names))
+    found = prefixes(names, cell)
+    if found:
+        return f"no {kind} under prefix {prefix!r}; found: {listed(found)}"
+    text = f"no {kind} under prefix {prefix!r}, and none under another: no name ends in {first_name(cell)}"
+    others = prefixes(names, not cell)
+    return f"{text}; {other}.load would take {listed(others)}" if others else text
+
+
+def listed(names: list[str]) -> str:
+    """Return some names in one line, or the first of them and how many there are more."""
+    shown = ", ".join(map(repr, names[:_FOUND_SHOWN]))
+    return f"{shown} and {len(names) - _FOUND_SHOWN} more" if len(names) > _FOUND_SHOWN else shown

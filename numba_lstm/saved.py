@@ -1,16 +1,19 @@
-"""LSTM modules in files: made from one, written to one."""
+"""Modules in files: made from one, written to one."""
 
 from __future__ import annotations
 
 import os
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
 
 from . import checks
 from .module import Module, Weights
-from .parameters import belongs, infer
+from .parameters import CELL_SUFFIX, Architecture, belongs, first_name, infer, infer_cell, listed
 from .record import RECORDED_OR_FALSE, RECORDED_OR_ZERO, Recorded, common_dtype, encode_record, read_record
 
-Self = TypeVar("Self", bound="SavedModule")
+OfLSTM = TypeVar("OfLSTM", bound="SavedModule")
+OfCell = TypeVar("OfCell", bound="SavedCell")
 
 
 class SavedModule(Module):
@@ -21,7 +24,7 @@ class SavedModule(Module):
 
     @classmethod
     def load(
-        cls: type[Self],
+        cls: type[OfLSTM],
         path: str | os.PathLike[str],
         prefix: str = "",
         *,
@@ -29,7 +32,7 @@ class SavedModule(Module):
         dropout: float | Recorded = RECORDED_OR_ZERO,
         dtype: Any = None,
         seed: Any = None,
-    ) -> Self:
+    ) -> OfLSTM:
         """Make a module from a file of weights.
 
         Every size is worked out from names and shapes.  What these cannot tell is an argument.
@@ -37,11 +40,15 @@ class SavedModule(Module):
         Parameters
         ----------
         path : path
-            A ``.safetensors`` or ``.npz`` file with torch's names.  Nothing in it is executed.
+            A file with torch's names: ``.safetensors``, ``.npz``, or what torch writes, which is ``.pt``, ``.pth``,
+            ``.ckpt``, ``.bin``, ``.jit`` or ``.torchscript``.  Nothing in it is executed, and torch is not needed.
         prefix : str
-            What precedes the names, such as ``"encoder.lstm."``; the file may hold more than this LSTM.
+            What precedes the names, such as ``"encoder.lstm."``; the file may hold more than this LSTM.  If it is a
+            checkpoint whose state dict lies in another dict, that one's key may stand before: ``"state_dict.lstm."``
+            and, if there is one such LSTM only, ``"lstm."``.
         batch_first, dropout : bool and float
-            As for a new module.  By default what `save` has recorded; False and 0.0 in files without a record.
+            As for a new module.  By default what `save` has recorded, or torch in a whole module; False and 0.0 in
+            files without a record.
         dtype : float32 or float64, optional
             By default what was recorded, or else float64 if the file has that, and float32 for shorter ones.
         seed : optional
@@ -71,31 +78,21 @@ class SavedModule(Module):
         >>> LSTM.load(path)
         LSTM(3, 5, batch_first=True)
         """
-        from . import io
-
-        contents = io.read_contents(path, lambda name: belongs(name, prefix))
-        arrays = contents.arrays
+        a, arrays, recorded, kind = _load(path, prefix, dtype)
         try:
-            architecture = infer(arrays, prefix, contents.names)
-            recorded = read_record(contents.metadata)
-            names = architecture.shapes()
-            if dtype is None:
-                common = common_dtype({name: arrays[prefix + name] for name in names})
-                dtype = checks.float_dtype(recorded.get("dtype", common))
             if isinstance(batch_first, Recorded):
                 batch_first = checks.boolean("batch_first", recorded.get("batch_first", batch_first.otherwise))
             if isinstance(dropout, Recorded):
                 dropout = checks.probability(recorded.get("dropout", dropout.otherwise))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{os.fspath(path)}: {error}") from error
-        a = architecture
         make: Any = cls  # whose constructor takes LSTM's arguments
-        lstm: Self = make(
+        lstm: OfLSTM = make(
             a.input_size, a.hidden_size, a.num_layers, a.bias, batch_first, dropout, a.bidirectional, a.proj_size,
-            dtype=dtype, seed=seed,
+            dtype=kind, seed=seed,
         )  # fmt: skip
         lstm._weights = Weights({})  # those that were drawn have done their part: the generator is where it should be
-        lstm.load_state_dict({name: arrays[prefix + name] for name in names})
+        lstm.load_state_dict(arrays)
         return lstm
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -116,3 +113,98 @@ class SavedModule(Module):
         from . import io
 
         io.write(path, self._weights.parameters, encode_record(self.batch_first, self.dropout, self._dtype))
+
+
+class SavedCell(Module):
+    """The part of `LSTMCell` that reads and writes files; its constructor takes the arguments of `LSTMCell`."""
+
+    @classmethod
+    def load(cls: type[OfCell], path: str | os.PathLike[str], prefix: str = "", *, dtype: Any = None) -> OfCell:
+        """Make a cell from a file of weights, whose names and shapes tell the sizes.
+
+        Parameters
+        ----------
+        path : path
+            As for `LSTM.load`.
+        prefix : str
+            What precedes ``weight_ih`` and the other names, such as ``"decoder.rnn."``.
+        dtype : float32 or float64, optional
+            By default what was recorded, or else float64 if the file has that, and float32 for shorter ones.
+
+        Returns
+        -------
+        LSTMCell
+
+        Raises
+        ------
+        OSError, ValueError, MemoryError
+            As `LSTM.load` does.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> from numba_lstm import LSTMCell
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "cell.npz")
+        >>> LSTMCell(3, 5).save(path)
+        >>> LSTMCell.load(path)
+        LSTMCell(3, 5)
+        """
+        a, arrays, _, kind = _load(path, prefix, dtype, cell=True)
+        make: Any = cls
+        cell: OfCell = make(a.input_size, a.hidden_size, a.bias, dtype=kind)
+        cell._weights = Weights({})
+        cell.load_state_dict(arrays)
+        return cell
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the parameters to a file, and dtype with them.
+
+        Parameters
+        ----------
+        path : path
+            As for `LSTM.save`.
+
+        Raises
+        ------
+        OSError, ValueError
+            As `LSTM.save` does.
+        """
+        from . import io
+
+        io.write(path, self._weights.parameters, encode_record(False, 0.0, self._dtype))
+
+
+class _Loaded(NamedTuple):
+    architecture: Architecture
+    arrays: dict[str, np.ndarray]
+    """By the module's own names."""
+    recorded: dict[str, Any]
+    dtype: Any
+
+
+def _load(path: str | os.PathLike[str], prefix: str, dtype: Any, cell: bool = False) -> _Loaded:
+    """Read what is under a prefix of a file; ``dtype`` as given to `LSTM.load`."""
+    from . import io
+
+    contents = io.read_contents(path, lambda name: belongs(name, prefix, cell))
+    try:
+        prefix = _whole_prefix(contents, prefix, first_name(cell))
+        architecture = (infer_cell if cell else infer)(contents.arrays, prefix, contents.names)
+        names = [name.removesuffix(CELL_SUFFIX) if cell else name for name in architecture.shapes()]
+        arrays = {name: contents.arrays[prefix + name] for name in names}
+        recorded = dict(contents.options.get(prefix, {})) | read_record(contents.metadata)
+        if dtype is None:
+            dtype = checks.float_dtype(recorded.get("dtype", common_dtype(arrays)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from error
+    return _Loaded(architecture, arrays, recorded, dtype)
+
+
+def _whole_prefix(contents: Any, prefix: str, first: str) -> str:
+    """Return a prefix with the keys of the dicts in which the file has the state dict."""
+    if prefix + first in contents.arrays:
+        return prefix
+    found = [name.removesuffix(first) for name, inner in contents.inner.items() if inner == prefix + first]
+    if len(found) > 1:
+        raise ValueError(f"prefix {prefix!r} is there more than once: {listed(found)}")
+    return found[0] if found else prefix

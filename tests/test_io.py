@@ -223,12 +223,17 @@ def test_safetensors_of_a_dtype_that_numpy_lacks(tmp_path: Path) -> None:
 
 
 # --- bad files ----------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ["lstm.pt", "lstm", "lstm.npy", "npz"])
+@pytest.mark.parametrize("name", ["lstm.onnx", "lstm", "lstm.npy", "npz", "lstm.pt"])
 def test_other_suffixes(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"")
-    for call in (LSTM.load, LSTM(3, 5).save, io.read):
-        with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: the name should end in .safetensors or .npz"):
+    written, read = ".safetensors or .npz", ".safetensors, .npz, .pt, .* or .torchscript"
+    for call, words in ((LSTM.load, read), (LSTM(3, 5).save, written), (io.read, read), (io.describe, read)):
+        if name == "lstm.pt" and words == read:
+            words = "not a complete .pt file of numbers: neither torch's zip archive"
+        elif name == "lstm.onnx":
+            words = "numba_lstm.io.onnx reads such files"
+        with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: .*{words}"):
             call(path)
     assert path.read_bytes() == b""
 

@@ -1,4 +1,8 @@
-"""Weight files <-> mappings from names to arrays.  One module for a format, chosen by the file's suffix."""
+"""Weight files <-> mappings from names to arrays.  One module for a format, chosen by the file's suffix.
+
+`numba_lstm.io.torch`, `numba_lstm.io.onnx` and `numba_lstm.io.keras` need the packages of these names, and are imported
+by those who want them.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,24 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
-from . import _npy, npz, safetensors
-from ._contents import Contents
+from . import _npy, npz, safetensors, torch_archive
+from ._contents import Contents, Declared
 
-__all__ = ["Contents", "read", "read_array", "read_contents", "write", "write_whole"]
+__all__ = ["Contents", "Declared", "describe", "read", "read_array", "read_contents", "write", "write_whole"]
 
-_FORMATS = {".safetensors": safetensors, ".npz": npz}
+_WRITTEN = {".safetensors": safetensors, ".npz": npz}
+_TORCHS = dict.fromkeys((".pt", ".pth", ".ckpt", ".bin", ".jit", ".torchscript"), torch_archive)
+_READ = _WRITTEN | _TORCHS
+
+OTHER_FORMATS = {".onnx": "onnx", ".keras": "keras", ".h5": "keras", ".hdf5": "keras"}
+"""Suffixes of files in which weights have other names than torch's, and the modules here that read them."""
 
 StrPath = str | os.PathLike[str]
+T = TypeVar("T")
 
 
 def read(path: StrPath) -> dict[str, np.ndarray]:
@@ -27,7 +37,8 @@ def read(path: StrPath) -> dict[str, np.ndarray]:
     Parameters
     ----------
     path : path
-        ``.safetensors`` or ``.npz``.  Nothing in it is executed.
+        ``.safetensors``, ``.npz``, or what torch writes: ``.pt``, ``.pth``, ``.ckpt``, ``.bin``, ``.jit``,
+        ``.torchscript``.  Nothing in it is executed.
 
     Returns
     -------
@@ -52,7 +63,7 @@ def read_contents(path: StrPath, wanted: Callable[[str], bool] = lambda name: Tr
     Parameters
     ----------
     path : path
-        ``.safetensors`` or ``.npz``.
+        As for `read`.
     wanted : callable
         Says of a name whether its array is to be read.
 
@@ -66,19 +77,48 @@ def read_contents(path: StrPath, wanted: Callable[[str], bool] = lambda name: Tr
         As `read` does.
     """
     file = Path(path)
-    module = _format(file)
+    module = _format(file, _READ)
+    contents: Contents = _parsed(file, lambda stream, size: module.read(stream, size, wanted))
+    return contents
+
+
+def describe(path: StrPath) -> dict[str, Declared]:
+    """Read what a file says of its arrays, and none of them.
+
+    Parameters
+    ----------
+    path : path
+        As for `read`.
+
+    Returns
+    -------
+    dict of str to Declared
+        Shape and dtype by name.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `read` does.
+    """
+    file = Path(path)
+    declared: dict[str, Declared] = _parsed(file, _format(file, _READ).describe)
+    return declared
+
+
+def _parsed(file: Path, parse: Callable[[BinaryIO, int], T]) -> T:
+    """Return what a function makes of an open file and its size."""
     # Opened once: another file that takes its name meanwhile is not seen.
     with file.open("rb") as stream:
         size, changed = _stamp(stream)
         try:
-            contents: Contents = module.read(stream, size, wanted)
+            made = parse(stream, size)
         except MemoryError:
             raise
         except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
             raise ValueError(f"{file}: not a complete {file.suffix} file of numbers: {error}") from error
         if _stamp(stream) != (size, changed):
             raise ValueError(f"{file}: was changed while it was read")
-    return contents
+    return made
 
 
 def read_array(path: StrPath) -> np.ndarray:
@@ -117,7 +157,7 @@ def write(path: StrPath, arrays: Mapping[str, np.ndarray], metadata: Mapping[str
         If its suffix is another.
     """
     file = Path(path)
-    module = _format(file)
+    module = _format(file, _WRITTEN)
     write_whole(file, lambda target: module.write(target, arrays, metadata or {}))
 
 
@@ -139,8 +179,11 @@ def _stamp(file: BinaryIO) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _format(path: Path) -> ModuleType:
-    try:
-        return _FORMATS[path.suffix.lower()]
-    except KeyError:
-        raise ValueError(f"{path}: the name should end in {' or '.join(_FORMATS)}") from None
+def _format(path: Path, formats: Mapping[str, ModuleType]) -> ModuleType:
+    suffix = path.suffix.lower()
+    if suffix in formats:
+        return formats[suffix]
+    if suffix in OTHER_FORMATS:
+        raise ValueError(f"{path}: has no names of torch's: numba_lstm.io.{OTHER_FORMATS[suffix]} reads such files")
+    *others, last = formats
+    raise ValueError(f"{path}: the name should end in {', '.join(others)} or {last}")

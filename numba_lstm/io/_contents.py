@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+
+
+class Declared(NamedTuple):
+    """What a file says of an array."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    """In the words of the format, where NumPy has none."""
 
 
 class Contents(NamedTuple):
@@ -16,3 +25,7 @@ class Contents(NamedTuple):
     """Of all arrays in the file."""
     metadata: dict[str, str]
     """What was recorded beside the arrays."""
+    inner: Mapping[str, str] = {}
+    """Names without what precedes them because the file has a state dict within dicts, by whole name."""
+    options: Mapping[str, Mapping[str, Any]] = {}
+    """Arguments of modules that lie whole in the file, by prefix."""

@@ -34,8 +34,7 @@ def read(file: BinaryIO, size: int, name: str = "it") -> np.ndarray:
     ValueError
         If it is something else, or its size is another.
     """
-    start = io.BytesIO(file.read(min(size, _LONGEST_HEADER + 12)))
-    shape, fortran_order, dtype = _header(start, name)
+    start, shape, fortran_order, dtype = _start(file, size, name)
     if dtype.hasobject:
         raise ValueError(f"Object arrays are pickles, which are not read: {name}")
     declared, present = math.prod(shape) * dtype.itemsize, size - start.tell()
@@ -52,6 +51,18 @@ def read(file: BinaryIO, size: int, name: str = "it") -> np.ndarray:
     file.read(1)  # the end of an archive's member, where its checksum is looked at
     array = numbers.view(dtype)
     return array.reshape(shape[::-1]).transpose() if fortran_order else array.reshape(shape)
+
+
+def describe(file: BinaryIO, size: int, name: str = "it") -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and dtype of the array in a file of so many bytes, of which only the header is read."""
+    _, shape, _, dtype = _start(file, size, name)
+    return shape, dtype
+
+
+def _start(file: BinaryIO, size: int, name: str) -> tuple[io.BytesIO, tuple[int, ...], bool, np.dtype[Any]]:
+    """Return the first bytes, read to the end of the header, and what it says."""
+    start = io.BytesIO(file.read(min(size, _LONGEST_HEADER + 12)))
+    return start, *_header(start, name)
 
 
 def _header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

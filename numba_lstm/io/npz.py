@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from . import _npy
-from ._contents import Contents
+from ._contents import Contents, Declared
 
 _METADATA = "__metadata__"  # what safetensors calls it in its header
 
@@ -22,16 +22,7 @@ bits, stands for 258 bytes."""
 def read(file: BinaryIO, size: int, wanted: Callable[[str], bool]) -> Contents:
     """Read some arrays of a file of so many bytes."""
     with zipfile.ZipFile(file) as archive:
-        members = {}
-        for member in archive.infolist():
-            name = member.filename.removesuffix(".npy")
-            if name in members:
-                raise ValueError(f"{name} is there twice")
-            if member.file_size > member.compress_size * _RATIOS.get(member.compress_type, 0):
-                raise ValueError(f"{name} cannot be {member.file_size:,} bytes")
-            members[name] = member
-        if sum(member.compress_size for member in members.values()) > size:
-            raise ValueError("its members are longer than the file")
+        members = _members(archive, size)
 
         def array(name: str) -> np.ndarray:
             with archive.open(members[name]) as stream:
@@ -45,6 +36,33 @@ def read(file: BinaryIO, size: int, wanted: Callable[[str], bool]) -> Contents:
             metadata = {str(key): str(value) for key, value in recorded.items()}
         names = [name for name in members if name != _METADATA]
         return Contents({name: array(name) for name in filter(wanted, names)}, names, metadata)
+
+
+def describe(file: BinaryIO, size: int) -> dict[str, Declared]:
+    """Return what a file of so many bytes says of its arrays."""
+    declared = {}
+    with zipfile.ZipFile(file) as archive:
+        for name, member in _members(archive, size).items():
+            if name != _METADATA:
+                with archive.open(member) as stream:
+                    shape, dtype = _npy.describe(stream, member.file_size, name)  # type: ignore[arg-type]
+                declared[name] = Declared(shape, str(dtype))
+    return declared
+
+
+def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    """Return the members of a file of so many bytes by the names of their arrays, if they can be there."""
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
+        if name in members:
+            raise ValueError(f"{name} is there twice")
+        if member.file_size > member.compress_size * _RATIOS.get(member.compress_type, 0):
+            raise ValueError(f"{name} cannot be {member.file_size:,} bytes")
+        members[name] = member
+    if sum(member.compress_size for member in members.values()) > size:
+        raise ValueError("its members are longer than the file")
+    return members
 
 
 def write(file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:

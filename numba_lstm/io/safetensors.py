@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from safetensors.numpy import save
 
-from ._contents import Contents
+from ._bfloat16 import widened
+from ._contents import Contents, Declared
 
 _DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
@@ -32,6 +33,34 @@ own at most, and a file should not take much more memory than it declares."""
 
 def read(file: BinaryIO, size: int, wanted: Callable[[str], bool]) -> Contents:
     """Read some arrays of a file of so many bytes; bfloat16 becomes float32."""
+    header, metadata, start = _header(file, size)
+    places = _places(header, size - start)
+    arrays = {}
+    for name in filter(wanted, places):
+        kind, shape = header[name]["dtype"], header[name]["shape"]
+        if kind not in _DTYPES:
+            raise ValueError(f"{name} holds {kind}")
+        file.seek(start + places[name])
+        array = np.fromfile(file, _DTYPES[kind], math.prod(shape)).reshape(shape)
+        arrays[name] = widened(array) if kind == "BF16" else array
+    return Contents(arrays, list(places), metadata)
+
+
+def describe(file: BinaryIO, size: int) -> dict[str, Declared]:
+    """Return what a file of so many bytes says of its arrays."""
+    header, _, start = _header(file, size)
+    places = _places(header, size - start)
+    return {name: Declared(tuple(header[name]["shape"]), _dtype_name(header[name]["dtype"])) for name in places}
+
+
+def _dtype_name(kind: str) -> str:
+    if kind == "BF16":
+        return "bfloat16"
+    return np.dtype(_DTYPES[kind]).name if kind in _DTYPES else kind
+
+
+def _header(file: BinaryIO, size: int) -> tuple[dict[str, Any], dict[str, str], int]:
+    """Return the descriptions of arrays, what was recorded beside them, and where the arrays begin."""
     header_size = int.from_bytes(file.read(_LENGTH_SIZE), "little")
     start = _LENGTH_SIZE + header_size
     if size < start:
@@ -44,16 +73,7 @@ def read(file: BinaryIO, size: int, wanted: Callable[[str], bool]) -> Contents:
     metadata = header.pop(_METADATA, None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError(f"{_METADATA} is not a mapping of texts")
-    places = _places(header, size - start)
-    arrays = {}
-    for name in filter(wanted, places):
-        kind, shape = header[name]["dtype"], header[name]["shape"]
-        if kind not in _DTYPES:
-            raise ValueError(f"{name} holds {kind}")
-        file.seek(start + places[name])
-        array = np.fromfile(file, _DTYPES[kind], math.prod(shape)).reshape(shape)
-        arrays[name] = _from_bfloat16(array) if kind == "BF16" else array
-    return Contents(arrays, list(places), metadata)
+    return header, metadata, start
 
 
 def write(file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
@@ -96,10 +116,3 @@ def _lengths(name: str, values: Any) -> list[int]:
     if not isinstance(values, list) or any(type(value) is not int or value < 0 for value in values):
         raise ValueError(f"{name} is described with {values!r}")
     return values
-
-
-def _from_bfloat16(bits: np.ndarray) -> np.ndarray:
-    """Return float32 for the upper halves of its bits."""
-    whole = bits.astype(np.uint32)
-    whole <<= 16
-    return whole.view(np.float32)

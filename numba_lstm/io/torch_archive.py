@@ -1,0 +1,141 @@
+"""What ``torch.save`` and ``torch.jit.save`` write, read without torch and without running anything of it.
+
+A checkpoint is a zip archive: a pickle that describes the objects, and a member for the numbers of each storage.  So
+is a TorchScript file, with its program beside them, which is not looked at.  Before version 1.6 torch wrote the same
+things one after the other: five pickles, and then the storages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from ._contents import Contents, Declared
+from ._pickle_machine import Machine
+from ._torch_objects import NUMBERS, Tensor, Tree, call, read_tensor, read_tree, refer, value
+from ._zip import Archive
+
+_PICKLE_MEMORY = 32 << 20
+"""Bytes that a pickle and its objects may take, beside what is as large as the arrays of the file."""
+
+_PICKLE = "/data.pkl"
+_ORDERS = {b"little": "<", b"big": ">"}
+
+_ZIP_START = b"PK"
+_OLD_START, _OLD_VERSION, _LENGTH_SIZE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", 1001, 8
+_TAR_PLACE, _LONGEST_START = 257, 262
+
+_SMALL = 16 << 20
+"""Bytes that tensors may have that share their memory, and be more than the file then."""
+
+_Place = tuple[int, int]
+
+
+class _Read(NamedTuple):
+    """A file whose pickle was read."""
+
+    tree: Tree
+    place: Callable[[str], _Place]
+    """Where in the file the storage of a key begins, and its bytes."""
+    order: str
+
+
+def read(file: BinaryIO, size: int, wanted: Callable[[str], bool]) -> Contents:
+    """Read some arrays of a file of so many bytes.
+
+    A name is wanted whole, or without the keys of the dicts in which a state dict lies.
+    """
+    (tensors, inner, options, _), place, order = _open(file, size)
+    names = [name for name in tensors if wanted(name) or (name in inner and wanted(inner[name]))]
+    total = sum(_bytes_of(tensors[name]) for name in names)
+    if total > max(size, _SMALL):
+        raise ValueError(f"its arrays share their memory, and would be {total:,} bytes without")
+    arrays: dict[Tensor, np.ndarray] = {}  # tied ones are read once
+    for name in names:
+        tensor = tensors[name]
+        if tensor not in arrays:
+            try:
+                arrays[tensor] = read_tensor(file, tensor, *place(tensor.key), order)
+            except ValueError as error:
+                raise ValueError(f"{name} {error}") from None
+    return Contents({name: arrays[tensors[name]] for name in names}, list(tensors), {}, inner, options)
+
+
+def describe(file: BinaryIO, size: int) -> dict[str, Declared]:
+    """Return what a file of so many bytes says of its arrays."""
+    return {name: Declared(tensor.shape, tensor.dtype) for name, tensor in _open(file, size).tree.tensors.items()}
+
+
+def _bytes_of(tensor: Tensor) -> int:
+    return math.prod(tensor.shape) * np.dtype(NUMBERS.get(tensor.dtype, "u1")).itemsize
+
+
+def _open(file: BinaryIO, size: int) -> _Read:
+    start = file.read(_LONGEST_START)
+    if start.startswith(_ZIP_START):
+        return _open_zip(file, size)
+    if start.startswith(_OLD_START):
+        return _open_old(file, size)
+    if start[_TAR_PLACE:] == b"ustar":
+        raise ValueError("torch's tar format from before version 0.4: load it with torch, and save it again")
+    if start.startswith(b"\x80"):
+        raise ValueError("a pickle, which is not read: save it with torch.save, or as .npz or .safetensors")
+    raise ValueError("neither torch's zip archive nor what torch wrote before")
+
+
+def _open_zip(file: BinaryIO, size: int) -> _Read:
+    archive = Archive(file, size)
+    roots = [name.removesuffix(_PICKLE) for name in archive.members if name.endswith(_PICKLE) and name.count("/") == 1]
+    if len(roots) != 1:
+        raise ValueError("a zip archive, but not of torch.save or torch.jit.save: it has no data.pkl")
+    (root,) = roots
+    order = "<"
+    if f"{root}/byteorder" in archive.members:
+        order = _ORDERS[archive.read(f"{root}/byteorder", _LONGEST_START)]
+    data = f"{root}/data/"
+    stored = sum(member.size for name, member in archive.members.items() if name.startswith(data))
+    memory = _PICKLE_MEMORY + min(stored, size)
+    content = archive.read(root + _PICKLE, memory // 4)
+    tree, _ = read_tree(content, memory - len(content))
+    missing = [key for key in tree.storages if data + key not in archive.members]
+    if missing:
+        raise ValueError(f"its storage {missing[0]} is missing")
+    return _Read(tree, lambda key: archive.place(data + key), order)
+
+
+def _open_old(file: BinaryIO, size: int) -> _Read:
+    """Read what torch wrote before version 1.6: five pickles, then for each storage its length and its numbers."""
+    memory = _PICKLE_MEMORY + size
+    file.seek(0)
+    content = file.read(memory // 4)
+    memory -= len(content)
+
+    def unpickled(position: int) -> tuple[Any, int]:
+        machine = Machine(content, memory, call, refer, Tensor, position)
+        return machine.run(), machine.position
+
+    _, position = unpickled(0)
+    version, position = unpickled(position)
+    if version != _OLD_VERSION:
+        raise ValueError(f"version {version} of what torch wrote before zip archives; {_OLD_VERSION} is known")
+    system, position = unpickled(position)
+    order = "<" if value(system, "little_endian") is not False else ">"
+    tree, position = read_tree(content, memory, position)
+    keys, position = unpickled(position)
+    places = {}
+    for key in keys:
+        kind = tree.storages[key]
+        if kind not in NUMBERS:
+            raise ValueError(f"its storage {key} holds {kind}")
+        file.seek(position)
+        length = int.from_bytes(file.read(_LENGTH_SIZE), "little" if order == "<" else "big")
+        length *= np.dtype(NUMBERS[kind]).itemsize
+        position += _LENGTH_SIZE
+        places[key] = position, length
+        position += length
+    if position > size:
+        raise ValueError("its storages are longer than the file")
+    return _Read(tree, places.__getitem__, order)
