@@ -1,0 +1,124 @@
+"""Time accelerated torch modules beside torch's own: ``python -m asv_bench.accelerate``.
+
+Both are ``torch.nn.LSTM`` with the same parameters and tensors, called under ``torch.inference_mode`` in one process,
+in turns.  Another line is the tagger of the documentation: an embedding, two bidirectional layers, and a linear layer.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import report
+from .shapes import GROUPS, Shape, select
+from .timing import pin, seconds_per_call
+
+ROUNDS = 5
+BUDGET = 0.2
+"""Seconds for a module in a round."""
+
+
+class Row(NamedTuple):
+    """The same work by both."""
+
+    name: str
+    ours: float
+    theirs: float
+    """Seconds per call, the median of the rounds."""
+    difference: float
+    """The largest one between their outputs."""
+
+
+def tagger(torch: Any) -> tuple[Any, Any]:
+    """Return a model and its input."""
+
+    class Tagger(torch.nn.Module):  # type: ignore[misc]
+        """Words to tags."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = torch.nn.Embedding(1000, 100)
+            self.lstm = torch.nn.LSTM(100, 128, num_layers=2, bidirectional=True, batch_first=True)
+            self.linear = torch.nn.Linear(256, 17)
+
+        def forward(self, words: Any) -> Any:
+            return self.linear(self.lstm(self.embedding(words))[0])
+
+    return Tagger(), torch.randint(0, 1000, (8, 40))
+
+
+def module(torch: Any, shape: Shape) -> tuple[Any, Any]:
+    """Return an LSTM of a shape and its input."""
+    lstm = torch.nn.LSTM(
+        shape.input_size, shape.hidden_size, shape.num_layers, bidirectional=shape.bidirectional,
+        proj_size=shape.proj_size,
+    )  # fmt: skip
+    return lstm, torch.randn(shape.steps, shape.batch, shape.input_size)
+
+
+def compare(torch: Any, name: str, model: Any, x: Any, rounds: int, budget: float) -> Row:
+    """Time a model as it is, and accelerated."""
+    import copy
+
+    from numba_lstm.io.torch import accelerate
+
+    theirs = model.eval()
+    ours = accelerate(copy.deepcopy(theirs))
+
+    def output(result: Any) -> np.ndarray:
+        tensor = result[0] if isinstance(result, tuple) else result
+        array: np.ndarray = tensor.numpy()
+        return array
+
+    with torch.inference_mode():
+        difference = float(np.abs(output(ours(x)) - output(theirs(x))).max())
+        calls: dict[str, Callable[[], Any]] = {"ours": lambda: ours(x), "theirs": lambda: theirs(x)}
+        taken: dict[str, list[float]] = {key: [] for key in calls}
+        for _ in range(rounds):
+            for key, call in calls.items():
+                taken[key].append(seconds_per_call(call, budget).median)
+    return Row(name, *(float(np.median(taken[key])) for key in calls), difference)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m asv_bench.accelerate", description=__doc__)
+    parser.add_argument("shapes", nargs="*", default=["public"], metavar="SHAPE", help=f"or {', '.join(GROUPS)}")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--budget", type=float, default=BUDGET)
+    report.add_page_option(parser)
+    options = parser.parse_args(arguments)
+    shapes = select(options.shapes)
+    cores = pin(options.threads)
+
+    import torch
+
+    import numba_lstm
+
+    torch.manual_seed(0)
+    torch.set_num_threads(options.threads)
+    numba_lstm.set_num_threads(options.threads)
+    models = {name: module(torch, shape) for name, shape in shapes.items()} | {"tagger": tagger(torch)}
+    rows = [compare(torch, name, *pair, options.rounds, options.budget) for name, pair in models.items()]
+    cells = [
+        [row.name, str(shapes.get(row.name, "100 to 2 x 128, bidirectional, and its neighbours; L = 40, N = 8")),
+         f"{row.ours * 1e6:.1f}", f"{row.theirs * 1e6:.1f}", f"{row.theirs / row.ours:.2f}", f"{row.difference:.0e}"]
+        for row in rows
+    ]  # fmt: skip
+    heads = ["name", "shape", "accelerated, us", "torch, us", "torch / accelerated", "largest difference"]
+    text = report.markdown_table(heads, cells)
+    slower = [row.name for row in rows if row.ours >= row.theirs]
+    text += f"\n\nFloat32, {options.threads} threads on cores {cores}, torch {torch.__version__}, "
+    text += f"medians of {options.rounds} rounds. "
+    text += f"Slower than torch: {', '.join(slower)}." if slower else "None is slower than torch."
+    print(text)
+    if options.page:
+        report.write_block(options.page, "accelerate", text)
+
+
+if __name__ == "__main__":
+    main()
