@@ -20,7 +20,6 @@ torch = pytest.importorskip("torch")
 sys.path.append(str(ROOT))  # at the end: an installed numba_lstm goes before the sources
 
 from asv_bench.shapes import PUBLIC, Shape  # noqa: E402
-
 from numba_lstm import LSTM, LSTMCell  # noqa: E402
 from numba_lstm.io.torch import AcceleratedLSTM, AcceleratedLSTMCell, accelerate, from_module, restore  # noqa: E402
 

@@ -295,7 +295,7 @@ def test_demo_refuses_a_picture_before_it_scores(
 def test_a_picture_without_matplotlib_says_what_to_install(
     folder: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert cli.main(["demo", "--plot", "out.png"]) == 2
     assert "pip install 'numba-lstm[plot]'" in error_line(capsys)
 

@@ -1,0 +1,48 @@
+"""The command ``numba-lstm``.
+
+Exit status: 0, or 2 after bad input, with one line on stderr; 130 after Ctrl-C;
+141 when the reader of a pipe is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from ._arguments import parser
+from ._console import InputError, fail, say
+from ._demo import TABLE_ROWS
+
+__all__ = ["TABLE_ROWS", "main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        What follows the program's name; ``sys.argv[1:]`` by default.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    logging.getLogger("numba_lstm").setLevel(logging.ERROR)  # the program has words of its own for what it logs
+    try:
+        options = parser().parse_args(arguments)
+        options.command(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    except BrokenPipeError:
+        # Python flushes stdout once more on its way out, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (InputError, OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+        return fail(error)
+    return 0

@@ -1,0 +1,76 @@
+"""What may follow the program's name."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+import numba_lstm
+
+from ..entries import cache_folder
+from . import _demo, _files
+from ._console import PROGRAM, InputError, prepare_kernels
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return number
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, in the program's own format."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog=PROGRAM, description="LSTMs by torch's names, on NumPy arrays and Numba kernels.")
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {numba_lstm.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="score proteins for disorder with a published network")
+    demo.add_argument("--fasta", type=Path, metavar="FILE", help="your proteins, not the bundled 120")
+    demo.add_argument("--plot", type=Path, metavar="OUT.png", help="draw the most disordered profiles")
+    demo.add_argument("--limit", type=_positive, metavar="N", help="score only the first N proteins")
+    demo.set_defaults(command=_demo.demo)
+
+    run = commands.add_parser("run", help="apply the weights of a file to an array")
+    run.add_argument("weights", type=Path, metavar="WEIGHTS", help=".safetensors or .npz, by torch's names")
+    run.add_argument("input", type=Path, metavar="INPUT.npy", help="(L, N, H_in), (N, L, H_in) or (L, H_in)")
+    run.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.npz", help="output, h_n, c_n")
+    run.add_argument("--prefix", default="", help="what precedes weight_ih_l0 in the file, such as lstm.")
+    run.add_argument("--h0", type=Path, metavar="H0.npy", help="initial hidden state; zeros without it")
+    run.add_argument("--c0", type=Path, metavar="C0.npy", help="initial cell state")
+    run.add_argument("--batch-first", action="store_true", help="input and output are (N, L, ...)")
+    run.add_argument("--dtype", choices=["float32", "float64"], help="compute in it, and cast to it")
+    run.set_defaults(command=_files.run)
+
+    info = commands.add_parser("info", help="describe the LSTMs in a weights file")
+    info.add_argument("weights", type=Path, metavar="WEIGHTS", help=".safetensors or .npz")
+    info.add_argument("--prefix", help="describe this one only")
+    info.set_defaults(command=_files.info)
+
+    warmup = commands.add_parser("warmup", help="compile the kernels into the cache, for container images")
+    warmup.add_argument("--dtype", nargs="+", choices=["float32", "float64"], default=["float32"])
+    warmup.set_defaults(command=_warmup)
+
+    for command in (demo, run):
+        command.add_argument("--threads", type=_positive, metavar="N", help="use at most N threads")
+    return parser
+
+
+def _warmup(options: argparse.Namespace) -> None:
+    """Fill the compile cache."""
+    for name in dict.fromkeys(options.dtype):
+        print(f"{name}: {prepare_kernels(name)}")
+    folder = cache_folder(np.dtype(options.dtype[0]))
+    print(f"cache: {folder or 'none, no folder is writable; set NUMBA_CACHE_DIR'}")
