@@ -43,6 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Python flushes stdout once more on its way out, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (InputError, OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+    except (InputError, OSError, ValueError, TypeError, RuntimeError, MemoryError, ModuleNotFoundError) as error:
         return fail(error)
     return 0

@@ -25,6 +25,9 @@ def _positive(text: str) -> int:
     return number
 
 
+_FILE = ".safetensors, .npz, what torch writes (.pt, .ckpt, .jit ...), .onnx, or what Keras writes (.keras, .h5)"
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, in the program's own format."""
 
@@ -44,20 +47,29 @@ def parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo.demo)
 
     run = commands.add_parser("run", help="apply the weights of a file to an array")
-    run.add_argument("weights", type=Path, metavar="WEIGHTS", help=".safetensors or .npz, by torch's names")
+    run.add_argument("weights", type=Path, metavar="FILE", help=_FILE)
     run.add_argument("input", type=Path, metavar="INPUT.npy", help="(L, N, H_in), (N, L, H_in) or (L, H_in)")
-    run.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.npz", help="output, h_n, c_n")
-    run.add_argument("--prefix", default="", help="what precedes weight_ih_l0 in the file, such as lstm.")
+    run.add_argument("-o", "--output", type=Path, metavar="OUT.npz", help="output, h_n, c_n, or what the format has")
     run.add_argument("--h0", type=Path, metavar="H0.npy", help="initial hidden state; zeros without it")
     run.add_argument("--c0", type=Path, metavar="C0.npy", help="initial cell state")
     run.add_argument("--batch-first", action="store_true", help="input and output are (N, L, ...)")
     run.add_argument("--dtype", choices=["float32", "float64"], help="compute in it, and cast to it")
     run.set_defaults(command=_files.run)
 
-    info = commands.add_parser("info", help="describe the LSTMs in a weights file")
-    info.add_argument("weights", type=Path, metavar="WEIGHTS", help=".safetensors or .npz")
-    info.add_argument("--prefix", help="describe this one only")
+    info = commands.add_parser("info", help="describe the LSTMs in a file")
+    info.add_argument("weights", type=Path, metavar="FILE", help=_FILE)
     info.set_defaults(command=_files.info)
+
+    convert = commands.add_parser("convert", help="write the LSTMs of a file by torch's names")
+    convert.add_argument("weights", type=Path, metavar="FILE", help=_FILE)
+    convert.add_argument("target", type=Path, metavar="OUT.safetensors", help="or .npz")
+    convert.set_defaults(command=_files.convert)
+
+    for command in (run, info, convert):
+        command.add_argument(
+            "--node", "--prefix", dest="name", metavar="NAME",
+            help="which LSTM: a node, a layer, or what precedes weight_ih_l0; needed if there are several",
+        )  # fmt: skip
 
     warmup = commands.add_parser("warmup", help="compile the kernels into the cache, for container images")
     warmup.add_argument("--dtype", nargs="+", choices=["float32", "float64"], default=["float32"])

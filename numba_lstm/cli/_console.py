@@ -70,11 +70,18 @@ def _abrupt_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@contextmanager
+def notice_compiling() -> Iterator[_CompileNotice]:
+    """Say so when kernels are compiled, and let Ctrl-C end that."""
+    notice = _CompileNotice()
+    with _abrupt_ctrl_c(), event.install_listener("numba:compile", notice):
+        yield notice
+
+
 def prepare_kernels(dtype: Any) -> str:
     """Compile or load the kernels; return a line on what it took."""
-    notice = _CompileNotice()
     start = time.perf_counter()
-    with _abrupt_ctrl_c(), event.install_listener("numba:compile", notice):
+    with notice_compiling() as notice:
         numba_lstm.warmup(dtype)
     source = "compiled" if notice.heard else "loaded from the cache"
     return f"kernels {source} in {time.perf_counter() - start:.2f} s"

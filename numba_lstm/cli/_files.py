@@ -1,73 +1,73 @@
-"""The commands that read files of weights: ``run`` and ``info``."""
+"""The commands that read files of weights: ``run``, ``info`` and ``convert``."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import numba_lstm
-
 from .. import io
-from ..parameters import infer, prefixes
-from ._console import InputError, check_target, prepare_kernels, set_threads
+from ..io import names
+from ..io._found import Found
+from ..io.formats import format_of
+from ..parameters import listed
+from ._console import InputError, check_target, notice_compiling, prepare_kernels, set_threads
+
+_ITEM_SIZES = {"bfloat16": 2}
+"""Of dtypes that NumPy lacks."""
+
+
+# --- run --------------------------------------------------------------------------------------------------
 
 
 def run(options: argparse.Namespace) -> None:
     """Apply weights to an input."""
-    check_target(options.output)
+    if options.output is not None:
+        check_target(options.output)
     set_threads(options.threads)
-    lstm = numba_lstm.LSTM.load(options.weights, prefix=options.prefix, dtype=options.dtype).eval()
-    if options.batch_first:  # otherwise as the file has recorded
-        lstm.batch_first = True
-    dtype = np.dtype(lstm.dtype)
-    x = _cast(_read_array(options.input, "input"), options.dtype, dtype, "input")
+    path = options.weights
+    module = format_of(path)
+    more = {}
+    if options.batch_first:
+        if module is not names:
+            raise InputError(f"--batch-first is for torch's names: {path} says itself how its input is laid out")
+        more["batch_first"] = True
+    runner = module.runner(path, _chosen(module, path, options.name), options.dtype, **more)
+    x = _cast(_read_array(options.input, "input"), options.dtype, runner.dtype, "input")
     if (options.h0 is None) != (options.c0 is None):
         raise InputError("--h0 and --c0 go together")
     states = None
     if options.h0 is not None:
         states = (
-            _cast(_read_array(options.h0, "h0"), options.dtype, dtype, "h0"),
-            _cast(_read_array(options.c0, "c0"), options.dtype, dtype, "c0"),
+            _cast(_read_array(options.h0, "h0"), options.dtype, runner.dtype, "h0"),
+            _cast(_read_array(options.c0, "c0"), options.dtype, runner.dtype, "c0"),
         )
-    prepare_kernels(dtype)
-    output, (h_n, c_n) = lstm(x, states)
-    io.write_whole(options.output, lambda file: np.savez(file, output=output, h_n=h_n, c_n=c_n))
-    print(f"{options.output}: output {output.shape}, h_n {h_n.shape}, c_n {c_n.shape}, {dtype}")
+    prepare_kernels(runner.dtype)
+    with notice_compiling():  # activations of other formats
+        results = runner.run(x, states)
+    if options.output is None:
+        for name, array in results.items():
+            values = f"from {array.min():.6g} to {array.max():.6g}" if array.size else "empty"
+            print(f"{name} {array.shape} {array.dtype}, {values}")
+        return
+    io.write_whole(options.output, lambda file: np.savez(file, **results))
+    shapes = ", ".join(f"{name} {array.shape}" for name, array in results.items())
+    print(f"{options.output}: {shapes}, {runner.dtype}")
 
 
-def info(options: argparse.Namespace) -> None:
-    """Describe the LSTMs of a weights file."""
-    arrays = io.read(options.weights)
-    chosen = prefixes(arrays) if options.prefix is None else [options.prefix]
-    if not chosen:
-        raise InputError(f"{options.weights} holds no LSTM: no name ends in weight_ih_l0")
-    described = [_describe(arrays, prefix) for prefix in chosen]
-    print(f"{options.weights}: {os.path.getsize(options.weights):,} bytes, {len(arrays)} arrays")
-    for text in described:
-        print(f"\n{text}")
-
-
-def _describe(arrays: dict[str, np.ndarray], prefix: str) -> str:
-    """Return the lines about one LSTM: its sizes and its parameters."""
-    architecture = infer(arrays, prefix)
-    shapes = architecture.shapes()
-    width = max(len(name) for name in shapes)
-    lines = [f"prefix {prefix!r}"]
-    lines += [
-        f"  {field:<14} {getattr(architecture, field)}"
-        for field in ("input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size")
-    ]
-    lines.append("  parameters")
-    for name, shape in shapes.items():
-        lines.append(f"    {name:<{width}}  {shape!s:<14}  {arrays[prefix + name].dtype}")
-    count = sum(arrays[prefix + name].size for name in shapes)
-    size = sum(arrays[prefix + name].nbytes for name in shapes)
-    lines.append(f"  {count:,} parameters, {size:,} bytes")
-    return "\n".join(lines)
+def _chosen(module: Any, path: Path, name: str | None) -> str:
+    """Return the name of what a command is about: what was given, or the only one that there is."""
+    if name is not None:
+        return name
+    found = [each for each in module.describe(path) if each.obstacle is None]
+    if len(found) > 1 and "" not in (each.name for each in found):
+        raise InputError(f"{path} holds {listed([each.name for each in found])}: choose one with --node")
+    # Nothing there is told by the one that looks for it.
+    return found[0].name if len(found) == 1 else ""
 
 
 def _read_array(path: Path, role: str) -> np.ndarray:
@@ -86,3 +86,80 @@ def _cast(array: np.ndarray, wanted: str | None, dtype: np.dtype[Any], role: str
     if wanted is None and array.dtype.newbyteorder("=") != dtype:
         raise InputError(f"{role} is {array.dtype}, the weights are {dtype}: choose with --dtype")
     return np.asarray(array, dtype, order="C")
+
+
+# --- info -------------------------------------------------------------------------------------------------
+
+
+def info(options: argparse.Namespace) -> None:
+    """Describe what is recurrent in a file."""
+    path = options.weights
+    module = format_of(path)
+    found = module.describe(path)
+    if not found:
+        raise InputError(f"{path} holds no LSTM{': no name ends in weight_ih_l0' if module is names else ''}")
+    if options.name is not None:
+        there = [each.name for each in found]
+        found = [each for each in found if each.name in (options.name, f"{options.name}.")]
+        if not found:
+            raise InputError(f"{path} holds nothing recurrent named {options.name!r}, but {listed(there)}")
+    print(f"{path}: {os.path.getsize(path):,} bytes")
+    for each in found:
+        print(f"\n{_described(each, module is names)}")
+
+
+def _described(found: Found, prefixed: bool) -> str:
+    """Return the lines about one of them: its sizes and its parameters, or why it cannot be taken."""
+    lines = [f"{found.kind} under prefix {found.name!r}" if prefixed else f"{found.kind} {found.name!r}"]
+    if found.obstacle is not None:
+        lines.append(f"  cannot be run: {found.obstacle}")
+    width = max([14, *map(len, found.sizes)])
+    lines += [f"  {name:<{width}} {value}" for name, value in found.sizes.items()]
+    if found.parameters:
+        lines.append("  parameters")
+        width = max(map(len, found.parameters))
+        for name, (shape, dtype) in found.parameters.items():
+            lines.append(f"    {name:<{width}}  {shape!s:<14}  {dtype}")
+        counts = [(math.prod(shape), _item_size(dtype)) for shape, dtype in found.parameters.values()]
+        size = sum(count * item for count, item in counts)
+        lines.append(f"  {sum(count for count, _ in counts):,} parameters, {size:,} bytes")
+    return "\n".join(lines)
+
+
+def _item_size(dtype: str) -> int:
+    """Return the bytes of a number; one for those of formats that nothing here computes with."""
+    try:
+        return _ITEM_SIZES.get(dtype) or np.dtype(dtype).itemsize
+    except TypeError:
+        return 1
+
+
+# --- convert ----------------------------------------------------------------------------------------------
+
+
+def convert(options: argparse.Namespace) -> None:
+    """Write the LSTMs of a file under torch's names."""
+    path, target = options.weights, options.target
+    check_target(target)
+    module = format_of(path)
+    if options.name is not None or getattr(module, "JOINS", False):
+        modules = {options.name or "": module.load_lstm(path, options.name)}
+    else:
+        found = module.describe(path)
+        chosen = [each.name for each in found if each.obstacle is None]
+        if not chosen:
+            reasons = [f"{each.kind} {each.name!r}: {each.obstacle}" for each in found]
+            raise InputError("; ".join([f"{path} holds no LSTM that could be converted", *reasons]))
+        modules = {name: module.load_lstm(path, name) for name in chosen}
+    if len(modules) == 1:
+        (made,) = modules.values()
+        made.save(target)
+        print(f"{target}: {made}")
+        return
+    starts = {name: name if not name or name.endswith(".") else f"{name}." for name in modules}
+    arrays = {}
+    for name, made in modules.items():
+        arrays.update(made.state_dict(prefix=starts[name]))
+    io.write(target, arrays)
+    for name, made in modules.items():
+        print(f"{target}: prefix {starts[name]!r}, {made}")
