@@ -17,7 +17,7 @@ import numpy as np
 from ...lstm import LSTM
 from .._found import Found, Runner, State
 from . import config as configs
-from . import file, layers, weights
+from . import core, file, layers, weights
 from .config import Entry, Refusal
 from .layers import Layer
 
@@ -154,7 +154,7 @@ def load_lstm(
         raise ValueError(f"{path}: {entry.name} cannot be taken: {refusal}: {configs.INSTEAD}") from None
     if obstacle:
         raise ValueError(f"{path}: {entry.name} is no plain LSTM: {obstacle}; keras.load gives a layer that does it")
-    return layers.lstm_of(parameters, entry.directions[0])
+    return core.lstm_of(parameters)
 
 
 def describe(path: Path) -> list[Found]:

@@ -6,31 +6,29 @@ from typing import Any
 
 import numpy as np
 
-from ...lstm import LSTM
 from ...turn import Exclusive
 from . import masks
-from .config import Options, Refusal
+from .config import Options
+from .core import Core, State
 from .weights import Weights
-
-Pair = tuple[np.ndarray, np.ndarray]
 
 
 class _Side:
-    """One direction of a layer, or both where one LSTM can be both."""
+    """One direction of a layer, or both where one core can be both."""
 
-    def __init__(self, lstm: LSTM, options: Options) -> None:
-        self._lstm, self._options = lstm, options
-        self.count = 2 if lstm.bidirectional else 1
+    def __init__(self, core: Core, options: Options) -> None:
+        self._core, self._options = core, options
+        self.count = core.count
 
-    def run(self, x: np.ndarray, mask: np.ndarray | None, state: Pair | None) -> tuple[np.ndarray, np.ndarray, Pair]:
+    def run(self, x: np.ndarray, mask: np.ndarray | None, state: State | None) -> tuple[np.ndarray, np.ndarray, State]:
         """Return outputs (N, L, features), or the last ones (N, features), and states (count, N, units)."""
         options = self._options
         if options.go_backwards:
             x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
         if mask is None or mask.all():
-            outputs, (h, c) = self._lstm(x, state)
+            outputs, h, c = self._core(x, state)
             return outputs, np.concatenate(list(h), axis=-1), (h, c)
-        outputs, (h, c) = masks.run(self._lstm, x, mask, state)
+        outputs, h, c = masks.run(self._core, x, mask, state)
         last = np.concatenate(list(h), axis=-1)
         last[~mask.any(axis=1)] = 0  # before the first step outputs are zeros, whatever the state is
         if options.zero_output_for_mask:
@@ -62,15 +60,15 @@ class Layer(Exclusive):
         Of a Bidirectional layer.
     """
 
-    def __init__(self, name: str, kind: str, sides: list[tuple[LSTM, Options]], merge_mode: str | None) -> None:
+    def __init__(self, name: str, kind: str, sides: list[tuple[Core, Options]], merge_mode: str | None) -> None:
         super().__init__()
         first, options = sides[0]
         self.name, self.kind, self.merge_mode = name, kind, merge_mode
-        self.input_size, self.units, self.dtype = first.input_size, first.hidden_size, first.dtype
+        self.input_size, self.units, self.dtype = first.architecture.input_size, first.units, first.dtype
         self.return_sequences, self.return_state = options.return_sequences, options.return_state
         self.stateful = options.stateful
-        self._sides = [_Side(lstm, options) for lstm, options in sides]
-        self._units = [lstm.hidden_size for lstm, _ in sides for _ in range(2 if lstm.bidirectional else 1)]
+        self._sides = [_Side(core, options) for core, options in sides]
+        self._units = [core.units for core, _ in sides for _ in range(core.count)]
         self._states: list[np.ndarray] | None = None
 
     def __call__(self, x: Any, mask: Any = None, initial_state: Any = None) -> Any:
@@ -189,13 +187,13 @@ class Layer(Exclusive):
 def make(name: str, kind: str, options: tuple[Options, ...], merge_mode: str | None, weights: list[Weights]) -> Layer:
     """Return the layer of some weights."""
     if joinable(options, weights):
-        return Layer(name, kind, [(lstm_of(weights, options[0]), options[0])], merge_mode)
-    sides = [(lstm_of([side], option), option) for side, option in zip(weights, options, strict=True)]
+        return Layer(name, kind, [(Core(weights, options[0]), options[0])], merge_mode)
+    sides = [(Core([side], option), option) for side, option in zip(weights, options, strict=True)]
     return Layer(name, kind, sides, merge_mode)
 
 
 def joinable(options: tuple[Options, ...], weights: list[Weights]) -> bool:
-    """Return whether two directions are those of one bidirectional LSTM."""
+    """Return whether two directions are those of one bidirectional core."""
     if len(options) == 1:
         return False
     forward, backward = options
@@ -206,22 +204,3 @@ def joinable(options: tuple[Options, ...], weights: list[Weights]) -> bool:
         and [a.shape for a in (one.weight_ih, one.weight_hh)] == [a.shape for a in (other.weight_ih, other.weight_hh)]
         and (one.bias is None) == (other.bias is None)
     )
-
-
-def lstm_of(weights: list[Weights], options: Options) -> LSTM:
-    """Return the LSTM of one direction or two; with ``batch_first``, for inference."""
-    if not options.plain:
-        raise Refusal("its activations are not tanh and sigmoid")
-    first = weights[0]
-    dtype = np.result_type(*(array.dtype for side in weights for array in side if array is not None))
-    lstm = LSTM(
-        first.input_size, first.units, bias=first.bias is not None, batch_first=True, bidirectional=len(weights) == 2,
-        dtype=dtype, seed=0,
-    )  # fmt: skip
-    state = {}
-    for side, suffix in zip(weights, ("", "_reverse"), strict=False):
-        state[f"weight_ih_l0{suffix}"], state[f"weight_hh_l0{suffix}"] = side.weight_ih, side.weight_hh
-        if side.bias is not None:
-            state[f"bias_ih_l0{suffix}"], state[f"bias_hh_l0{suffix}"] = side.bias, np.zeros_like(side.bias)
-    lstm.load_state_dict(state)
-    return lstm.eval()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...lstm import LSTM
+from .core import Core, State
 
 
 def checked(mask: Any, rows: int, steps: int) -> np.ndarray:
@@ -23,39 +23,36 @@ def checked(mask: Any, rows: int, steps: int) -> np.ndarray:
     return array.astype(bool, copy=False)
 
 
-def run(
-    lstm: LSTM, x: np.ndarray, mask: np.ndarray, state: tuple[np.ndarray, np.ndarray] | None
-) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+def run(core: Core, x: np.ndarray, mask: np.ndarray, state: State | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Run the steps that are not masked.
 
     Parameters
     ----------
-    lstm : LSTM
-        With ``batch_first``, of one or both directions.
+    core : Core
+        Of one or both directions.
     x : (N, L, F) array
         Sequences.
     mask : (N, L) array of bool
         False where a step is skipped.
-    state : two (D, N, units) arrays, optional
+    state : two (count, N, units) arrays, optional
         Initial states.
 
     Returns
     -------
-    outputs : (N, L, D * units) array
+    outputs : (N, L, count * units) array
         Zeros where masked.
-    states : two (D, N, units) arrays
+    h, c : (count, N, units) arrays
         Of each sequence's last step; the initial ones where all is masked.
     """
-    directions, units = 2 if lstm.bidirectional else 1, lstm.hidden_size
-    outputs = np.zeros((*mask.shape, directions * units), lstm.dtype)
+    outputs = np.zeros((*mask.shape, core.count * core.units), core.dtype)
     h, c = (
-        np.zeros((directions, len(x), units), lstm.dtype) if state is None else np.array(state[index])
+        np.zeros((core.count, len(x), core.units), core.dtype) if state is None else np.array(state[index])
         for index in range(2)
     )
     lengths = mask.sum(axis=1)
     rows = np.flatnonzero(lengths)
     if not len(rows):
-        return outputs, (h, c)
+        return outputs, h, c
     real, lengths = mask[rows], lengths[rows]
     longest = int(lengths.max())
     if np.array_equal(real, np.arange(mask.shape[1]) < lengths[:, None]):  # padding at the end: all is in place
@@ -63,10 +60,10 @@ def run(
     else:
         order = np.argsort(~real, axis=1, kind="stable")[:, :longest]
         together = x[rows[:, None], order]
-    computed, (h[:, rows], c[:, rows]) = lstm(together, (h[:, rows], c[:, rows]), lengths=lengths)
+    computed, h[:, rows], c[:, rows] = core(together, (h[:, rows], c[:, rows]), lengths)
     # Both list steps sequence by sequence, in the order of time.
     outputs[mask] = computed[np.arange(longest) < lengths[:, None]]
-    return outputs, (h, c)
+    return outputs, h, c
 
 
 def repeat(outputs: np.ndarray, mask: np.ndarray) -> None:

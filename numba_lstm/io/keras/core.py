@@ -1,0 +1,92 @@
+"""One LSTM layer on the kernels: one direction, or two that run over the same sequences."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...checks import readable_input
+from ...lstm import LSTM
+from ...network import Network
+from ...parameters import Architecture
+from ...variable_length import run_padded
+from .config import Options, Refusal
+from .weights import Weights
+
+State = tuple[np.ndarray, np.ndarray]
+
+
+class Core:
+    """Sequences to outputs and states.
+
+    Parameters
+    ----------
+    weights : list of Weights
+        Of one direction, or of both; of the same sizes.
+    options : Options
+        Whose activations both have.
+    """
+
+    def __init__(self, weights: list[Weights], options: Options) -> None:
+        if not options.plain:
+            raise Refusal("its activations are not tanh and sigmoid")
+        self.architecture = architecture_of(weights)
+        self.count = self.architecture.num_directions
+        self.units = self.architecture.hidden_size
+        parameters = parameters_of(weights)
+        self.dtype = np.result_type(*parameters.values())
+        parameters = {name: np.ascontiguousarray(array, self.dtype) for name, array in parameters.items()}
+        self._network = Network(self.architecture, parameters, self.dtype)
+
+    def __call__(
+        self, x: np.ndarray, state: State | None, lengths: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Run a batch.
+
+        Parameters
+        ----------
+        x : (N, L, F) array
+            In this dtype.
+        state : two (count, N, units) arrays, optional
+            Initial states.
+        lengths : (N,) array of int, optional
+            Of sequences that are padded at their ends.
+
+        Returns
+        -------
+        output : (N, L, count * units) array
+            Zeros where padded.
+        h, c : (count, N, units) arrays
+        """
+        x = readable_input(x, self.dtype)
+        h, c = (None, None) if state is None else map(np.ascontiguousarray, state)
+        if lengths is None:
+            return self._network(x, h, c, batch_first=True)
+        return run_padded(self._network, True, x, lengths, h, c, None)
+
+
+def architecture_of(weights: list[Weights]) -> Architecture:
+    """Return the sizes of one direction or two."""
+    first = weights[0]
+    return Architecture(first.input_size, first.units, bias=first.bias is not None, bidirectional=len(weights) == 2)
+
+
+def parameters_of(weights: list[Weights]) -> dict[str, np.ndarray]:
+    """Return arrays by torch's names."""
+    parameters = {}
+    for side, suffix in zip(weights, ("", "_reverse"), strict=False):
+        parameters[f"weight_ih_l0{suffix}"], parameters[f"weight_hh_l0{suffix}"] = side.weight_ih, side.weight_hh
+        if side.bias is not None:
+            parameters[f"bias_ih_l0{suffix}"] = side.bias
+            parameters[f"bias_hh_l0{suffix}"] = np.zeros_like(side.bias)
+    return parameters
+
+
+def lstm_of(weights: list[Weights]) -> LSTM:
+    """Return an LSTM; with ``batch_first``, for inference."""
+    a, parameters = architecture_of(weights), parameters_of(weights)
+    lstm = LSTM(
+        a.input_size, a.hidden_size, bias=a.bias, batch_first=True, bidirectional=a.bidirectional,
+        dtype=np.result_type(*parameters.values()), seed=0,
+    )  # fmt: skip
+    lstm.load_state_dict(parameters)
+    return lstm.eval()
