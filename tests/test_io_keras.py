@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -308,3 +309,29 @@ def test_a_subclassed_model_needs_options(tmp_path: Path) -> None:
     layers = keras.load(path, config={"lstm": {"return_sequences": True}})
     x = np.ones((1, 3, 4), np.float32)
     np.testing.assert_array_equal(layers["lstm"](x), _load(".keras")["lstm"](x))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_memory_while_a_large_file_is_loaded(suffix: str, tmp_path: Path) -> None:
+    """Twice the arrays: the file's, and the layers'."""
+    pytest.importorskip("h5py")
+    import keras_files
+
+    units, features, path = 256, 4000, tmp_path / f"a{suffix}"
+    arrays = [np.zeros(shape, np.float32) for shape in ((features, 4 * units), (units, 4 * units), (4 * units,))]
+    size = sum(array.nbytes for array in arrays)
+    model = keras_files.sequential(keras_files.layer("LSTM", "lstm", units=units))
+    if suffix == ".keras":
+        keras_files.keras(path, model, keras_files.grouped({"layers/lstm/cell": arrays}))
+    else:
+        names = ("lstm/kernel:0", "lstm/recurrent_kernel:0", "lstm/bias:0")
+        keras_files.legacy(path, model, {"lstm": dict(zip(names, arrays, strict=True))})
+    del arrays
+    tracemalloc.start()
+    try:
+        layers = keras.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 2 * size + (1 << 20)
+        assert tracemalloc.get_traced_memory()[0] < size + (1 << 20)
+        assert layers["lstm"].units == units
+    finally:
+        tracemalloc.stop()

@@ -142,7 +142,12 @@ class File:
             raise Unknown("files whose addresses are not of 8 bytes are not read")
         if self._number(base, 8):
             raise Unknown("files that begin with something else are not read")
-        self.root = Node(self, self._number(root, 8), "")
+        self._root = self._number(root, 8)
+
+    @property
+    def root(self) -> Node:
+        """The group that holds all others; made anew, so that the file's bytes go with the last node."""
+        return Node(self, self._root, "")
 
     # --- bytes ----------------------------------------------------------------------------------------------
 
@@ -275,6 +280,8 @@ class File:
         else:
             start, size = self._number(layout + 2, 8), self._number(layout + 10, 8)
         declared = math.prod(shape) * kind.size
+        if not declared:
+            start = 0  # nothing has no place
         if declared > size or start + declared > len(self._content):
             raise ValueError(f"{path} declares {declared:,} bytes, {shape} of {kind.kind}, and they are not there")
         half = kind.kind == "bfloat16"

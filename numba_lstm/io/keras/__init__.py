@@ -193,15 +193,23 @@ def _places(path: Path, config: str | Mapping[str, Any] | None, version: str | N
         if model is not None:
             found = configs.entries(model, version or _version_of(model))
             if found:
-                return [_with_arrays(saved, entry) for entry in found]
+                return _own([_with_arrays(saved, entry) for entry in found], saved.size)
         stored = weights.discover(saved.root, saved.by_name)
         if given is None or model is not None:
-            return [_unknown(one) for one in stored]
+            return _own([_unknown(one) for one in stored], saved.size)
         return _optional(stored, given, version)
     except (MemoryError, OSError):
         raise
     except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
         raise ValueError(f"{path}: {error}") from error
+
+
+def _own(places: list[_Place], size: int) -> list[_Place]:
+    """Return layers whose arrays are together no larger than the file: one array for a thousand layers is a trap."""
+    total = sum(node.array().nbytes for place in places for side in place.arrays for node in side.nodes.values())
+    if total > size:
+        raise ValueError(f"its layers share their arrays, {total:,} bytes together")
+    return places
 
 
 def _given(config: str | Mapping[str, Any]) -> Mapping[str, Any]:

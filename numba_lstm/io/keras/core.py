@@ -34,8 +34,9 @@ class Core:
         self.units = self.architecture.hidden_size
         parameters = parameters_of(weights)
         self.dtype = np.result_type(*parameters.values())
-        parameters = {name: np.ascontiguousarray(array, self.dtype) for name, array in parameters.items()}
-        self._network = Network(self.architecture, parameters, self.dtype)
+        # Copies, so that the file's bytes can go.
+        self._parameters = {name: np.array(array, self.dtype, order="C") for name, array in parameters.items()}
+        self._network: Network | None = None  # packed when it is first used
 
     def __call__(
         self, x: np.ndarray, state: State | None, lengths: np.ndarray | None = None
@@ -59,9 +60,12 @@ class Core:
         """
         x = readable_input(x, self.dtype)
         h, c = (None, None) if state is None else map(np.ascontiguousarray, state)
+        network = self._network
+        if network is None:
+            network = self._network = Network(self.architecture, self._parameters, self.dtype)
         if lengths is None:
-            return self._network(x, h, c, batch_first=True)
-        return run_padded(self._network, True, x, lengths, h, c, None)
+            return network(x, h, c, batch_first=True)
+        return run_padded(network, True, x, lengths, h, c, None)
 
 
 def architecture_of(weights: list[Weights]) -> Architecture:

@@ -37,6 +37,8 @@ class Saved(NamedTuple):
     """Of the Keras that wrote it."""
     root: _hdf5.Node
     """Of the arrays."""
+    size: int
+    """Bytes of arrays and of all that tells where they are."""
     by_name: bool
     """Whether these lie under layers' names, as in Keras 1 and 2, or under those of classes."""
 
@@ -87,7 +89,7 @@ def _read(stream: BinaryIO, size: int) -> Saved:
         weights = archive.getinfo(_WEIGHTS)
         content = _member(archive, _WEIGHTS, _FLOOR + _RATIO * weights.compress_size)
     version = metadata.get("keras_version")
-    return Saved(config, version if isinstance(version, str) else None, _hdf5.File(content).root, False)
+    return Saved(config, version if isinstance(version, str) else None, _hdf5.File(content).root, len(content), False)
 
 
 def _member(archive: zipfile.ZipFile, name: str, longest: int) -> bytes:
@@ -122,6 +124,7 @@ def _from_hdf5(content: bytes, size: int) -> Saved:
         None if config is None else parse(config.encode()),
         version if isinstance(version, str) else None,
         arrays or root,
+        size,
         by_name,
     )
 
