@@ -30,6 +30,9 @@ from safetensors.numpy import save_file
 
 import numba_lstm
 from numba_lstm import cli, demo, io
+from numba_lstm.io import keras
+
+KERAS = Path(__file__).resolve().parent / "golden_keras"
 
 SECONDS = 1.0
 BYTES = 64 << 20
@@ -122,6 +125,9 @@ def originals(folder: Path) -> dict[str, list[bytes]]:
         "npz": [(folder / name).read_bytes() for name in ("w.npz", "packed.npz")],
         "npz member": [npy(weight), npy(np.asfortranarray(weight)), npy(weight.astype(">f8"))],
         "npy": [npy(array) for array in arrays],
+        "keras": [(KERAS / "model.keras").read_bytes()],
+        "keras member": [(KERAS / "model.weights.h5").read_bytes()],
+        "keras h5": [(KERAS / "model.h5").read_bytes()],
         "fasta": [(folder / "p.fasta").read_bytes()],
     }
 
@@ -173,6 +179,30 @@ def load_member(path: Path) -> str:
     return load(archive)
 
 
+def load_keras(path: Path) -> str:
+    """Load layers of Keras, and use them."""
+    try:
+        for found in keras.describe(path):
+            assert found.name
+        layers = keras.load(path)
+    except ValueError as error:
+        return refusal(path, error)
+    for layer in layers.values():
+        mask = [[True, False, True]]
+        layer(np.ones((1, 3, layer.input_size), layer.dtype), mask=mask)
+    return "taken"
+
+
+def load_keras_member(path: Path) -> str:
+    """Load layers, the arrays of which are in the file at a path, in a sound archive."""
+    model = path.with_suffix(".keras")
+    with zipfile.ZipFile(KERAS / "model.keras") as sound, zipfile.ZipFile(model, "w") as file:
+        for name in ("config.json", "metadata.json"):
+            file.writestr(name, sound.read(name))
+        file.writestr("model.weights.h5", path.read_bytes())
+    return load_keras(model)
+
+
 def read_array(path: Path) -> str:
     """Read an array."""
     try:
@@ -213,6 +243,9 @@ FILES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "npz": ("bad.npz", load),
     "npz member": ("member.npy", load_member),
     "npy": ("bad.npy", read_array),
+    "keras": ("bad.keras", load_keras),
+    "keras member": ("member.h5", load_keras_member),
+    "keras h5": ("bad.h5", load_keras),
     "fasta": ("bad.fasta", read_fasta),
 }
 

@@ -52,6 +52,7 @@ class Node:
         self._file = file
         self._messages = list(file.messages(address))
         self._children: dict[str, int | None] | None = None
+        self._nodes: dict[str, Node] = {}
 
     @property
     def is_array(self) -> bool:
@@ -66,13 +67,20 @@ class Node:
         """Return what stands under a path such as ``a/b``, or None."""
         node = self
         for name in path.split("/"):
-            links = node._links()
-            if name not in links:
+            found = node._nodes.get(name) or node._child(name)
+            if found is None:
                 return None
-            address, place = links[name], f"{node.path}/{name}".lstrip("/")
-            if address is None:
-                raise Unknown(f"{place} is a link to another place, which is not followed")
-            node = Node(node._file, address, place)
+            node = found
+        return node
+
+    def _child(self, name: str) -> Node | None:
+        links = self._links()
+        if name not in links:
+            return None
+        address, place = links[name], f"{self.path}/{name}".lstrip("/")
+        if address is None:
+            raise Unknown(f"{place} is a link to another place, which is not followed")
+        node = self._nodes[name] = Node(self._file, address, place)
         return node
 
     def _links(self) -> dict[str, int | None]:

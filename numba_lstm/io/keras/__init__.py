@@ -198,7 +198,7 @@ def _places(path: Path, config: str | Mapping[str, Any] | None, version: str | N
         if given is None or model is not None:
             return _own([_unknown(one) for one in stored], saved.size)
         return _optional(stored, given, version)
-    except (MemoryError, OSError):
+    except MemoryError:
         raise
     except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
         raise ValueError(f"{path}: {error}") from error

@@ -61,7 +61,7 @@ def read(path: Path) -> Saved:
         before = os.fstat(stream.fileno())
         try:
             saved = _read(stream, before.st_size)
-        except (MemoryError, OSError):
+        except MemoryError:
             raise
         except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
             raise ValueError(f"{path}: not a complete file of Keras: {error}") from error
