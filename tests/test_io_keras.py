@@ -335,3 +335,16 @@ def test_memory_while_a_large_file_is_loaded(suffix: str, tmp_path: Path) -> Non
         assert layers["lstm"].units == units
     finally:
         tracemalloc.stop()
+
+
+def test_models_in_models_without_end(tmp_path: Path) -> None:
+    model: Any = {"class_name": "LSTM", "config": {"name": "lstm"}}
+    for _ in range(200):
+        model = {"class_name": "Functional", "config": {"name": "model", "layers": [model]}}
+    path = _archive(tmp_path / "a.keras", config_json=json.dumps(model).encode())
+    with pytest.raises(ValueError, match=r"a\.keras: its models and layers have names that are too long"):
+        keras.load(path)
+    layers = [{"class_name": "GRU", "config": {}}] * 10_001
+    path = _archive(tmp_path / "a.keras", config_json=_edited(lambda own: own.extend(layers)))
+    with pytest.raises(ValueError, match="more than 10,000 recurrent layers"):
+        keras.load(path)

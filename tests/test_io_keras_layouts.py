@@ -317,3 +317,36 @@ def test_one_array_for_many_layers(tmp_path: Path) -> None:
     path = keras_files.keras(tmp_path / "a.keras", keras_files.sequential(*layers), _file(make))
     with pytest.raises(ValueError, match=r"a\.keras: its layers share their arrays, 80,\d+,\d+ bytes together"):
         keras.load(path)
+
+
+def test_one_text_for_many_names(tmp_path: Path) -> None:
+    """All names of a list are the same long text, which is in the file once."""
+    length, count = 4_001, 4_000
+
+    def make(file: Any) -> None:
+        names = ["a" * length] + ["x"] * (count - 1)
+        file.attrs.create("layer_names", np.array(names, dtype=object), dtype=h5py.string_dtype())
+
+    content = bytearray(_file(make))
+    place = content.find(length.to_bytes(4, "little"))
+    content[place : place + 16 * count] = content[place : place + 16] * count
+    path = tmp_path / "a.h5"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.h5: .* lie over each other"):
+        keras.describe(path)
+
+
+def test_headers_over_each_other() -> None:
+    """Continuations of continuations, each a little further: a header of a square of the file's bytes."""
+    content = bytearray(_file(lambda file: file.create_group("a")))
+    root = _hdf5.File(bytes(content))._root
+    start, count = -(-len(content) // 8) * 8, 20_000
+    content += bytes(start - len(content))
+    end = start + 24 * count
+    for index in range(count):
+        place = start + 24 * index
+        message = (0x10).to_bytes(2, "little") + (16).to_bytes(2, "little") + bytes(4)
+        content += message + (place + 24).to_bytes(8, "little") + (end - place - 24).to_bytes(8, "little")
+    content[root + 16 : root + 40] = content[start : start + 24]
+    with pytest.raises(ValueError, match="lie over each other"):
+        _hdf5.File(bytes(content)).root.names()

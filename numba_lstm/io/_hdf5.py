@@ -19,6 +19,10 @@ _NOWHERE = (1 << 64) - 1
 _DATASPACE, _LINK_INFO, _DATATYPE, _LINK, _EXTERNAL_FILES, _LAYOUT = 0x1, 0x2, 0x3, 0x6, 0x7, 0x8
 _FILTERS, _ATTRIBUTE, _CONTINUATION, _SYMBOL_TABLE, _ATTRIBUTE_INFO = 0xB, 0xC, 0x10, 0x11, 0x15
 
+_BUDGET, _BUDGET_SHARE = 1 << 20, 4
+"""Bytes of headers and names that may be looked at: this much, and so many times the file.  Each is read once or twice;
+in a file that is a trap, parts of them lie over each other, or thousands of names are the same long text."""
+
 _FLOATS = {(2, 5): "f2", (2, 8): "bfloat16", (4, 8): "f4", (8, 11): "f8"}
 """Bytes and bits of the exponent -> type."""
 
@@ -137,6 +141,7 @@ class File:
     def __init__(self, content: bytes) -> None:
         self._content = content
         self._heaps: dict[tuple[int, int], bytes] = {}
+        self._left = _BUDGET + _BUDGET_SHARE * len(content)
         if content[:8] != SIGNATURE:
             raise ValueError("it does not begin as an HDF5 file")
         version = self._number(8, 1)
@@ -159,6 +164,12 @@ class File:
 
     # --- bytes ----------------------------------------------------------------------------------------------
 
+    def _spend(self, size: int) -> None:
+        """Count bytes that are looked at."""
+        self._left -= size
+        if self._left < 0:
+            raise ValueError("its groups and attributes lie over each other")
+
     def _read(self, place: int, size: int) -> bytes:
         if place + size > len(self._content):
             raise ValueError(f"something should lie at {place:,}; the file ends at {len(self._content):,}")
@@ -176,6 +187,7 @@ class File:
         end = self._content.find(b"\0", place, place + 4096)
         if end < 0:
             raise ValueError(f"a name at {place:,} does not end")
+        self._spend(end - place)
         return self._content[place:end].decode()
 
     # --- object headers -------------------------------------------------------------------------------------
@@ -200,6 +212,7 @@ class File:
             if place in seen:
                 raise ValueError(f"the header at {address:,} goes in circles")
             seen.add(place)
+            self._spend(size)
             self._read(place, size)
             end = place + size
             while place + heading <= end:
@@ -245,10 +258,13 @@ class File:
             seen.add(node)
             if self._read(node, 4) == b"TREE":
                 count = self._number(node + 6, 2)
+                self._spend(16 * count)
                 waiting += [self._number(node + 32 + 16 * child, 8) for child in range(count)]
                 continue
             self._expect(node, b"SNOD")
-            for entry in range(self._number(node + 6, 2)):
+            entries = self._number(node + 6, 2)
+            self._spend(40 * entries)
+            for entry in range(entries):
                 place = node + 8 + 40 * entry
                 elsewhere = self._number(place + 16, 4) == 2
                 yield self._text(names + self._number(place, 8)), None if elsewhere else self._number(place + 8, 8)
@@ -353,6 +369,7 @@ class File:
                 text = self._read(at, described.size)
             else:
                 text = self._in_heap(self._number(at, 4), self._number(at + 4, 8), self._number(at + 12, 4))
+            self._spend(len(text))
             texts.append(text.rstrip(b"\0").decode())
         return texts if shape else texts[0]
 
@@ -363,6 +380,7 @@ class File:
         if (collection, -1) not in self._heaps:
             self._expect(collection, b"GCOL")
             end = collection + self._number(collection + 8, 8)
+            self._spend(end - collection)
             self._read(collection, end - collection)
             self._heaps[collection, -1] = b""
             place = collection + 16

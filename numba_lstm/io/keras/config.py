@@ -14,7 +14,8 @@ INSTEAD = "run this layer with Keras, or export the model to ONNX and run it wit
 
 _RECURRENT = re.compile(r"LSTM|GRU|RNN|ConvLSTM|Recurrent", re.IGNORECASE)
 _OF_KERAS = ("keras", "tf_keras", "tensorflow", "builtins")
-_LIMIT = 10_000  # layers: a configuration that holds more than this does not describe a model
+_MOST, _LONGEST = 10_000, 1000
+"""Recurrent layers, and characters in the names and places of one: what has more does not describe a model."""
 
 
 class Activation(NamedTuple):
@@ -99,8 +100,8 @@ def entries(model: Mapping[str, Any], version: str | None) -> list[Entry]:
     """
     found = []
     for count, entry in enumerate(_walk(_layers(model), (), "", version)):
-        if count == _LIMIT:
-            raise ValueError(f"it describes more than {_LIMIT:,} recurrent layers")
+        if count == _MOST:
+            raise ValueError(f"it describes more than {_MOST:,} recurrent layers")
         found.append(entry)
     return found
 
@@ -143,6 +144,8 @@ def _layer(layer: Mapping[str, Any], names: tuple[str, ...], group: str, version
     config = layer.get("config")
     name = layer.get("name") or (config.get("name") if isinstance(config, dict) else None)
     names = (*names, str(name or group.rpartition("/")[2]))
+    if sum(map(len, names)) + len(group) > _LONGEST:
+        raise ValueError("its models and layers have names that are too long")
     if inner is not None:
         yield from _walk(inner, names, f"{group}/", version)
         return
