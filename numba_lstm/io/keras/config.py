@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ...cell_rule import SIGMOID, TANH, Activation
+
 INSTEAD = "run this layer with Keras, or export the model to ONNX and run it with ONNX Runtime"
 
 _RECURRENT = re.compile(r"LSTM|GRU|RNN|ConvLSTM|Recurrent", re.IGNORECASE)
@@ -18,24 +20,20 @@ _MOST, _LONGEST = 10_000, 1000
 """Recurrent layers, and characters in the names and places of one: what has more does not describe a model."""
 
 
-class Activation(NamedTuple):
-    """A function of gate sums, in the words of ONNX where it has one."""
-
-    name: str
-    alpha: float = 0.0
-    beta: float = 0.0
-
-
-SIGMOID, TANH = Activation("Sigmoid"), Activation("Tanh")
-
 _ACTIVATIONS = {
     "sigmoid": SIGMOID,
     "tanh": TANH,
     "linear": Activation("Affine", 1.0, 0.0),
     "relu": Activation("Relu"),
+    "relu6": Activation("Clip", 0.0, 6.0),
+    "hard_tanh": Activation("Clip", -1.0, 1.0),
     "leaky_relu": Activation("LeakyRelu", 0.2),
-    "elu": Activation("Elu", 1.0),
-    "celu": Activation("Elu", 1.0),
+    "elu": Activation("Elu", 1.0, 1.0),
+    "celu": Activation("Elu", 1.0, 1.0),
+    "selu": Activation("Elu", 1.6732632423543772, 1.0507009873554805),
+    "silu": Activation("Silu"),
+    "swish": Activation("Silu"),
+    "exponential": Activation("Exp"),
     "softplus": Activation("Softplus"),
     "softsign": Activation("Softsign"),
     "sparse_sigmoid": Activation("HardSigmoid", 0.5, 0.5),

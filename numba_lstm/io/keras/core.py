@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...cell_rule import CellRule
 from ...checks import readable_input
 from ...lstm import LSTM
 from ...network import Network
 from ...parameters import Architecture
 from ...variable_length import run_padded
-from .config import Options, Refusal
+from .config import Options
 from .weights import Weights
 
 State = tuple[np.ndarray, np.ndarray]
@@ -27,8 +28,6 @@ class Core:
     """
 
     def __init__(self, weights: list[Weights], options: Options) -> None:
-        if not options.plain:
-            raise Refusal("its activations are not tanh and sigmoid")
         self.architecture = architecture_of(weights)
         self.count = self.architecture.num_directions
         self.units = self.architecture.hidden_size
@@ -36,6 +35,8 @@ class Core:
         self.dtype = np.result_type(*parameters.values())
         # Copies, so that the file's bytes can go.
         self._parameters = {name: np.array(array, self.dtype, order="C") for name, array in parameters.items()}
+        gates, cell = options.recurrent_activation, options.activation
+        self._rule = CellRule(((gates, cell, cell),) * self.count)
         self._network: Network | None = None  # packed when it is first used
 
     def __call__(
@@ -62,7 +63,7 @@ class Core:
         h, c = (None, None) if state is None else map(np.ascontiguousarray, state)
         network = self._network
         if network is None:
-            network = self._network = Network(self.architecture, self._parameters, self.dtype)
+            network = self._network = Network(self.architecture, self._parameters, self.dtype, self._rule)
         if lengths is None:
             return network(x, h, c, batch_first=True)
         return run_padded(network, True, x, lengths, h, c, None)
