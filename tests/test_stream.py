@@ -555,7 +555,7 @@ def test_out_saves_all_allocations(shape: Shape, chunk: bool, dtype: type) -> No
     out = np.empty((*x.shape[:-1], shape.output_size), dtype)
     growth, peak = _traced(lambda: fed.step(x, out=out), 2000 if shape.hidden_size < 100 else 200)
     assert growth < 1024, "an integer for every step would be more"
-    assert peak < 1500, "some views and integers; the smallest array in question has 2048 bytes"
+    assert peak < 2000, "some views and integers; the smallest array in question has 2048 bytes"
     # The measure sees what a step without out allocates.
     _, peak = _traced(lambda: fed.step(x), 5)
     assert peak >= out.nbytes
