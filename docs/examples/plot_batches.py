@@ -2,8 +2,8 @@
 The same sequence in batches of other sizes
 ===========================================
 
-One sequence is computed alone, and as the first row of larger batches. The picture counts in how many numbers the output
-differs from that of the sequence alone. Ours never differs. torch is shown where it is installed.
+One sequence is computed alone, and as the first row of larger batches. The picture counts in how many numbers the
+output differs from that of the sequence alone. Ours never differs. torch is shown where it is installed.
 """
 
 import matplotlib.pyplot as plt

@@ -2,8 +2,8 @@
 Speed over batch size and hidden size
 =====================================
 
-Rate of the multiply-adds, on one thread. With few rows, the weights' way from the cache is the limit, and with many it is
-arithmetic. The second picture draws the same points over operations for each byte of weights, which is half the rows:
+Rate of the multiply-adds, on one thread. With few rows, the weights' way from the cache is the limit, with many
+arithmetic is. The second picture draws the same points over operations for each byte of weights, half the rows:
 the flat part on the right is the arithmetic's roof. The times are of the machine that built this page, whether it was
 idle or not; :doc:`/performance` has those of an idle one.
 """
