@@ -81,6 +81,7 @@ def test_readme_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names["h"].shape == (1, 128)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras on torch
 @pytest.mark.parametrize("name", PAGES)
 def test_blocks_of_pages(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after the other, in one folder; a block that needs other packages says so in a comment above it."""
