@@ -13,7 +13,7 @@ extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx_gallery.g
 # keras.md is a part of bring_your_model; the folder of examples is read by the gallery.
 exclude_patterns = ["_build", "keras.md", "examples/plot_*", "examples/GALLERY_HEADER.rst"]
 nitpicky = True
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
 autodoc_typehints = "none"  # numpydoc's sections say them with shapes
@@ -35,6 +35,8 @@ sphinx_gallery_conf = {
 html_theme = "pydata_sphinx_theme"
 html_title = "numba-lstm"
 html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_favicon = "_static/icon.svg"
 html_show_sourcelink = False
 html_theme_options = {
     "navbar_align": "left",

@@ -102,9 +102,11 @@ def test_fits_a_phone(page: str, browser: Any, address: str) -> None:
 
 
 def test_dashboard_draws_a_graph(browser: Any, address: str) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
     visit(browser, f"{address}/dashboard.html", lambda b: b.find_elements("id", "dashboard"))
     browser.find_element("id", "dashboard").click()
-    assert browser.current_url.startswith(f"{address}/dashboard/")
+    WebDriverWait(browser, WAIT).until(lambda b: b.current_url.startswith(f"{address}/dashboard/"))
     visit(
         browser,
         f"{address}/dashboard/index.html#benchmarks.streams.Step.time_step",
