@@ -3,7 +3,7 @@ What the gates of a trained network do
 ======================================
 
 A published network reads a protein, and we look inside: the input, forget and output gates of its first layer, forward,
-over the sequence. The states come from the LSTM, one step at a time; the gates are the equations in NumPy.
+over the sequence. The outputs come from the LSTM; the gates are the equations in NumPy.
 """
 
 import matplotlib.pyplot as plt

@@ -27,7 +27,8 @@ for row, units in enumerate(hidden):
             start = perf_counter()
             lstm(x)
             seconds.append(perf_counter() - start)
-        rate[row, column] = 16 * units * units * rows * steps / min(seconds) / 1e9
+        products = 4 * units * units * rows * (2 * steps - 1)  # the first step has no state to multiply
+        rate[row, column] = 2 * products / min(seconds) / 1e9
 
 figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
 image = axes.imshow(rate, origin="lower", aspect="auto", cmap="viridis")
@@ -45,6 +46,10 @@ plt.show()
 figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
 for units, rates in zip(hidden, rate, strict=True):
     axes.loglog(np.array(batches) / 2, rates, "o-", label=f"H = {units}")
-axes.set(xlabel="operations for each byte of weights in a step", ylabel="GFLOP/s")
+axes.set(xlabel="operations for each byte of recurrent weights in a step", ylabel="GFLOP/s")
+axes.set(xticks=np.array(batches) / 2, yticks=[10, 20, 50, 100, 200], ylim=(10, 250))
+axes.xaxis.set_major_formatter("{x:g}")
+axes.yaxis.set_major_formatter("{x:g}")
+axes.minorticks_off()
 axes.legend(ncols=2)
 plt.show()
