@@ -1,12 +1,48 @@
-"""Sphinx: pip install '.[docs]' && sphinx-build -W docs docs/_build"""
+"""Sphinx: pip install '.[docs]' && sphinx-build -W -n docs docs/_build"""
 from __future__ import annotations
+
+import re
 
 import numba_lstm
 
 project = "numba-lstm"
 author = "The numba_lstm developers"
-release = numba_lstm.__version__
-extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc"]
-exclude_patterns = ["_build"]
+project_copyright = author
+release = version = numba_lstm.__version__
+extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx_gallery.gen_gallery"]
+# keras.md is a part of bring_your_model; the folder of examples is read by the gallery.
+exclude_patterns = ["_build", "keras.md", "examples/plot_*", "examples/GALLERY_HEADER.rst"]
+nitpicky = True
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+
+autodoc_typehints = "none"  # numpydoc's sections say them with shapes
+autodoc_mock_imports = ["torch"]  # its functions are described where it is not installed too
+autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
-html_theme = "alabaster"
+
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"/plot_",
+    "ignore_pattern": re.escape("silero_vad.py"),
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_signature": False,
+    "within_subsection_order": "FileNameSortKey",
+    "remove_config_comments": True,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "numba-lstm"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_favicon = "_static/icon.svg"
+html_show_sourcelink = False
+html_theme_options = {
+    "navbar_align": "left",
+    "show_toc_level": 2,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "secondary_sidebar_items": ["page-toc"],
+}

@@ -26,10 +26,12 @@ class LSTM(SavedModule):
 
     .. code-block:: text
 
-        i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)      f = sigmoid(W_if x + b_if + W_hf h + b_hf)
-        g =    tanh(W_ig x + b_ig + W_hg h + b_hg)      o = sigmoid(W_io x + b_io + W_ho h + b_ho)
+        i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)
+        f = sigmoid(W_if x + b_if + W_hf h + b_hf)
+        g =    tanh(W_ig x + b_ig + W_hg h + b_hg)
+        o = sigmoid(W_io x + b_io + W_ho h + b_ho)
         c = f * c + i * g
-        h = o * tanh(c)                                 with proj_size: h = W_hr (o * tanh(c))
+        h = o * tanh(c)             or, with proj_size, W_hr (o * tanh(c))
 
     with x the layer's input at t, h and c the states after t - 1.  Layer 1 and above read the h of the layer below.
 

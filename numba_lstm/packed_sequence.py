@@ -7,7 +7,7 @@ sequence first, so that the rows of one step are neighbours and shrink from the 
     data         a e g  b f  c  d
     batch_sizes  3      2    1  1
 
-Shapes: N sequences of L <= T steps, * for any trailing dimensions.  Errors are torch's; where torch accepts what
+Shapes: N sequences of L <= T steps, ... for any trailing dimensions.  Errors are torch's; where torch accepts what
 corrupts the data (lengths beyond T, fractions, too few lengths, batch sizes that increase, shapes that broadcast)
 there is a ValueError.  Sequences of equal length keep their order; torch's do up to 16, beyond that any may lead.
 """
@@ -36,7 +36,7 @@ class PackedSequence(_Fields):
 
     Parameters
     ----------
-    data : array (sum of batch_sizes, *)
+    data : array (sum of batch_sizes, ...)
         The rows; or a pair of data and batch_sizes.
     batch_sizes : integers (T,)
         Rows of each step: at least 1, never increasing.  Kept, as are the indices, as a read-only int64 copy.
@@ -95,7 +95,7 @@ def pack_padded_sequence(
 
     Parameters
     ----------
-    input : array (T, N, *), or (N, T, *) with ``batch_first``
+    input : array (T, N, ...), or (N, T, ...) with ``batch_first``
     lengths : integers (N,)
         Real steps of each sequence, 1 to T; what follows them may hold anything.
     batch_first, enforce_sorted : bool
@@ -128,7 +128,7 @@ def pack_padded_sequence(
 def pad_packed_sequence(
     sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0, total_length: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Undo `pack_padded_sequence`: return (T, N, *), or (N, T, *) with ``batch_first``, and lengths, int64 (N,).
+    """Undo `pack_padded_sequence`: return (T, N, ...), or (N, T, ...) with ``batch_first``, and lengths, int64 (N,).
 
     Parameters
     ----------
@@ -169,11 +169,11 @@ def pad_packed_sequence(
 def pad_sequence(
     sequences: Iterable[np.ndarray], batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right"
 ) -> np.ndarray:
-    """Stack sequences of different lengths, padded to the longest: (T, N, *), or (N, T, *) with ``batch_first``.
+    """Stack sequences of different lengths, padded to the longest: (T, N, ...), or (N, T, ...) with ``batch_first``.
 
     Parameters
     ----------
-    sequences : iterable of N arrays (L, *)
+    sequences : iterable of N arrays (L, ...)
         Of one trailing shape; the first one's dtype is the result's.
     batch_first, padding_value : bool, float
         The layout to return; what to fill with, within the range of the dtype.
@@ -210,11 +210,11 @@ def pad_sequence(
 
 
 def unpad_sequence(padded_sequences: np.ndarray, lengths: ArrayLike, batch_first: bool = False) -> list[np.ndarray]:
-    """Split a batch padded on the right into copies (L, *); unlike torch's, it leaves its argument alone.
+    """Split a batch padded on the right into copies (L, ...); unlike torch's, it leaves its argument alone.
 
     Parameters
     ----------
-    padded_sequences, batch_first : array (T, N, *), or (N, T, *) with ``batch_first``; bool
+    padded_sequences, batch_first : array (T, N, ...), or (N, T, ...) with ``batch_first``; bool
     lengths : integers (N,)
         Real steps of each sequence, 0 to T.
 
@@ -242,7 +242,7 @@ def pack_sequence(sequences: Iterable[np.ndarray], enforce_sorted: bool = True) 
 
     Parameters
     ----------
-    sequences : iterable of N arrays (L, *)
+    sequences : iterable of N arrays (L, ...)
         Of one trailing shape, L at least 1; the first one's dtype is the result's.
     enforce_sorted : bool
         Whether to insist on lengths that never increase, or to sort here.
@@ -272,7 +272,7 @@ def pack_sequence(sequences: Iterable[np.ndarray], enforce_sorted: bool = True) 
 
 
 def unpack_sequence(packed_sequences: PackedSequence) -> list[np.ndarray]:
-    """Split a `PackedSequence` (anything else: TypeError) into copies (L, *), in the order before packing.
+    """Split a `PackedSequence` (anything else: TypeError) into copies (L, ...), in the order before packing.
 
     Examples
     --------

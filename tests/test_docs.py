@@ -14,7 +14,13 @@ import pytest
 
 import numba_lstm
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = sorted(
+    page.relative_to(ROOT).as_posix()
+    for page in (ROOT / "docs").rglob("*.md")
+    if "_build" not in page.parts and "```python" in page.read_text(encoding="utf-8")
+)
 SIZES: tuple[int, int, int] = (40, 256, 3)
 MODULES = sorted(
     module.name
@@ -73,6 +79,24 @@ def test_readme_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not names["pool"].state[0][:, 4].any()
     assert names["pool"].state[0][:, 902].any()
     assert names["h"].shape == (1, 128)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras on torch
+@pytest.mark.parametrize("name", PAGES)
+def test_blocks_of_pages(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other, in one folder; a block that needs other packages says so in a comment above it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "docs" / "examples" / "silero_vad")
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    names: dict[str, Any] = {"samples": np.zeros(1000, np.float32)}  # the recording of the example
+    for needs, block in re.findall(
+        r"^(?:<!-- needs: ([^>\n]*) -->\n(?:[^`<\n][^\n]*\n|\n)*)?```python\n(.*?)^```",
+        (ROOT / name).read_text(encoding="utf-8"),
+        re.DOTALL | re.MULTILINE,
+    ):
+        for package in filter(None, needs.split(", ")):
+            pytest.importorskip(package)
+        run(block, names)
 
 
 def run(block: str, names: dict[str, Any]) -> None:

@@ -1,0 +1,120 @@
+"""The built site in a browser: pages, a picture of the gallery, a graph of the dashboard, and nothing on the console.
+
+NUMBA_LSTM_SITE names the folder that docs/build.sh made; without it, Selenium and Chromium nothing is tested.
+"""
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SITE = os.environ.get("NUMBA_LSTM_SITE")
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+WAIT = 30
+"""Seconds until something that should be there counts as missing."""
+
+pytestmark = pytest.mark.skipif(not (SITE and CHROMIUM and DRIVER), reason="needs NUMBA_LSTM_SITE, chromium and driver")
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files and says nothing about it."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Leave out the line for each request."""
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    assert SITE is not None
+    assert Path(SITE, "index.html").is_file()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=SITE))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1000"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with webdriver.Chrome(options, webdriver.ChromeService(DRIVER)) as driver:
+        yield driver
+
+
+def visit(browser: Any, address: str, ready: Callable[[Any], Any]) -> Any:
+    """Open a page and return what is there once it is ready; hold that it left no error on the console."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    browser.get("about:blank")  # another fragment alone would not load the page again
+    browser.get_log("browser")
+    browser.get(address)
+    found = WebDriverWait(browser, WAIT).until(ready)
+    errors = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert not errors
+    return found
+
+
+def test_start_page_leads_on(browser: Any, address: str) -> None:
+    visit(browser, f"{address}/index.html", lambda b: "numba-lstm" in b.title)
+    for link in ("start.html", "howto/index.html", "reference/index.html", "gallery/index.html"):
+        assert browser.find_elements("css selector", f'article a[href^="{link}"]'), link
+
+
+def test_reference_of_lstm(browser: Any, address: str) -> None:
+    found = visit(
+        browser,
+        f"{address}/reference/lstm.html",
+        lambda b: b.find_elements("id", "numba_lstm.LSTM"),
+    )
+    assert "input_size" in found[0].text
+    assert browser.find_elements("id", "numba_lstm.LSTM.stream")
+
+
+@pytest.mark.parametrize("name", ["disorder", "speech", "batches", "speed", "gates"])
+def test_gallery_has_its_picture(name: str, browser: Any, address: str) -> None:
+    loaded = "return [...document.querySelectorAll('img.sphx-glr-single-img')].some(i => i.naturalWidth > 300)"
+    visit(browser, f"{address}/gallery/plot_{name}.html", lambda b: b.execute_script(loaded))
+
+
+@pytest.mark.parametrize("page", ["index", "start", "reference/lstm", "explain/kernel", "explain/equations"])
+def test_fits_a_phone(page: str, browser: Any, address: str) -> None:
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        visit(browser, f"{address}/{page}.html", lambda b: b.find_elements("css selector", "article h1"))
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= size["width"]
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_dashboard_draws_a_graph(browser: Any, address: str) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    visit(browser, f"{address}/dashboard.html", lambda b: b.find_elements("id", "dashboard"))
+    browser.find_element("id", "dashboard").click()
+    WebDriverWait(browser, WAIT).until(lambda b: b.current_url.startswith(f"{address}/dashboard/"))
+    visit(
+        browser,
+        f"{address}/dashboard/index.html#benchmarks.streams.Step.time_step",
+        lambda b: b.find_elements("css selector", "#main-graph canvas.flot-base"),
+    )
+    drawn = """
+        const canvas = document.querySelector("#main-graph canvas.flot-base");
+        const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+        return pixels.some(value => value > 0);
+    """
+    assert browser.execute_script(drawn)
