@@ -16,6 +16,7 @@ import numpy as np
 
 from ...lstm import LSTM
 from .._found import Found, Runner, State
+from .._taken import Taken, listed
 from . import config as configs
 from . import core, file, layers, weights
 from .config import Entry, Refusal
@@ -23,7 +24,6 @@ from .layers import Layer
 
 __all__ = ["Layer", "Layers", "describe", "load", "load_lstm", "runner"]
 
-_SHOWN = 10  # names that a message lists
 _WEIGHTS_ONLY = (
     "the file does not say what its layers do: give config=, what model.to_json() returns, or a mapping from layers' "
     "names to options that differ from Keras's defaults, such as {'lstm': {'return_sequences': True}}"
@@ -36,7 +36,7 @@ _OPTIONS = {
 StrPath = str | os.PathLike[str]
 
 
-class Layers(dict[str, Layer]):
+class Layers(Taken[Layer]):
     """The layers of a file by name; asking for one that cannot be taken raises ValueError with the reason.
 
     Attributes
@@ -44,16 +44,6 @@ class Layers(dict[str, Layer]):
     obstacles : dict of str to str
         What stands in the way of the others that are recurrent, by name.
     """
-
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self.obstacles: dict[str, str] = {}
-        self._path = path
-
-    def __missing__(self, name: str) -> Layer:
-        if name in self.obstacles:
-            raise ValueError(f"{self._path}: {name} cannot be taken: {self.obstacles[name]}")
-        raise KeyError(f"{self._path}: no recurrent layer {name!r}; found: {_listed([*self, *self.obstacles])}")
 
 
 class _Place(NamedTuple):
@@ -108,12 +98,7 @@ def load(path: StrPath, config: str | Mapping[str, Any] | None = None, keras_ver
             found[name] = _layer(place)
         except Refusal as refusal:
             found.obstacles[name] = f"{refusal}: {configs.INSTEAD}"
-    if not found:
-        reasons = [
-            f"{_listed([name for name, its in found.obstacles.items() if its == text])}: {text}"
-            for text in [*dict.fromkeys(found.obstacles.values())][:_SHOWN]
-        ]
-        raise ValueError(f"{path}: no LSTM layer that can be taken: {'; '.join(reasons) or 'none is in it'}")
+    found.complain_if_empty()
     return found
 
 
@@ -247,7 +232,7 @@ def _optional(stored: list[weights.Stored], given: Mapping[str, Any], version: s
     places = []
     for name, extra in given.items():
         if name not in by_name:
-            raise ValueError(f"no weights of an LSTM under {name!r}; found: {_listed(list(by_name))}")
+            raise ValueError(f"no weights of an LSTM under {name!r}; found: {listed(list(by_name))}")
         if not isinstance(extra, Mapping) or not extra.keys() <= _OPTIONS:
             raise ValueError(f"options of {name} should be some of {', '.join(sorted(_OPTIONS))}; got: {extra}")
         place = _unknown(by_name[name])
@@ -270,7 +255,7 @@ def _chosen(path: Path, name: str | None, config: str | Mapping[str, Any] | None
     chosen = [place for place in places if name in (None, place.entry.name)]
     if len(chosen) != 1:
         what = "which layer?" if name is None else f"no recurrent layer {name!r};"
-        raise ValueError(f"{path}: {what} found: {_listed(names)}")
+        raise ValueError(f"{path}: {what} found: {listed(names)}")
     if chosen[0].entry.obstacle is not None:
         raise ValueError(f"{path}: {names[0] if name is None else name} cannot be taken: {chosen[0].entry.obstacle}")
     return chosen[0]
@@ -334,8 +319,3 @@ def _result_names(layer: Layer) -> list[str]:
         sides = ("forward_", "backward_") if both else ("",)
         names += [f"state_{side}{letter}" for side in sides for letter in "hc"]
     return names
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(map(repr, names[:_SHOWN])) or "none"
-    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -1,0 +1,203 @@
+"""LSTM nodes of ONNX models, as callables or as one LSTM.
+
+The operator is taken whole, opsets 1 to 22.  Nothing in a file is run: what lies between constants and nodes, or
+between nodes, is looked at.  Tensors that lie in other files have to be beside the model.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...lstm import LSTM
+from .._found import Found, Runner, State
+from .._taken import Taken, listed
+from . import attributes as attribute_reader
+from . import stack
+from . import weights as weight_reader
+from .attributes import INSTEAD, Refusal
+from .graph import OWN, Place, read
+from .node import Node, Outputs
+
+__all__ = ["Node", "Nodes", "Outputs", "describe", "load", "load_lstm", "runner"]
+
+JOINS = True
+"""`load_lstm` makes one LSTM of all nodes of a file."""
+
+_RECURRENT = {"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM", "QLinearLSTM", "AttnLSTM"}
+
+StrPath = str | os.PathLike[str]
+
+
+class Nodes(Taken[Node]):
+    """The LSTM nodes of a file by name; asking for one that cannot be taken raises ValueError with the reason.
+
+    Attributes
+    ----------
+    obstacles : dict of str to str
+        What stands in the way of the others that are recurrent, by name.
+    """
+
+    noun = "node"
+
+
+def load(path: StrPath) -> Nodes:
+    """Load the LSTM nodes of an ONNX model.
+
+    Parameters
+    ----------
+    path : path
+        ``.onnx``.  Nothing in it is executed.
+
+    Returns
+    -------
+    Nodes
+        A dict from names to `Node` objects.  A node without a name has that of its first output; names of nodes in
+        inner graphs, such as the branches of an If, come after those of the nodes around them.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened.
+    ValueError
+        If it is damaged, no ONNX model, or has no LSTM that can be taken; the message begins with the path.
+    MemoryError
+        If there is no room for its weights.
+
+    Examples
+    --------
+    Given a model with a node LSTM named ``"encoder"``:
+
+    >>> nodes = load("model.onnx")  # doctest: +SKIP
+    >>> Y, Y_h, Y_c = nodes["encoder"](X, initial_h=h, initial_c=c)  # doctest: +SKIP
+    """
+    found = Nodes(os.fspath(path))
+    for place in _places(Path(path)):
+        try:
+            found[place.name] = _node(path, place)
+        except Refusal as refusal:
+            found.obstacles[place.name] = str(refusal)
+    found.complain_if_empty()
+    return found
+
+
+def load_lstm(path: StrPath, nodes: str | Sequence[str] | None = None) -> LSTM:
+    """Load nodes that are the layers of a plain stacked LSTM as one `LSTM`, for inference.
+
+    Parameters
+    ----------
+    path : path
+        ``.onnx``.  Nothing in it is executed.
+    nodes : str or sequence of str, optional
+        Their names, the lowest layer first; all of the file if not given, in the file's order.
+
+    Returns
+    -------
+    LSTM
+        ``batch_first`` if the nodes have layout 1.  States and lengths that the model computes or is given are for the
+        caller to give.
+
+    Raises
+    ------
+    OSError, MemoryError
+        As `load` does.
+    ValueError
+        As `load` does; also if a node does more than a layer of an `LSTM`, or does not read what the one before has
+        computed, with the reason.
+    """
+    places = _places(Path(path))
+    if nodes is None:
+        chosen = places
+        if not chosen:
+            raise ValueError(f"{path}: no LSTM node that can be taken: none is in it")
+    else:
+        names = [nodes] if isinstance(nodes, str) else list(nodes)
+        if not names or len({*names}) != len(names):
+            raise ValueError(f"nodes should be names, each once, got: {names}")
+        chosen = [_chosen(path, places, name) for name in names]
+    try:
+        return stack.join(chosen, [_node(path, place) for place in chosen])
+    except Refusal as refusal:
+        raise ValueError(f"{path}: {refusal}") from None
+
+
+def describe(path: Path) -> list[Found]:
+    """Return what is recurrent in a file."""
+    return [_found(path, place) for place in _places(path)]
+
+
+def runner(path: Path, name: str, dtype: Any = None) -> Runner:
+    """Return a node made ready to run; ``dtype`` is the one to compute in."""
+    try:
+        node = _node(path, _chosen(path, _places(path), name), dtype)
+    except Refusal as refusal:
+        raise ValueError(f"{path}: {refusal}") from None
+
+    def run(x: np.ndarray, state: State | None) -> dict[str, np.ndarray]:
+        h, c = (None, None) if state is None else state
+        return node(x, None, h, c)._asdict()
+
+    return Runner(node.dtype, run)
+
+
+def _places(path: Path) -> list[Place]:
+    """Return the recurrent nodes of a file."""
+    try:
+        places, functions = read(path)
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
+        raise ValueError(f"{path}: {error}") from error
+    hidden = {function.name for function in functions if any(each.op_type in _RECURRENT for each in function.node)}
+    recurrent = _RECURRENT | hidden
+    return [place for place in places if place.node.op_type in recurrent]
+
+
+def _chosen(path: StrPath, places: list[Place], name: str) -> Place:
+    for place in places:
+        if place.name == name:
+            return place
+    raise ValueError(f"{path}: no recurrent node {name!r}; found: {listed([place.name for place in places])}")
+
+
+def _node(path: StrPath, place: Place, dtype: Any = None) -> Node:
+    """Return a node; raise Refusal if it cannot be taken, ValueError if the file is damaged."""
+    obstacle = _foreign(place.node)
+    if obstacle:
+        raise Refusal(obstacle)
+    try:
+        attributes = attribute_reader.read(place.node)
+        return Node(place.name, attributes, weight_reader.read(place.node, place.graph, attributes), dtype)
+    except Refusal as refusal:
+        raise Refusal(f"{place.name!r} cannot be taken: {refusal}; {INSTEAD}") from refusal
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path}: {place.name}: {error}") from error
+
+
+def _foreign(node: Any) -> str | None:
+    """Return what keeps a node from being the operator LSTM."""
+    if node.op_type == "LSTM" and node.domain in OWN:
+        return None
+    kind = node.op_type if node.domain in OWN else f"{node.domain}.{node.op_type}"
+    if "Quant" in kind or "QLinear" in kind:
+        return f"{kind} has weights of 8 bits: export or keep the model before it was quantised, or {INSTEAD}"
+    if node.op_type in _RECURRENT:
+        return f"{kind} is not the operator LSTM, and only that one is computed here: {INSTEAD}"
+    return f"{kind} is a function of the model with recurrent nodes in it: inline it with onnx.inliner, or {INSTEAD}"
+
+
+def _found(path: Path, place: Place) -> Found:
+    node = place.node
+    kind = node.op_type if node.domain in OWN else f"{node.domain}.{node.op_type}"
+    shapes = weight_reader.described(node, place.graph)
+    try:
+        taken = _node(path, place)
+    except (Refusal, ValueError) as reason:
+        return Found(place.name, kind, {}, shapes, str(reason).removeprefix(f"{path}: "))
+    return Found(place.name, kind, taken.described(), shapes)
