@@ -68,7 +68,8 @@ def _attributes(generator: np.random.Generator, directions: int, general: bool) 
     if generator.random() < 0.7 or WITHOUT_DEFAULTS & {*names}:
         alphas = [float(generator.uniform(0.3, 1)) for name in names if name in WITH_ALPHA]
         betas = [float(generator.uniform(0.2, 0.8)) for name in names if name in WITH_BETA]
-        attributes |= {name: values for name, values in (("activation_alpha", alphas), ("activation_beta", betas)) if values}
+        numbers = {"activation_alpha": alphas, "activation_beta": betas}
+        attributes |= {name: values for name, values in numbers.items() if values}
     if generator.random() < 0.4:
         attributes["clip"] = float(generator.uniform(0.2, 3))
     if generator.random() < 0.3:

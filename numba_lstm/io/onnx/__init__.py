@@ -56,8 +56,8 @@ def load(path: StrPath) -> Nodes:
     Returns
     -------
     Nodes
-        A dict from names to `Node` objects.  A node without a name has that of its first output; names of nodes in
-        inner graphs, such as the branches of an If, come after those of the nodes around them.
+        A dict from names to `Node` objects.  A node without a name has that of its first output; one whose name is not
+        the only one of its kind, say in both branches of an If, has the names of the nodes around it before its own.
 
     Raises
     ------

@@ -5,6 +5,7 @@ A file is data: its nodes are looked at, and only a few operations on constants 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,19 +132,25 @@ def read(path: Path) -> tuple[list[Place], list[Any]]:
         raise ValueError("not an ONNX model: it has no graph")
     # Conversions may widen numbers, and small files have small constants.
     budget = Budget(4 * (len(content) + external_bytes(model.graph, path.parent)) + 2**16)
-    places: list[Place] = []
-    used: set[str] = set()
+    found: list[tuple[Any, Graph]] = []
     for node, graph in _walk(Graph(model.graph, "", None, path.parent, budget), 0):
-        if len(places) == _MOST_NODES:
+        if len(found) == _MOST_NODES:
             raise ValueError(f"it has more than {_MOST_NODES:,} nodes")
-        own = graph.path + (node.name or next((output for output in node.output if output), node.op_type))
-        name = own
-        while name in used:
-            name = f"{own}#{len(places)}"
-            own = name
-        used.add(name)
-        places.append(Place(name, node, graph))
-    return places, list(model.functions)
+        found.append((node, graph))
+    return _named(found), list(model.functions)
+
+
+def _named(found: list[tuple[Any, Graph]]) -> list[Place]:
+    """Return nodes with names that are unique: their own if they can be, else with those of the graphs around them."""
+    own = [node.name or next((output for output in node.output if output), node.op_type) for node, _ in found]
+    counts = Counter(own)
+    places: dict[str, Place] = {}
+    for index, (name, (node, graph)) in enumerate(zip(own, found, strict=True)):
+        unique = name if counts[name] == 1 else f"{graph.path}{name}"
+        while unique in places or (unique != name and unique in counts):
+            unique = f"{unique}#{index}"
+        places[unique] = Place(unique, node, graph)
+    return list(places.values())
 
 
 def _walk(graph: Graph, depth: int) -> Iterator[tuple[Any, Graph]]:
