@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch_files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
@@ -31,6 +32,13 @@ from safetensors.numpy import save_file
 import numba_lstm
 from numba_lstm import cli, demo, io
 from numba_lstm.io import keras
+
+try:
+    import onnx_files
+
+    from numba_lstm.io import onnx
+except ModuleNotFoundError:  # an extra: its files are damaged where it is
+    onnx = None
 
 KERAS = Path(__file__).resolve().parent / "golden_keras"
 
@@ -106,6 +114,32 @@ def npy(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def onnx_model() -> bytes:
+    """Return a model with two layers in a row, and a node that does all that torch's LSTM does not."""
+    generator = np.random.default_rng(4)
+    helper = onnx_files.helper
+    arrays = onnx_files.random_arrays(generator, (3, 5), 2)
+    upper = onnx_files.random_arrays(generator, (10, 5), 2)
+    constants = arrays | {f"{name}1": array for name, array in upper.items()} | {"shape": np.array([0, 0, -1])}
+    both = {"direction": "bidirectional"}
+    general = {"activations": ["HardSigmoid", "Elu", "Tanh"] * 2, "activation_alpha": [0.3, 0.7] * 2, "clip": 3.0}
+    nodes = [
+        onnx_files.node(["X", "W", "R", "B"], "first", ["Y"], **both),
+        helper.make_node("Transpose", ["Y"], ["T"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", ["T", "shape"], ["X1"]),
+        helper.make_node("LSTM", ["X1", "W1", "R1", "B1"], ["Y1"], "second", **both),
+        onnx_files.node(["X", "W", "R", "B", "P"], "general", ["Y2"], **both, **general),
+    ]
+    return bytes(onnx_files.model(nodes, constants).SerializeToString())
+
+
+def torch_pickle() -> bytes:
+    """Return the pickle of a file of torch."""
+    state = numba_lstm.LSTM(3, 5, seed=3).state_dict()
+    with zipfile.ZipFile(standard_io.BytesIO(torch_files.checkpoint(state))) as archive:
+        return archive.read("archive/data.pkl")
+
+
 def originals(folder: Path) -> dict[str, list[bytes]]:
     """Write undamaged files into a folder and return, for every kind, what is to be damaged."""
     lstm = numba_lstm.LSTM(3, 5, 2, bidirectional=True, proj_size=2, batch_first=True, seed=1)
@@ -120,16 +154,21 @@ def originals(folder: Path) -> dict[str, list[bytes]]:
     (folder / "p.fasta").write_text(">one first\nMSSSSSQAAAGGGG\nMA-BX*\n\n>two\nacdefghiklmnpqrstvwy\n")
     weight = state["weight_ih_l0"]
     arrays = [x, np.asfortranarray(weight), weight.astype(">f8"), np.ones((), "?"), np.zeros((0, 3), np.float16)]
-    return {
+    files = {
         "safetensors": [(folder / name).read_bytes() for name in ("w.safetensors", "plain.safetensors")],
         "npz": [(folder / name).read_bytes() for name in ("w.npz", "packed.npz")],
         "npz member": [npy(weight), npy(np.asfortranarray(weight)), npy(weight.astype(">f8"))],
         "npy": [npy(array) for array in arrays],
+        "torch": [torch_files.checkpoint(state)],
+        "torch pickle": [torch_pickle()],
         "keras": [(KERAS / "model.keras").read_bytes()],
         "keras member": [(KERAS / "model.weights.h5").read_bytes()],
         "keras h5": [(KERAS / "model.h5").read_bytes()],
         "fasta": [(folder / "p.fasta").read_bytes()],
     }
+    if onnx is not None:
+        files["onnx"] = [onnx_model()]
+    return files
 
 
 class Record:
@@ -177,6 +216,37 @@ def load_member(path: Path) -> str:
         for name, array in state.items():
             file.writestr(name + ".npy", path.read_bytes() if name == "weight_ih_l0" else npy(array))
     return load(archive)
+
+
+def load_torch_pickle(path: Path) -> str:
+    """Load weights that the pickle at a path describes, in a sound archive."""
+    archive = path.with_suffix(".pt")
+    whole = torch_files.checkpoint(numba_lstm.LSTM(3, 5, seed=3).state_dict())
+    with zipfile.ZipFile(standard_io.BytesIO(whole)) as sound, zipfile.ZipFile(archive, "w") as file:
+        for name in sound.namelist():
+            file.writestr(name, path.read_bytes() if name.endswith(".pkl") else sound.read(name))
+    return load(archive)
+
+
+def load_onnx(path: Path) -> str:
+    """Load nodes of ONNX and use them, each and together."""
+    try:
+        for found in onnx.describe(path):
+            assert found.name
+        nodes = onnx.load(path)
+    except ValueError as error:
+        return refusal(path, error)
+    for node in nodes.values():
+        with contextlib.suppress(ValueError):  # states or lengths in the file, for another batch
+            node(np.ones((2, 1, node.input_size), node.dtype))
+    for names in (None, ["first", "second"]):
+        try:
+            lstm = onnx.load_lstm(path, names)
+        except ValueError as error:
+            refusal(path, error)
+        else:
+            lstm(np.ones((2, 1, lstm.input_size), lstm.dtype))
+    return "taken"
 
 
 def load_keras(path: Path) -> str:
@@ -243,11 +313,15 @@ FILES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "npz": ("bad.npz", load),
     "npz member": ("member.npy", load_member),
     "npy": ("bad.npy", read_array),
+    "torch": ("bad.pt", load),
+    "torch pickle": ("data.pkl", load_torch_pickle),
     "keras": ("bad.keras", load_keras),
     "keras member": ("member.h5", load_keras_member),
     "keras h5": ("bad.h5", load_keras),
     "fasta": ("bad.fasta", read_fasta),
 }
+if onnx is not None:
+    FILES["onnx"] = "bad.onnx", load_onnx
 
 
 def fuzz_files(kind: str, files: list[bytes], count: int) -> Record:
