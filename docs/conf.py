@@ -17,7 +17,7 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
 autodoc_typehints = "none"  # numpydoc's sections say them with shapes
-autodoc_mock_imports = ["torch"]  # its functions are described where it is not installed too
+autodoc_mock_imports = ["torch", "onnx"]  # its functions are described where it is not installed too
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 
