@@ -199,6 +199,30 @@ def draw(measured: dict[str, Any], plot: Path) -> None:
     report.save_plot(figure, plot)
 
 
+def draw_roofline(measured: dict[str, Any], plot: Path) -> None:
+    """Draw the rates of the first run and the bound, shapes in the order of their operations for a byte of weights."""
+    threads, results = next(iter(measured["runs"].items()))
+    chosen = {name: _shape(name) for name, result in results.items() if ratio(result["seconds"])}
+    ordered = sorted(chosen, key=lambda name: chosen[name].intensity())
+    columns: dict[str, list[float]] = {"bound": [], "numba_lstm": [], "best peer": []}
+    for name in ordered:
+        row = results[name]["seconds"]
+        seconds = results[name]["bound"], row["numba_lstm"], row[best_peer(row) or ""]
+        for column, taken in zip(columns.values(), seconds, strict=True):
+            column.append(chosen[name].flop() / taken / 1e9)
+    figure = report.new_figure(9, 5)
+    axes = figure.subplots()
+    for (kind, rates), style in zip(columns.items(), ("k_", "o", "x"), strict=True):
+        axes.semilogy(range(len(ordered)), rates, style, label=kind, markersize=12 if kind == "bound" else 7)
+    labels = [f"{name}  {chosen[name].intensity():.1f}" for name in ordered]
+    axes.set_xticks(range(len(ordered)), labels, rotation=60, ha="right")
+    axes.set_xlabel("operations for each byte of weights that is read")
+    axes.set_ylabel(f"GFLOP/s, {_cores(threads).lower()}")
+    axes.grid(which="both", axis="y", linewidth=0.3)
+    axes.legend()
+    report.save_plot(figure, plot)
+
+
 def read(paths: Sequence[Path]) -> dict[str, Any]:
     """Return what earlier runs have measured, as one; of equal numbers of threads, the last."""
     first, *others = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
@@ -223,6 +247,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--read", nargs="+", type=Path, metavar="JSON", help="measure nothing, read earlier runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios")
+    parser.add_argument("--roofline", type=Path, metavar="FILE", help="draw rates and bounds")
     readme = report.ROOT / "README.md"
     parser.add_argument("--readme", nargs="?", type=Path, const=readme, metavar="FILE", help="write the README's table")
     report.add_page_option(parser)
@@ -253,6 +278,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.json.write_text(json.dumps(measured, indent=1), encoding="utf-8")
     if options.plot:
         draw(measured, options.plot)
+    if options.roofline:
+        draw_roofline(measured, options.roofline)
     if options.readme:
         report.write_block(options.readme, "speed", readme_table(measured))
     if options.page:

@@ -44,6 +44,11 @@ class Shape(NamedTuple):
         """Return the operations of all matrix products, two for a multiply-add."""
         return 2 * self.directions * self.steps * self.batch * sum(map(sum, self.weights()))
 
+    def intensity(self) -> float:
+        """Return the operations for each byte of float32 weights; recurrent ones are read for every step."""
+        read = sum(of_input + self.steps * recurrent for of_input, recurrent in self.weights())
+        return self.flop() / (4 * self.directions * read)
+
     def __str__(self) -> str:
         layers = f"{self.num_layers} x " if self.num_layers > 1 else ""
         both = ", bidirectional" if self.bidirectional else ""

@@ -168,6 +168,8 @@ def test_peers_draws(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     peers.draw(fake_run("1"), tmp_path / "new" / "plot.png")
     assert (tmp_path / "new" / "plot.png").stat().st_size > 1000
+    peers.draw_roofline(fake_run("1"), tmp_path / "roofline.png")
+    assert (tmp_path / "roofline.png").stat().st_size > 1000
 
 
 def test_a_difference_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,6 +209,7 @@ def test_a_block_needs_its_place(tmp_path: Path) -> None:
         ("README.md", ["speed"]),
         ("docs/performance.md", ["peers", "ways", "sweep", "streams", "special", "startup", "proteins"]),
         ("docs/reliability.md", ["reliability"]),
+        ("docs/explain/accuracy.md", ["accuracy"]),
     ],
 )
 def test_pages_have_the_places(page: str, names: list[str], tmp_path: Path) -> None:
@@ -223,6 +226,7 @@ def test_pages_have_the_places(page: str, names: list[str], tmp_path: Path) -> N
         ("sweep", ["--sizes", 3, 16, "--batches", 1, 2]),
         ("streams", ["--budget", 1e-4]),
         ("ways", ["--threads", 2]),
+        ("accuracy", ["--shapes", "amp_block64"]),
         pytest.param("special", ["--shapes", "vad_step", "--budget", 1e-4], marks=pytest.mark.slow),
         pytest.param("startup", [], marks=pytest.mark.slow),
         pytest.param("proteins", ["--budget", 1e-4], marks=pytest.mark.slow),
