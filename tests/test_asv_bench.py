@@ -207,7 +207,7 @@ def test_a_block_needs_its_place(tmp_path: Path) -> None:
     ("page", "names"),
     [
         ("README.md", ["speed"]),
-        ("docs/performance.md", ["peers", "ways", "sweep", "streams", "special", "startup", "proteins"]),
+        ("docs/performance.md", ["peers", "ways", "sweep", "streams", "special", "startup", "proteins", "accelerate"]),
         ("docs/reliability.md", ["reliability"]),
         ("docs/explain/accuracy.md", ["accuracy"]),
     ],
