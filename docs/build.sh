@@ -23,4 +23,9 @@ export HOME=$work
 asv machine --yes
 asv run --quick --show-stderr --skip-existing-successful --bench "$benchmarks" "$commits"
 asv publish --html-dir "$site/dashboard"
+if command -v npm > /dev/null; then
+    python ../docs/dashboard_scripts.py "$site/dashboard"
+else
+    echo 'no npm here: the dashboard will load its scripts from the servers of their makers'
+fi
 echo "built: $site/index.html and $site/dashboard/index.html"

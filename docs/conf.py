@@ -40,6 +40,7 @@ html_css_files = ["site.css"]
 html_favicon = "_static/icon.svg"
 html_show_sourcelink = False
 html_sidebars = {"start": [], "dashboard": []}  # they have no pages below them
+html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 7,

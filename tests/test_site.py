@@ -104,8 +104,8 @@ def test_fits_a_phone(page: str, browser: Any, address: str) -> None:
 def test_dashboard_draws_a_graph(browser: Any, address: str) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
-    visit(browser, f"{address}/dashboard.html", lambda b: b.find_elements("id", "dashboard"))
-    browser.find_element("id", "dashboard").click()
+    visit(browser, f"{address}/dashboard.html", lambda b: b.find_elements("id", "open-dashboard"))
+    browser.find_element("id", "open-dashboard").click()
     WebDriverWait(browser, WAIT).until(lambda b: b.current_url.startswith(f"{address}/dashboard/"))
     visit(
         browser,
