@@ -32,8 +32,8 @@ HANG_SECONDS = 120.0
 def resident_mib() -> float:
     """Return the memory that this process has, or 0 where that is not known.
 
-    glibc keeps what was freed for each thread: up to 80 MiB after networks of random sizes, more and less with time.  It
-    is asked to give that back first, so that what remains is in use.
+    glibc keeps what was freed for each thread: up to 80 MiB after networks of random sizes, more and less with time.
+    It is asked to give that back first, so that what remains is in use.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library, or Windows
         ctypes.CDLL(None).malloc_trim(0)
