@@ -11,6 +11,7 @@ import pickle
 import random
 import re
 import signal
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -577,6 +578,20 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def _least_growth(action: Callable[[], Any], times: int) -> int:
+    """Return by how many bytes this process grows; the least of three, since what earlier tests left grows as well."""
+    least = sys.maxsize
+    for _ in range(3):
+        gc.collect()
+        before = _resident()
+        for _ in itertools.repeat(None, times):
+            action()
+        least = min(least, _resident() - before)
+        if least <= 0:
+            break
+    return least
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")
 def test_a_million_steps_without_growth() -> None:
     case = random_case(Shape(1, 4, rows=2), 0)
@@ -591,11 +606,7 @@ def test_a_million_steps_without_growth() -> None:
     ):
         for _ in itertools.repeat(None, 20_000):
             action()
-        gc.collect()
-        before = _resident()
-        for _ in itertools.repeat(None, times):
-            action()
-        assert _resident() - before < 800_000, "16 bytes a step, the least of malloc"
+        assert _least_growth(action, times) < 800_000, "16 bytes a step, the least of malloc"
     assert np.isfinite(out).all()
 
 
