@@ -71,11 +71,9 @@ class SavedModule(Module):
 
         Examples
         --------
-        >>> import pathlib, tempfile
         >>> from numba_lstm import LSTM
-        >>> path = pathlib.Path(tempfile.mkdtemp(), "lstm.safetensors")
-        >>> LSTM(3, 5, batch_first=True).save(path)
-        >>> LSTM.load(path)
+        >>> LSTM(3, 5, batch_first=True).save("lstm.safetensors")
+        >>> LSTM.load("lstm.safetensors")
         LSTM(3, 5, batch_first=True)
         """
         a, arrays, recorded, kind = _load(path, prefix, dtype)
@@ -109,6 +107,12 @@ class SavedModule(Module):
             If it cannot be written.
         ValueError
             If the suffix is another.
+
+        Examples
+        --------
+        >>> from numba_lstm import LSTM
+        >>> lstm = LSTM(3, 5, batch_first=True)
+        >>> lstm.save("lstm.safetensors")
         """
         from . import io
 
@@ -142,11 +146,9 @@ class SavedCell(Module):
 
         Examples
         --------
-        >>> import pathlib, tempfile
         >>> from numba_lstm import LSTMCell
-        >>> path = pathlib.Path(tempfile.mkdtemp(), "cell.npz")
-        >>> LSTMCell(3, 5).save(path)
-        >>> LSTMCell.load(path)
+        >>> LSTMCell(3, 5).save("cell.npz")
+        >>> LSTMCell.load("cell.npz")
         LSTMCell(3, 5)
         """
         a, arrays, _, kind = _load(path, prefix, dtype, cell=True)
@@ -168,6 +170,11 @@ class SavedCell(Module):
         ------
         OSError, ValueError
             As `LSTM.save` does.
+
+        Examples
+        --------
+        >>> from numba_lstm import LSTMCell
+        >>> LSTMCell(3, 5).save("cell.safetensors")
         """
         from . import io
 

@@ -84,6 +84,16 @@ class SlidingWindow(Exclusive):
             If a size does not fit, or another thread is using this window.
         ValueError, TypeError
             If x or ``out`` is no array of this dtype.
+
+        Examples
+        --------
+        >>> from numba_lstm import LSTM
+        >>> window = LSTM(3, 5).eval().sliding_window(2)
+        >>> tick = np.ones((1, 3), np.float32)
+        >>> window.push(tick) is None
+        True
+        >>> window.push(tick).shape
+        (1, 5)
         """
         with self._free_lock():
             if not readable(x, self._shape, self._dtype):

@@ -6,6 +6,8 @@ import importlib
 import pkgutil
 import re
 import runpy
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import numpy as np
 import pytest
 
 import numba_lstm
+import numba_lstm.io
+from numba_lstm import cli
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -20,6 +24,14 @@ PAGES = sorted(
     page.relative_to(ROOT).as_posix()
     for page in (ROOT / "docs").rglob("*.md")
     if "_build" not in page.parts and "```python" in page.read_text(encoding="utf-8")
+)
+COMMANDS = sorted(
+    {
+        command
+        for page in (README, *(ROOT / "docs").rglob("*.md"))
+        for block in re.findall(r"^```console\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+        for command in re.findall(r"^\$ (?:.* && )?numba-lstm ([^#\n]*[^#\s])", block, re.MULTILINE)
+    }
 )
 SIZES: tuple[int, int, int] = (40, 256, 3)
 MODULES = sorted(
@@ -36,15 +48,48 @@ def python_blocks() -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["numba_lstm", *MODULES])
-def test_docstring_examples(name: str) -> None:
+def test_docstring_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder with the models that some of them load."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "tests" / "golden_keras" / "model.keras", tmp_path)
+    if name.startswith("numba_lstm.io.onnx"):
+        write_onnx_model()
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:  # what needs an extra says which
         if "numba-lstm[" not in str(error):
             raise
         pytest.skip(str(error))
-    failed, _ = doctest.testmod(module)
+    failed, _ = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert failed == 0
+
+
+def write_onnx_model() -> None:
+    """Write ``model.onnx`` with a node LSTM named "encoder", of 3 inputs and hidden_size 5."""
+    onnx_files = pytest.importorskip("onnx_files", exc_type=ImportError)
+    arrays = onnx_files.random_arrays(np.random.default_rng(0), (3, 5), 1)
+    node = onnx_files.node(("X", "W", "R", "B", "sequence_lens"), name="encoder", hidden_size=5)
+    constants = {name: arrays[name] for name in ("W", "R", "B")}
+    inputs = [onnx_files.value("X", ("T", "B", 3)), onnx_files.value("sequence_lens", ("B",), np.int32)]
+    onnx_files.save(onnx_files.model([node], constants, inputs), Path())
+
+
+def test_reference_has_an_example_of_each() -> None:
+    """Of what is called or made by the reader; classes with () after their names come from a function that has one."""
+    lacking = []
+    for page in (ROOT / "docs" / "reference").glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"^\.\. auto(?:function|class):: ([\w.]+)$", text, re.MULTILINE):
+            *modules, last = name.split(".")
+            try:
+                module = importlib.import_module(".".join(modules or ["numba_lstm"]))
+            except ModuleNotFoundError as error:
+                if "numba-lstm[" not in str(error):
+                    raise
+                continue
+            if ">>> " not in (getattr(module, last).__doc__ or ""):
+                lacking.append(name)
+    assert not lacking
 
 
 def test_readme_loads_and_runs_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +124,26 @@ def test_readme_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not names["pool"].state[0][:, 4].any()
     assert names["pool"].state[0][:, 902].any()
     assert names["h"].shape == (1, 128)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_command_lines(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of ``numba-lstm`` that README and pages show, with files of the names that they give."""
+    arguments = shlex.split(line)
+    if "--plot" in arguments:
+        pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    Path("my.fasta").write_text(">one\nMKVLAAGIVGLLLAQWERTY\n", encoding="utf-8")
+    lstm = numba_lstm.LSTM(3, 5, seed=0)
+    numba_lstm.io.write("model.safetensors", {f"lstm.{name}": array for name, array in lstm.state_dict().items()})
+    np.save("input.npy", np.zeros((2, 7, 3), np.float32))
+    if "model.onnx" in arguments:
+        pytest.importorskip("onnx")
+        write_onnx_model()
+    before = {*tmp_path.iterdir()}
+    assert cli.main(arguments) == 0
+    for named in re.findall(r"\b(?:profiles\.png|output\.npz|lstm\.safetensors)", line):
+        assert tmp_path / named in {*tmp_path.iterdir()} - before
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras on torch

@@ -53,6 +53,12 @@ def read(path: StrPath) -> dict[str, np.ndarray]:
         If its suffix is another, it is damaged, or it was changed meanwhile; the message begins with the path.
     MemoryError
         If there is no room for its arrays.
+
+    Examples
+    --------
+    >>> write("bias.npz", {"bias": np.zeros(3, np.float32)})
+    >>> read("bias.npz")
+    {'bias': array([0., 0., 0.], dtype=float32)}
     """
     return read_contents(path).arrays
 
@@ -155,6 +161,12 @@ def write(path: StrPath, arrays: Mapping[str, np.ndarray], metadata: Mapping[str
         If the file cannot be written.
     ValueError
         If its suffix is another.
+
+    Examples
+    --------
+    >>> write("lstm.safetensors", {"weight": np.eye(2)}, {"trained": "on Monday"})
+    >>> read_contents("lstm.safetensors").metadata
+    {'trained': 'on Monday'}
     """
     file = Path(path)
     module = _format(file, _WRITTEN)

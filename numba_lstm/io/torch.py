@@ -160,6 +160,15 @@ def restore(model: Any) -> Any:
     ------
     TypeError
         If it is no module.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = accelerate(torch.nn.Sequential(torch.nn.LSTM(3, 5))).eval()
+    >>> restore(model)
+    Sequential(
+      (0): LSTM(3, 5)
+    )
     """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model should be a torch.nn.Module, got: {type(model).__name__}")

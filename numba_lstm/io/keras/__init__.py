@@ -83,10 +83,15 @@ def load(path: StrPath, config: str | Mapping[str, Any] | None = None, keras_ver
 
     Examples
     --------
-    Given a model with a layer ``LSTM(32, return_sequences=True, name="encoder")``:
+    Given a model of a Bidirectional layer "both" of LSTM(3), with merge_mode "sum", and others:
 
-    >>> layers = load("model.keras")  # doctest: +SKIP
-    >>> y = layers["encoder"](x, mask=mask)  # doctest: +SKIP
+    >>> layers = load("model.keras")
+    >>> list(layers)
+    ['lstm', 'both', 'last']
+    >>> layers["both"](np.zeros((2, 6, 5), np.float32), mask=[[True] * 6, [True] * 4 + [False] * 2]).shape
+    (2, 6, 3)
+    >>> layers.obstacles["gru"]
+    'GRU is not an LSTM layer: ...'
     """
     found = Layers(os.fspath(path))
     for place in _places(Path(path), config, keras_version):
@@ -127,6 +132,13 @@ def load_lstm(
     ------
     OSError, ValueError, MemoryError
         As `load` does; also if the layer does more than an `LSTM`, with the reason.
+
+    Examples
+    --------
+    >>> lstm = load_lstm("model.keras", "lstm")
+    >>> lstm
+    LSTM(4, 5, batch_first=True)
+    >>> stream = lstm.stream()
     """
     place = _chosen(Path(path), layer, config, keras_version)
     entry = place.entry

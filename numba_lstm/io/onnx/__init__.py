@@ -70,10 +70,12 @@ def load(path: StrPath) -> Nodes:
 
     Examples
     --------
-    Given a model with a node LSTM named ``"encoder"``:
+    Given a model with a node LSTM named "encoder", of 3 inputs and hidden_size 5:
 
-    >>> nodes = load("model.onnx")  # doctest: +SKIP
-    >>> Y, Y_h, Y_c = nodes["encoder"](X, initial_h=h, initial_c=c)  # doctest: +SKIP
+    >>> nodes = load("model.onnx")
+    >>> Y, Y_h, Y_c = nodes["encoder"](np.zeros((7, 2, 3), np.float32), sequence_lens=[7, 4])
+    >>> Y.shape, Y_h.shape
+    ((7, 1, 2, 5), (1, 2, 5))
     """
     found = Nodes(os.fspath(path))
     for place in _places(Path(path)):
@@ -108,6 +110,11 @@ def load_lstm(path: StrPath, nodes: str | Sequence[str] | None = None) -> LSTM:
     ValueError
         As `load` does; also if a node does more than a layer of an `LSTM`, or does not read what the one before has
         computed, with the reason.
+
+    Examples
+    --------
+    >>> load_lstm("model.onnx", "encoder")
+    LSTM(3, 5)
     """
     places = _places(Path(path))
     if nodes is None:
