@@ -1,15 +1,18 @@
 """Sphinx: pip install '.[docs]' && sphinx-build -W -n docs docs/_build"""
 from __future__ import annotations
 
+import logging
 import re
 
 import numba_lstm
+
+logging.getLogger("numba_lstm").setLevel(logging.ERROR)  # that kernels are compiled is no output of an example
 
 project = "numba-lstm"
 author = "The numba_lstm developers"
 project_copyright = author
 release = version = numba_lstm.__version__
-extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx_gallery.gen_gallery"]
+extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_gallery.gen_gallery"]
 # keras.md is a part of bring_your_model; the folder of examples is read by the gallery.
 exclude_patterns = ["_build", "keras.md", "examples/plot_*", "examples/GALLERY_HEADER.rst"]
 nitpicky = True
@@ -19,6 +22,7 @@ myst_heading_anchors = 3
 autodoc_typehints = "none"  # numpydoc's sections say them with shapes
 autodoc_mock_imports = ["torch", "onnx"]  # its functions are described where it is not installed too
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # np.float32, not the class
 numpydoc_show_class_members = False
 
 sphinx_gallery_conf = {
