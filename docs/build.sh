@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 site=$(realpath -m "${1:-docs/_build/site}")
 commits=${COMMITS:---max-count=2 HEAD}
-benchmarks=${BENCHMARKS:-streams.Step}
+benchmarks=${BENCHMARKS:-streams}
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -21,8 +21,9 @@ sphinx-build -q -W --keep-going -n -E -d "$work/doctrees" docs "$site"
 cd asv_bench
 export HOME=$work
 asv machine --yes
-asv run --quick --show-stderr --skip-existing-successful --bench "$benchmarks" "$commits"
+asv run --show-stderr --skip-existing-successful --bench "$benchmarks" "$commits"
 asv publish --html-dir "$site/dashboard"
+python ../docs/dashboard_grid.py "$site/dashboard"
 if command -v npm > /dev/null; then
     python ../docs/dashboard_scripts.py "$site/dashboard"
 else

@@ -109,6 +109,11 @@ def test_dashboard_draws_a_graph(browser: Any, address: str) -> None:
     WebDriverWait(browser, WAIT).until(lambda b: b.current_url.startswith(f"{address}/dashboard/"))
     visit(
         browser,
+        f"{address}/dashboard/index.html",
+        lambda b: b.find_elements("css selector", ".benchmark-plot canvas.flot-base"),
+    )
+    visit(
+        browser,
         f"{address}/dashboard/index.html#benchmarks.streams.Step.time_step",
         lambda b: b.find_elements("css selector", "#main-graph canvas.flot-base"),
     )
