@@ -19,12 +19,13 @@ import functools
 import hashlib
 import importlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import llvmlite
 import numba
+from numba import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
 from numba.core.codegen import JITCodeLibrary
@@ -42,28 +43,73 @@ _OPTIONS: dict[str, Any] = {"error_model": "numpy", "boundscheck": False}
 
 
 class _InnerLibrary(JITCodeLibrary):
-    """The code of one inner function, to be linked into others and optimised there.
+    """The code of one inner function, to be linked into that of an entry and optimised there.
 
-    Numba would optimise each on its own and make machine code of it, which nobody calls: most of the compile time.
+    Numba would link what each calls into it, optimise it on its own, and make machine code of it, which nobody calls.
     """
 
-    def _optimize_final_module(self) -> None:
-        pass
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
 
-    def _finalize_final_module(self) -> None:
+    def finalize(self) -> None:
+        self._raise_if_finalized()
         self._finalize_dynamic_globals()
         self._finalized = True
 
+    def _get_module_for_linking(self) -> Any:
+        """Return this function's code with all that it needs, each once."""
+        if self._shared_module is None:
+            for library in self._needed({self}):
+                self._reload_init.update(library._reload_init)
+                module = library._own() if isinstance(library, _InnerLibrary) else library._get_module_for_linking()
+                self._final_module.link_in(module, preserve=True)
+        return self._own()
 
-class _InnerCompiler(Compiler):
-    """Numba's compiler, up to the point where a function could be called from Python."""
+    def _own(self) -> Any:
+        return super()._get_module_for_linking()
+
+    def _needed(self, seen: set[Any]) -> Iterator[Any]:
+        """Return the libraries that this one needs, and those that they need, but for what was seen."""
+        for library in self._linking_libraries:
+            if library not in seen:
+                seen.add(library)
+                yield library
+                if isinstance(library, _InnerLibrary):
+                    yield from library._needed(seen)
+
+
+class _WholeLibrary(JITCodeLibrary):
+    """The code of a function with all that it calls, optimised once.
+
+    Numba would do so twice, with a search for reference counts in between: kernels have none.
+    """
+
+    def _optimize_final_module(self) -> None:
+        self._optimize_functions(self._final_module)
+        passes, builder = self._codegen._module_pass_manager()
+        passes.run(self._final_module, builder)
+
+
+class _WholeCompiler(Compiler):
+    """Numba's compiler, with a library of this module."""
+
+    library: type[JITCodeLibrary] = _WholeLibrary
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         state = self.state
-        state.library = _InnerLibrary(state.targetctx.codegen(), "inner")
+        state.library = self.library(state.targetctx.codegen(), "numba_lstm")
         state.library.enable_object_caching()
-        state.targetctx.get_executable = self._not_executable  # this compilation's own copy of the target context
+
+
+class _InnerCompiler(_WholeCompiler):
+    """The same, up to the point where a function could be called from Python."""
+
+    library = _InnerLibrary
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.state.targetctx.get_executable = self._not_executable  # this compilation's own copy of the target context
 
     @staticmethod
     def _not_executable(library: Any, fndesc: Any, env: Any) -> Any:
@@ -131,17 +177,27 @@ _INNER: dict[str, Any] = {
 }
 
 
+def _inner(function: F, forceinline: bool) -> F:
+    # forceinline is given because a function otherwise inherits it from the first caller that compiles it.
+    compiled: Any = njit(forceinline=forceinline, **_INNER)(function)
+    find = compiled.get_call_template
+
+    def get_call_template(args: Any, kws: Any) -> Any:
+        """Numba would compile the function, and all that it calls, once more for each literal number among args."""
+        return find(tuple(map(types.unliteral, args)), kws)
+
+    compiled.get_call_template = get_call_template
+    return cast(F, compiled)
+
+
 def inner(function: F) -> F:
     """Compile a function that only kernels call."""
-    # forceinline is given because a function otherwise inherits it from the first caller that compiles it.
-    compiled: F = njit(forceinline=False, **_INNER)(function)
-    return compiled
+    return _inner(function, forceinline=False)
 
 
 def inlined(function: F) -> F:
     """Compile a function that only kernels call, into its callers."""
-    compiled: F = njit(forceinline=True, **_INNER)(function)
-    return compiled
+    return _inner(function, forceinline=True)
 
 
 def _cached(compiled: Any, function: Callable[..., Any]) -> Any:
@@ -154,7 +210,8 @@ def _cached(compiled: Any, function: Callable[..., Any]) -> Any:
 
 def by_address(function: Callable[..., Any], signature: Any) -> Any:
     """Compile a function that compiled functions call; its attribute ``address`` is good as long as it is kept."""
-    compiled = _cached(CFunc(function, (signature.args, signature.return_type), {}, _OPTIONS), function)
+    whole = signature.args, signature.return_type
+    compiled = _cached(CFunc(function, whole, {}, _OPTIONS, pipeline_class=_WholeCompiler), function)
     compiled.compile()
     return compiled
 

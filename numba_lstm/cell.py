@@ -7,7 +7,7 @@ import numpy as np
 
 from ._jit import inlined
 from .blocksizes import GATES
-from .microkernels import BROADCAST, pair_gemm, panel_gemm, panel_share, tile_gemm, tiling
+from .microkernels import BROADCAST, pair_gemm, panel_gemm, panel_share, row_gemm, tile_gemm, tiling
 from .postgemm import update_pair, update_state
 from .simd import at, lanes
 
@@ -65,7 +65,7 @@ def step_panel(j, following, rows, from_zero, weights, sizes, source, source_str
 def _row_sums(alone, vectors, left, panel, depth, source, source_apart, target, apart):
     """Do the operation of ``microkernels`` for one row, and one panel or two."""
     if alone:
-        panel_gemm(1, left, 0, vectors, panel, panel, depth, source, BROADCAST, target, 0)
+        row_gemm(vectors, left, panel, depth, source, target)
     else:
         pair_gemm(vectors, left, panel, depth, source, source_apart, target, apart)
 

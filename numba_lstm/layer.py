@@ -66,8 +66,8 @@ from .postgemm import Rule
 from .simd import at, lanes
 from .states import gather, spread
 
-FORWARD = np.int64(0)
-"""The direction that every layer has.  Typed: Numba would compile the time loop once more for a literal 0."""
+FORWARD = 0
+"""The direction that every layer has."""
 
 View = namedtuple("View", "base time row packed")
 """Rows of steps: a pointer to (t=0, b=0), and the distances of two steps and of two rows, in elements.  Where packed,

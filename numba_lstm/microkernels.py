@@ -23,6 +23,7 @@ Edges
 """
 from __future__ import annotations
 
+import functools
 from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
@@ -39,9 +40,8 @@ MAX_ROWS = block_sizes().max_rows
 TAIL_ROWS = 3
 """Rows of the largest tile of a narrow panel."""
 
-BROADCAST = np.int64(0)
-"""The source stride that adds one row to all.  A plain 0 would be a type of its own to Numba, and all kernels would be
-compiled once more for it."""
+BROADCAST = 0
+"""The source stride that adds one row to all."""
 
 
 Panel = namedtuple("Panel", "vectors weights ahead pace")
@@ -71,6 +71,7 @@ def panel_share(vectors, weights, following, depth, tiles, index):
     return Panel(vectors, weights, at(following, index * depth * pace), pace)
 
 
+@functools.cache
 def _kernel(rows: int, vectors: int) -> Callable[..., Any]:
     """Return the kernel for ``rows`` rows or fewer: it takes the count and hands smaller ones on."""
     # Half of what the loop reads: two tiles fetch a panel, and the load ports stay below the arithmetic.
@@ -85,8 +86,7 @@ def _kernel(rows: int, vectors: int) -> Callable[..., Any]:
             unrolled = last - (last - first) % UNROLL
             tile = tile_zero(left, rows, vectors)
             for k in range(first, unrolled, UNROLL):
-                for v in range(fetch):
-                    prefetch(panel.ahead, k * panel.pace + v * lanes(left))
+                prefetch(panel.ahead, k * panel.pace, fetch)
                 tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), UNROLL)
             for k in range(unrolled, last):
                 tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), 1)
@@ -145,6 +145,7 @@ def _pair_kernel(vectors: int) -> Callable[..., Any]:
     return pair
 
 
+_row_four, _row_two, _row_one = _kernel(1, GATES), _kernel(1, GATES // 2), _kernel(1, GATES // 4)
 _four, _two, _one = _kernel(MAX_ROWS, GATES), _tail_kernel(GATES // 2), _tail_kernel(GATES // 4)
 _pair_four, _pair_two, _pair_one = _pair_kernel(GATES), _pair_kernel(GATES // 2), _pair_kernel(GATES // 4)
 
@@ -172,6 +173,18 @@ def panel_gemm(rows, left, stride, vectors, weights, following, depth, source, s
         after = at(target, m * target_stride)
         tile_gemm(count, at(left, m * stride), stride, panel, depth, before, source_stride, after, target_stride)
         m += count
+
+
+@inner
+def row_gemm(vectors, left, weights, depth, source, target):
+    """Do the operation for one row."""
+    panel = Panel(vectors, weights, weights, 0)
+    if vectors == GATES:
+        _row_four(1, left, 0, panel, depth, source, 0, target, 0)
+    elif vectors == GATES // 2:
+        _row_two(1, left, 0, panel, depth, source, 0, target, 0)
+    else:
+        _row_one(1, left, 0, panel, depth, source, 0, target, 0)
 
 
 @inlined

@@ -146,20 +146,22 @@ def lanes(tyctx, base):
     return types.intp(base), lambda context, builder, signature, args: ir.Constant(_INDEX, count)
 
 
-@intrinsic
-def prefetch(tyctx, base, index):
-    """Ask for the cache line of an element, into L2."""
+@intrinsic(prefer_literal=True)
+def prefetch(tyctx, base, index, count):
+    """Ask for ``count`` vectors, a constant, from element ``index`` on, into L2."""
 
     def generate(context, builder, signature, args):
         byte = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte, _LANE, _LANE, _LANE])
-        target = builder.bitcast(emit_at(builder, *args), byte)
         read, into_l2, data = ir.Constant(_LANE, 0), ir.Constant(_LANE, 2), ir.Constant(_LANE, 1)
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [target, read, into_l2, data])
+        first = emit_at(builder, *args[:2])
+        for v in range(count.literal_value):
+            target = builder.bitcast(emit_at(builder, first, v * lane_count(base.dtype)), byte)
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            builder.call(function, [target, read, into_l2, data])
         return context.get_dummy_value()
 
-    return types.void(base, types.intp), generate
+    return types.void(base, types.intp, count), generate
 
 
 # --- vectors ------------------------------------------------------------------------------------------------

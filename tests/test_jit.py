@@ -1,0 +1,68 @@
+"""The jit policy: inner functions are compiled once, whatever they are called with, and linked where they are used."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import pytest
+from numba import int64, types
+from processes import run
+
+from numba_lstm._jit import by_address, inlined, inner
+
+TWICE_COMPILED = """
+import gc
+import numpy as np
+import numba_lstm
+from numba.core.dispatcher import Dispatcher
+
+numba_lstm.LSTM(3, 5)(np.zeros((2, 1, 3), np.float32))
+ours = [d for d in gc.get_objects() if isinstance(d, Dispatcher) and d.py_func.__module__.startswith("numba_lstm")]
+print(sum(len(d.overloads) for d in ours))
+print([f"{d.py_func.__qualname__}{list(d.overloads)}" for d in ours if len(d.overloads) > 1])
+"""
+
+
+@pytest.mark.parametrize("policy", [inner, inlined])
+def test_a_literal_compiles_nothing_more(policy: Any) -> None:
+    @policy
+    def increment(number: Any) -> Any:
+        return number + 1
+
+    def add_five(number: Any) -> Any:
+        return increment(number) + increment(1) + increment(2) - 1
+
+    share = by_address(add_five, types.int64(int64))
+    assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(share.address)(4) == 9
+    assert list(increment.overloads) == [(int64,)]
+
+
+def test_functions_that_share_others() -> None:
+    """Three ways to the same function, one of them direct."""
+
+    @inner
+    def bottom(number: Any) -> Any:
+        return 3 * number
+
+    @inner
+    def left(number: Any) -> Any:
+        return bottom(number) + min(number, 2)
+
+    @inner
+    def right(number: Any) -> Any:
+        return bottom(number + 1) + left(number)
+
+    def top(number: Any) -> Any:
+        return left(number) + 10 * right(number) + 100 * bottom(number)
+
+    for _ in range(2):  # linked once more
+        share = by_address(top, types.int64(int64))
+        assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(share.address)(5) == 17 + 10 * (18 + 17) + 1500
+
+
+def test_no_kernel_is_compiled_twice(tmp_path: Path) -> None:
+    count, twice = run(TWICE_COMPILED, NUMBA_CACHE_DIR=str(tmp_path)).stdout.splitlines()
+    assert int(count) > 50
+    assert twice == "[]"
