@@ -70,6 +70,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
 
 
+def _wise(frame: Any, taken: list[bool]) -> bool:
+    """Return whether a launch should take the team, beside other calls that run."""
+    return not taken[0] and 2 * (1 + sum(taken)) <= frame[CREW] * frame[SLICES]
+
+
 def with_team(parallel: Callable[..., None], serial: Callable[..., None]) -> Callable[..., None]:
     """Return a function that launches in parallel, or does the same on this thread if that is not possible or not wise.
 
@@ -80,10 +85,10 @@ def with_team(parallel: Callable[..., None], serial: Callable[..., None]) -> Cal
 
     def launch_or_run(frame: Any, *arrays: Any) -> None:
         locks = _Team.locks
-        team, taken = locks[0], [lock.locked() for lock in locks]
+        taken = [lock.locked() for lock in locks]
         # All locks are taken by ``with`` itself: released whatever Ctrl-C interrupts.
-        if not (_Team.lost or taken[0]) and 2 * (1 + sum(taken)) <= frame[CREW] * frame[SLICES]:
-            with team:
+        if not _Team.lost and (True not in taken or _wise(frame, taken)):
+            with locks[0]:
                 parallel(frame, *arrays)
         elif all(taken[1:]):
             serial(frame, *arrays)
