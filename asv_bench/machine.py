@@ -1,4 +1,4 @@
-"""What one core can do, measured, and the least time that a shape could take on it."""
+"""What cores can do, measured, and the least time that a shape could take on them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,14 @@ ROUNDS = 100_000
 LOADS = 8
 """Vectors that `_read` takes in one turn of its loop."""
 
-READ_BYTES = [size << power for power in range(14, 27) for size in (2, 3)]
+READ_BYTES = [size << power for power in range(13, 26) for size in (4, 5, 6, 7)]
 """Sizes of the arrays that are read: from an L1 cache to more than most L3 caches."""
 
-READ_ONCE = 1 << 22
-"""Bytes that a call reads at least: 20 us, beside which the call itself is nothing."""
+READ_ONCE = 1 << 26
+"""Bytes that each core reads at least in a call: 200 us, beside which the launch itself is nothing."""
+
+BUDGET, WARM_UP = 0.05, 1.0
+"""Seconds for an array, and before the first: threads may begin on one core, until the system moves them apart."""
 
 
 @njit
@@ -66,33 +69,43 @@ def _read(x, out, rounds):  # type: ignore[no-untyped-def]
     store(pointer(out, 0), 0, add(add(add(a, b), add(c, d)), add(add(e, f), add(g, h))))
 
 
+@numba.njit(parallel=True, error_model="numpy")  # type: ignore[misc]
+def _read_together(x, out, rounds):  # type: ignore[no-untyped-def]
+    """Do it with one row of arrays for each thread."""
+    for thread in numba.prange(len(x)):
+        _read(x[thread], out[thread], rounds)
+
+
 class Machine(NamedTuple):
-    """The limits of one core."""
+    """The limits of some cores."""
 
     flop_per_second: float
-    """Of multiply-adds whose operands are in registers, two operations each."""
+    """Of one core, of multiply-adds whose operands are in registers, two operations each."""
     bytes_per_second: dict[int, float]
-    """By the size of an array: how fast it is read again and again."""
+    """Of one core, by the size of its array: how fast it is read again and again, while the others read theirs.  Caches
+    and memory that cores share are slower then."""
     itemsize: int
     """Bytes of the numbers that were multiplied."""
+    threads: int = 1
+    """Cores."""
 
     def read_seconds(self, size: float) -> float:
         """Return how long an array of so many bytes takes to be read once more, at the least."""
         smaller = max((measured for measured in self.bytes_per_second if measured <= size), default=0)
         return size / max(speed for measured, speed in self.bytes_per_second.items() if measured >= smaller)
 
-    def bound(self, shape: Shape, threads: int = 1) -> float:
+    def bound(self, shape: Shape) -> float:
         """Return the least seconds for a shape: its products at full rate, or its weights read at full speed.
 
         The input part of a layer is one product over all steps; the recurrent part is one for every step, since each
-        waits for the one before.  Threads share operations and weights evenly.  Activations and calls cost nothing.
+        waits for the one before.  Cores share operations and weights evenly.  Activations and calls cost nothing.
         """
-        rate = threads * self.flop_per_second
-        kept = shape.directions * sum(map(sum, shape.weights())) * self.itemsize / threads
+        rate = self.threads * self.flop_per_second
+        kept = shape.directions * sum(map(sum, shape.weights())) * self.itemsize / self.threads
         total = 0.0
         for counts in shape.weights():
             for count, steps in zip(counts, (1, shape.steps), strict=True):
-                share = count * self.itemsize / threads
+                share = count * self.itemsize / self.threads
                 # In a single step every weight is read once, and waits for the next call behind all others.
                 reading = share / kept * self.read_seconds(kept) if shape.steps == 1 else self.read_seconds(share)
                 rows = shape.batch * shape.steps // steps
@@ -100,18 +113,26 @@ class Machine(NamedTuple):
         return total
 
 
-def measure(dtype: type[np.floating] = np.float32) -> Machine:
-    """Measure this core, in about three seconds."""
+def measure(dtype: type[np.floating] = np.float32, threads: int = 1) -> Machine:
+    """Measure cores, in about five seconds."""
     kind = np.dtype(dtype)
     width = block_sizes().lanes(kind)
     operands = np.full(15 * width, 0.5, kind)
     taken = seconds_per_call(lambda: _multiply_add(operands, ROUNDS), 0.2).fastest
-    speeds = {size: _read_speed(size, kind) for size in READ_BYTES}
-    return Machine(2 * width * CHAINS * ROUNDS / taken, speeds, kind.itemsize)
+    before = numba.get_num_threads()
+    numba.set_num_threads(threads)
+    try:
+        _read_speed(READ_BYTES[0], kind, threads, WARM_UP)
+        speeds = {size: _read_speed(size, kind, threads, BUDGET) for size in READ_BYTES}
+    finally:
+        numba.set_num_threads(before)
+    return Machine(2 * width * CHAINS * ROUNDS / taken, speeds, kind.itemsize, threads)
 
 
-def _read_speed(size: int, dtype: np.dtype[Any]) -> float:
-    x, out = aligned_empty(size // dtype.itemsize, dtype), np.empty(CACHE_LINE, dtype)
+def _read_speed(size: int, dtype: np.dtype[Any], threads: int, budget: float) -> float:
+    x = aligned_empty(threads * size // dtype.itemsize, dtype).reshape(threads, -1)
+    out = np.empty((threads, CACHE_LINE), dtype)
     x[:] = 1  # touched: pages that were never written to may all be the same one
     rounds = max(1, READ_ONCE // size)
-    return rounds * size / seconds_per_call(lambda: _read(x, out, rounds), 0.05).fastest
+    call = (lambda: _read(x[0], out[0], rounds)) if threads == 1 else (lambda: _read_together(x, out, rounds))
+    return rounds * size / seconds_per_call(call, budget).fastest

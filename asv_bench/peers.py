@@ -82,10 +82,10 @@ def measure(threads: int, options: argparse.Namespace) -> tuple[dict[str, Any], 
                     else:
                         row = times[line["shape"]]
                         row[engine] = min(row.get(engine, math.inf), line["seconds"])
-        limits = machine.measure()
+        limits = machine.measure(threads=threads)
         results: dict[str, Any] = {}
         for name, row in times.items():
-            results[name] = {"seconds": row, "bound": limits.bound(chosen[name], threads)}
+            results[name] = {"seconds": row, "bound": limits.bound(chosen[name])}
             peer = best_peer(row)
             if not peer:
                 continue

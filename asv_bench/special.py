@@ -59,12 +59,12 @@ def denormal_rows(budget: float) -> list[list[str]]:
 
 def double_rows(names: Sequence[str], budget: float, limits: machine.Machine) -> list[list[str]]:
     """Return time, rate and distance from the bound in float64, for the threads that are set."""
-    threads, lines = numba_lstm.get_num_threads(), []
+    lines = []
     for name, shape in shapes.select(names).items():
         lstm = engines.numba_lstm_module(shape, shapes.parameters(shape, np.float64))
         x = shapes.sequence(shape, np.float64)
         seconds = timing.seconds_per_call(lambda lstm=lstm, x=x: lstm(x), budget).median  # type: ignore[misc]
-        over = seconds / limits.bound(shape, threads)
+        over = seconds / limits.bound(shape)
         lines.append([name, f"{seconds * 1e6:,.1f}", f"{shape.flop() / seconds / 1e9:.1f}", f"{over:.2f}"])
     return lines
 
@@ -78,11 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report.add_page_option(parser)
     options = parser.parse_args(arguments)
     timing.pin(max(options.threads))
-    limits = machine.measure(np.float64)
     denormal, double = [], []
     for threads in options.threads:
         numba_lstm.set_num_threads(threads)
         denormal += [[line[0], str(threads), *line[1:]] for line in denormal_rows(options.budget)]
+        limits = machine.measure(np.float64, threads)
         double += [[line[0], str(threads), *line[1:]] for line in double_rows(options.shapes, options.budget, limits)]
     header = ["times of a normal call, if denormal are", "threads", "normal, us", "inputs", "states", "weights"]
     text = report.markdown_table(header, denormal)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
@@ -79,7 +80,7 @@ def first_arguments(kind: Any) -> tuple[Any, ...]:
 @pytest.mark.parametrize(("kind", "method"), CASES)
 def test_benchmarks_run(kind: Any, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(machine, "measure", lambda: LIMITS)
+    monkeypatch.setattr(machine, "measure", lambda **_: LIMITS)
     benchmark, arguments = kind(), first_arguments(kind)
     if hasattr(benchmark, "setup_cache"):
         arguments = (benchmark.setup_cache(), *arguments)
@@ -183,7 +184,7 @@ def test_a_difference_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         return [{"shape": "amp_step", "seconds": 1e-6}]
 
     monkeypatch.setattr(peers, "run_engine", lines)
-    monkeypatch.setattr(machine, "measure", lambda: LIMITS)
+    monkeypatch.setattr(machine, "measure", lambda **_: LIMITS)
     assert peers.main(["--shapes", "amp_step", "--engines", "numba_lstm", "torch"]) == 1
     assert "! numba_lstm, amp_step: differs from torch by 1.0e-04" in capsys.readouterr().err
 
@@ -193,7 +194,7 @@ def test_an_engine_that_fails_is_a_failure(capsys: pytest.CaptureFixture[str], m
         raise peers.Failed("torch: it broke")
 
     monkeypatch.setattr(peers, "run_engine", fail)
-    monkeypatch.setattr(machine, "measure", lambda: LIMITS)
+    monkeypatch.setattr(machine, "measure", lambda **_: LIMITS)
     assert peers.main(["--shapes", "amp_step", "--engines", "torch"]) == 1
     assert "! torch: it broke" in capsys.readouterr().err
 
@@ -272,11 +273,17 @@ def test_bound_is_the_slower_of_reading_and_arithmetic() -> None:
     few, many = shapes.Shape(32, 64, steps=10), shapes.Shape(32, 64, steps=10, batch=100)
     assert LIMITS.bound(few) == pytest.approx(10 * 2 * 8192 / 1e11 + 10 * 65_536 / 1e11)
     assert LIMITS.bound(many) == pytest.approx(many.flop() / 1e11)
-    assert LIMITS.bound(many, threads=2) == pytest.approx(many.flop() / 2e11)
+    assert LIMITS._replace(threads=2).bound(many) == pytest.approx(many.flop() / 2e11)
 
 
-def test_machine_is_measured() -> None:
-    limits = machine.measure()
+@pytest.mark.parametrize("threads", [1, 2])
+def test_machine_is_measured(threads: int) -> None:
+    if threads > numba.config.NUMBA_NUM_THREADS:
+        pytest.skip("one core")
+    before = numba.get_num_threads()
+    limits = machine.measure(threads=threads)
+    assert numba.get_num_threads() == before
+    assert limits.threads == threads
     assert limits.flop_per_second > 1e8
     assert all(speed > 1e7 for speed in limits.bytes_per_second.values())
 
