@@ -1,13 +1,16 @@
 """Sizes of vectors, tiles and blocks, one row per instruction set.
 
-========  ============  =========  ==================================================================
-isa       vector bytes  max rows   reason for the rows of a register tile (rows x 4 gate vectors)
-========  ============  =========  ==================================================================
-avx512    64            6          32 registers: 24 sums + 4 weights + 1 broadcast; 7 rows would spill
-avx2      32            3          16 registers: 12 sums + 3 broadcasts + 1 weight
-neon      16            6          32 registers, as avx512
-sse2      16            3          16 registers, as avx2
-========  ============  =========  ==================================================================
+========  ============  ========  =========  ==================================================================
+isa       vector bytes  max rows  half rows  reason for the rows of a register tile (rows x 4 gate vectors)
+========  ============  ========  =========  ==================================================================
+avx512    64            6         8          32 registers: 24 sums + 4 weights + 1 broadcast; 7 rows would spill
+avx2      32            3         4          16 registers: 12 sums + 3 broadcasts + 1 weight
+neon      16            6         8          32 registers, as avx512
+sse2      16            3         4          16 registers, as avx2
+========  ============  ========  =========  ==================================================================
+
+So many rows, instead of two tiles, take half of the vectors at a time: each weight is then loaded once.  More rows
+have more addresses than there are registers for them: 12 rows take 30 % longer than 6 + 6.
 """
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ class BlockSizes:
 
     vector_bytes: int
     max_rows: int
+    half_rows: int
 
     def lanes(self, dtype: np.dtype) -> int:
         """Return how many numbers of this dtype are in a vector."""
@@ -31,10 +35,10 @@ class BlockSizes:
 
 
 TABLE = {
-    "avx512": BlockSizes(64, 6),
-    "avx2": BlockSizes(32, 3),
-    "neon": BlockSizes(16, 6),
-    "sse2": BlockSizes(16, 3),
+    "avx512": BlockSizes(64, 6, 8),
+    "avx2": BlockSizes(32, 3, 4),
+    "neon": BlockSizes(16, 6, 8),
+    "sse2": BlockSizes(16, 3, 4),
 }
 
 GATES = 4

@@ -17,9 +17,13 @@ Pairs
     One row has four chains of sums for a panel, as many as the latency of a multiply-add asks for and none to spare.
     Two panels side by side have eight, and read each number of ``left`` once: 20 % less time at H = 40, whose weights
     lie in L1, 5 % in a single step at H = 128; 4 % more at H = 96 in a longer call, where one panel stays in L1.
+Halves
+    7 and 8 rows would be two tiles, each of which loads the panel from L2 as fast as L2 gives it while the next one
+    comes in.  They take half of the panel's vectors at a time: 4 % less time at H = 1024; with AVX2 and 4 rows, for
+    3 + 1 or 2 + 2, 5 to 25 % less at any H.
 Edges
-    Rows: there is a kernel for every count from 1 to ``max_rows``.  k: the steps that do not fill the unrolled loop are
-    done one by one.  Units: panels are padded with zeros.
+    Rows: there is a kernel for every count from 1 to ``half_rows``.  k: the steps that do not fill the unrolled loop
+    are done one by one.  Units: panels are padded with zeros.
 """
 from __future__ import annotations
 
@@ -35,7 +39,7 @@ from .blocksizes import GATES, SUM_BLOCK, UNROLL, block_sizes
 from .simd import at, lanes, prefetch
 from .tiles import tile_add, tile_fma, tile_zero
 
-MAX_ROWS = block_sizes().max_rows
+MAX_ROWS, HALF_ROWS = block_sizes().max_rows, block_sizes().half_rows
 
 TAIL_ROWS = 3
 """Rows of the largest tile of a narrow panel."""
@@ -55,8 +59,8 @@ Tiling = namedtuple("Tiling", "tiles rows larger")
 
 @inlined
 def tiling(rows):
-    """Cut rows into tiles that differ by one row at most: 8 rows are 4 + 4, never 6 + 2."""
-    if rows <= MAX_ROWS:  # without a division, which a step of one row would feel
+    """Cut rows into tiles that differ by one row at most: 10 rows are 5 + 5, never 6 + 4."""
+    if rows <= HALF_ROWS:  # without a division, which a step of one row would feel
         return Tiling(np.int64(1), rows, np.int64(0))
     tiles = (rows + MAX_ROWS - 1) // MAX_ROWS
     each = rows // tiles
@@ -72,30 +76,33 @@ def panel_share(vectors, weights, following, depth, tiles, index):
 
 
 @functools.cache
-def _kernel(rows: int, vectors: int) -> Callable[..., Any]:
-    """Return the kernel for ``rows`` rows or fewer: it takes the count and hands smaller ones on."""
+def _kernel(rows: int, fewest: int, vectors: int, pitch: int) -> Callable[..., Any]:
+    """Return the kernel for ``rows`` down to ``fewest`` rows: it takes the count and hands smaller ones on.
+
+    It multiplies so many ``vectors`` of the panel, which has ``pitch``.
+    """
     # Half of what the loop reads: two tiles fetch a panel, and the load ports stay below the arithmetic.
-    fetch = 0 if rows == 1 else vectors * UNROLL // 2
+    fetch = 0 if rows == 1 else pitch * UNROLL // 2
 
     # One row at a time is a stream of small kernels, where a call each would be felt (6 % at H = 128).
     @(inlined if rows == 1 else inner)
     def exactly(count, left, stride, panel, depth, source, source_stride, target, target_stride):
-        width = vectors * lanes(left)
+        width = pitch * lanes(left)
         for first in range(0, depth, SUM_BLOCK):
             last = min(first + SUM_BLOCK, depth)
             unrolled = last - (last - first) % UNROLL
             tile = tile_zero(left, rows, vectors)
             for k in range(first, unrolled, UNROLL):
                 prefetch(panel.ahead, k * panel.pace, fetch)
-                tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), UNROLL)
+                tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), pitch, UNROLL)
             for k in range(unrolled, last):
-                tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), 1)
+                tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), pitch, 1)
             tile_add(tile, source, source_stride, target, target_stride)
             source, source_stride = target, target_stride
 
-    if rows == 1:
+    if rows == fewest:
         return exactly
-    fewer = _kernel(rows - 1, vectors)
+    fewer = _kernel(rows - 1, fewest, vectors, pitch)
 
     @inlined
     def up_to(count, left, stride, panel, depth, source, source_stride, target, target_stride):
@@ -108,8 +115,8 @@ def _kernel(rows: int, vectors: int) -> Callable[..., Any]:
 
 
 def _tail_kernel(vectors: int) -> Callable[..., Any]:
-    """Return the kernel for MAX_ROWS rows or fewer of a narrow panel: in parts, to compile half as many kernels."""
-    few = _kernel(TAIL_ROWS, vectors)
+    """Return the kernel for HALF_ROWS rows or fewer of a narrow panel: in parts, to compile half as many kernels."""
+    few = _kernel(TAIL_ROWS, 1, vectors, vectors)
 
     @inlined
     def up_to(count, left, stride, panel, depth, source, source_stride, target, target_stride):
@@ -133,11 +140,11 @@ def _pair_kernel(vectors: int) -> Callable[..., Any]:
             unrolled = last - (last - first) % UNROLL
             tile, tile_2 = tile_zero(left, 1, GATES), tile_zero(left, 1, vectors)
             for k in range(first, unrolled, UNROLL):
-                tile = tile_fma(tile, at(left, k), 0, at(panel, k * width), UNROLL)
-                tile_2 = tile_fma(tile_2, at(left, k), 0, at(panel_2, k * width_2), UNROLL)
+                tile = tile_fma(tile, at(left, k), 0, at(panel, k * width), GATES, UNROLL)
+                tile_2 = tile_fma(tile_2, at(left, k), 0, at(panel_2, k * width_2), vectors, UNROLL)
             for k in range(unrolled, last):
-                tile = tile_fma(tile, at(left, k), 0, at(panel, k * width), 1)
-                tile_2 = tile_fma(tile_2, at(left, k), 0, at(panel_2, k * width_2), 1)
+                tile = tile_fma(tile, at(left, k), 0, at(panel, k * width), GATES, 1)
+                tile_2 = tile_fma(tile_2, at(left, k), 0, at(panel_2, k * width_2), vectors, 1)
             tile_add(tile, source, 0, target, 0)
             tile_add(tile_2, at(source, source_apart), 0, at(target, apart), 0)
             source, source_apart = target, apart
@@ -145,15 +152,28 @@ def _pair_kernel(vectors: int) -> Callable[..., Any]:
     return pair
 
 
-_row_four, _row_two, _row_one = _kernel(1, GATES), _kernel(1, GATES // 2), _kernel(1, GATES // 4)
-_four, _two, _one = _kernel(MAX_ROWS, GATES), _tail_kernel(GATES // 2), _tail_kernel(GATES // 4)
+_row_four, _row_two, _row_one = (_kernel(1, 1, vectors, vectors) for vectors in (GATES, GATES // 2, GATES // 4))
+_half = _kernel(HALF_ROWS, MAX_ROWS + 1, GATES // 2, GATES)
+_four, _two, _one = _kernel(MAX_ROWS, 1, GATES, GATES), _tail_kernel(GATES // 2), _tail_kernel(GATES // 4)
 _pair_four, _pair_two, _pair_one = _pair_kernel(GATES), _pair_kernel(GATES // 2), _pair_kernel(GATES // 4)
 
 
 @inlined
+def _halves(count, left, stride, panel, depth, source, source_stride, target, target_stride):
+    """Do the operation for more than MAX_ROWS rows and a full panel."""
+    pace = panel.pace // 2
+    for half in range(2):
+        n = half * GATES // 2 * lanes(left)
+        part = Panel(panel.vectors, at(panel.weights, n), at(panel.ahead, half * depth * pace), pace)
+        _half(count, left, stride, part, depth, at(source, n), source_stride, at(target, n), target_stride)
+
+
+@inlined
 def tile_gemm(count, left, stride, panel, depth, source, source_stride, target, target_stride):
-    """Do the operation for ``count`` rows, at most MAX_ROWS."""
-    if panel.vectors == GATES:
+    """Do the operation for ``count`` rows, at most HALF_ROWS."""
+    if panel.vectors == GATES and count > MAX_ROWS:
+        _halves(count, left, stride, panel, depth, source, source_stride, target, target_stride)
+    elif panel.vectors == GATES:
         _four(count, left, stride, panel, depth, source, source_stride, target, target_stride)
     elif panel.vectors == GATES // 2:
         _two(count, left, stride, panel, depth, source, source_stride, target, target_stride)

@@ -44,21 +44,22 @@ def tile_zero(tyctx, base, rows, vectors):
 
 
 @intrinsic(prefer_literal=True)
-def tile_fma(tyctx, tile, left, stride, panel, steps):
-    """Return ``tile[m, v] + left[m * stride + k] * panel[k, v]`` for k = 0 .. ``steps`` - 1, a constant, in order.
+def tile_fma(tyctx, tile, left, stride, panel, pitch, steps):
+    """Return ``tile[m, v] + left[m * stride + k] * panel[k, v]`` for k = 0 .. ``steps`` - 1, in order.
 
-    One fused multiply-add for every term.  ``panel`` is (steps, vectors, LANES), C order.
+    One fused multiply-add for every term.  ``panel`` is (steps, pitch, LANES), C order, with as many vectors as the
+    tile or more.  ``pitch`` and ``steps`` must be constants.
     """
     vector, count = tile.vector, tile.vectors
 
     def generate(context, builder, signature, args):
-        value, left, stride, panel, _ = args
+        value, left, stride, panel, _, _ = args
         sums = [builder.extract_value(value, n) for n in range(tile.rows * count)]
         rows = [left]
         for _ in range(1, tile.rows):
             rows.append(emit_at(builder, rows[-1], stride))
         for k in range(steps.literal_value):
-            line = emit_at(builder, panel, k * count * vector.lanes)
+            line = emit_at(builder, panel, k * pitch.literal_value * vector.lanes)
             weights = [emit_load(builder, emit_at(builder, line, v * vector.lanes), vector) for v in range(count)]
             for m, row in enumerate(rows):
                 x = emit_splat(builder, builder.load(emit_at(builder, row, k)), vector)
@@ -68,7 +69,7 @@ def tile_fma(tyctx, tile, left, stride, panel, steps):
             value = builder.insert_value(value, total, n)
         return value
 
-    return tile(tile, left, types.intp, panel, steps), generate
+    return tile(tile, left, types.intp, panel, pitch, steps), generate
 
 
 @intrinsic
