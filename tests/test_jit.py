@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from numba import int64, types
 from processes import run
 
+from numba_lstm import entries
 from numba_lstm._jit import by_address, inlined, inner
 
 TWICE_COMPILED = """
@@ -60,6 +62,24 @@ def test_functions_that_share_others() -> None:
     for _ in range(2):  # linked once more
         share = by_address(top, types.int64(int64))
         assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(share.address)(5) == 17 + 10 * (18 + 17) + 1500
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_left_while_compiling_only(enabled: bool) -> None:
+    def fail() -> None:
+        seen.append(gc.isenabled())
+        raise MemoryError
+
+    seen: list[bool] = []
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with pytest.raises(MemoryError):
+            entries._compiled(("nothing", None), fail)
+        assert seen == [False]
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 def test_no_kernel_is_compiled_twice(tmp_path: Path) -> None:
