@@ -30,6 +30,8 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
+from numba.core.typed_passes import NopythonRewrites
+from numba.core.untyped_passes import InlineClosureLikes
 
 # Without Numba's annotations, which leave out options that it takes, and this module.
 njit: Any = numba.njit
@@ -90,8 +92,16 @@ class _WholeLibrary(JITCodeLibrary):
         passes.run(self._final_module, builder)
 
 
+_NEEDLESS = (InlineClosureLikes, NopythonRewrites)
+"""Passes that look for closures to inline and for array expressions: kernels have none, and it takes 7 % of a first
+call to find that out."""
+
+_SIZES: dict[str, int] = {}
+"""Bytes of LLVM's types, by their names."""
+
+
 class _WholeCompiler(Compiler):
-    """Numba's compiler, with a library of this module."""
+    """Numba's compiler, with a library of this module and without what kernels do not need."""
 
     library: type[JITCodeLibrary] = _WholeLibrary
 
@@ -100,6 +110,23 @@ class _WholeCompiler(Compiler):
         state = self.state
         state.library = self.library(state.targetctx.codegen(), "numba_lstm")
         state.library.enable_object_caching()
+        measure = state.targetctx.get_abi_sizeof  # of this compilation's own copy of the target context
+
+        def get_abi_sizeof(llvm_type: Any) -> int:
+            """llvmlite has LLVM parse a module for each answer, and Numba asks for every variable."""
+            name = str(llvm_type)
+            if name not in _SIZES:
+                _SIZES[name] = measure(llvm_type)
+            return _SIZES[name]
+
+        state.targetctx.get_abi_sizeof = get_abi_sizeof
+
+    def define_pipelines(self) -> Any:
+        pipelines = super().define_pipelines()
+        for pipeline in pipelines:
+            pipeline.passes = [each for each in pipeline.passes if each[0] not in _NEEDLESS]
+            pipeline.finalize()
+        return pipelines
 
 
 class _InnerCompiler(_WholeCompiler):
@@ -109,7 +136,7 @@ class _InnerCompiler(_WholeCompiler):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.state.targetctx.get_executable = self._not_executable  # this compilation's own copy of the target context
+        self.state.targetctx.get_executable = self._not_executable
 
     @staticmethod
     def _not_executable(library: Any, fndesc: Any, env: Any) -> Any:
