@@ -50,6 +50,8 @@ class _InnerLibrary(JITCodeLibrary):
     Numba would link what each calls into it, optimise it on its own, and make machine code of it, which nobody calls.
     """
 
+    _whole: Any = None
+
     def _optimize_functions(self, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout
 
@@ -60,14 +62,16 @@ class _InnerLibrary(JITCodeLibrary):
 
     def _get_module_for_linking(self) -> Any:
         """Return this function's code with all that it needs, each once."""
-        if self._shared_module is None:
+        if self._whole is None:
+            self._whole = self._own().clone()
             for library in self._needed({self}):
                 self._reload_init.update(library._reload_init)
                 module = library._own() if isinstance(library, _InnerLibrary) else library._get_module_for_linking()
-                self._final_module.link_in(module, preserve=True)
-        return self._own()
+                self._whole.link_in(module, preserve=True)
+        return self._whole
 
     def _own(self) -> Any:
+        """Return this function's code alone, which others may have been linked with before."""
         return super()._get_module_for_linking()
 
     def _needed(self, seen: set[Any]) -> Iterator[Any]:

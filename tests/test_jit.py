@@ -64,6 +64,26 @@ def test_functions_that_share_others() -> None:
         assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(share.address)(5) == 17 + 10 * (18 + 17) + 1500
 
 
+def test_a_function_that_was_linked_as_a_part_of_another() -> None:
+    """Its own code is kept then, and what it calls itself has to come along with it the next time."""
+
+    @inner
+    def bottom(number: Any) -> Any:
+        return 3 * number
+
+    @inner
+    def middle(number: Any) -> Any:
+        return bottom(number) + 1
+
+    @inner
+    def upper(number: Any) -> Any:
+        return middle(number) + 1
+
+    for function, result in ((lambda number: upper(number), 17), (lambda number: middle(number), 16)):
+        share = by_address(function, types.int64(int64))
+        assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(share.address)(5) == result
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 def test_garbage_is_left_while_compiling_only(enabled: bool) -> None:
     def fail() -> None:
