@@ -7,16 +7,19 @@ import numpy as np
 
 from ._jit import inlined
 from .blocksizes import GATES
-from .microkernels import BROADCAST, pair_gemm, panel_gemm, panel_share, row_gemm, tile_gemm, tiling
+from .microkernels import BROADCAST, Following, pair_gemm, panel_gemm, panel_share, row_gemm, tile_gemm, tiling
 from .postgemm import update_pair, update_state
 from .simd import at, lanes
 
 CellWeights = namedtuple("CellWeights", "bias weight_ih weight_hh weight_hr zeros rule")
 """Pointers to one layer and direction's panels, and its rule, see ``postgemm``."""
 
-Sizes = namedtuple("Sizes", "src_size hidden_size output_size panels tail proj_panels hidden_stride rows")
+Sizes = namedtuple(
+    "Sizes", "src_size hidden_size output_size panels tail proj_panels hidden_stride rows streamed_ih streamed_hh"
+)
 """Numbers in an input row; H; H_out; panels of the gates; vectors of the last of them; panels of the projection
-(0: none); distance of two rows of the hidden state; rows of the state."""
+(0: none); distance of two rows of the hidden state; rows of the state; 1 if the panels of the input, or those of the
+state, do not stay in L2 from one time to the next."""
 
 State = namedtuple("State", "before after cell unprojected")
 """Pointers: h of the last step and of this one (rows, hidden_stride); c (panels, rows, LANES); o * tanh(c) before the
@@ -30,12 +33,26 @@ def panel_vectors(sizes, j):
 
 
 @inlined
+def panel_ih(j, weights, sizes):
+    """Return panel j of the input's weights as one that follows."""
+    size = sizes.src_size * GATES * lanes(weights.weight_ih)
+    return Following(at(weights.weight_ih, j * size), size * sizes.streamed_ih)
+
+
+@inlined
+def panel_hh(j, weights, sizes):
+    """Return panel j of the state's weights as one that follows."""
+    size = sizes.output_size * GATES * lanes(weights.weight_hh)
+    return Following(at(weights.weight_hh, j * size), size * sizes.streamed_hh)
+
+
+@inlined
 def step_panel(j, following, rows, from_zero, weights, sizes, source, source_stride, gates, state):
     """Advance LANES units, those of panel j, of the first ``rows`` rows.
 
     ``source`` holds bias and input part, its rows (4, LANES) ``source_stride`` apart.  ``gates`` (rows, 4, LANES) takes
     the sums; it may be ``source``, and is so if ``from_zero``, which says that h of the last step is zero: its product
-    with the weights is left out.  ``following`` is the panel that comes next.
+    with the weights is left out.  ``following`` is that of ``microkernels``.
     """
     width = lanes(gates)
     line = GATES * width
@@ -44,17 +61,17 @@ def step_panel(j, following, rows, from_zero, weights, sizes, source, source_str
     stride = sizes.panels * width if projected else sizes.hidden_stride
     vectors = panel_vectors(sizes, j)
     panel_size = sizes.output_size * line
-    tiles, each, larger = tiling(rows)
+    tiles, each, larger = tiling(rows, following)
     m = 0
     for index in range(tiles):
         count = each + (1 if index < larger else 0)
         sums = at(gates, m * line)
         if not from_zero:
             left = at(state.before, m * sizes.hidden_stride)
-            after = at(weights.weight_hh, following * panel_size)
-            panel = panel_share(vectors, at(weights.weight_hh, j * panel_size), after, sizes.output_size, tiles, index)
+            panel, depth = at(weights.weight_hh, j * panel_size), sizes.output_size
+            panel = panel_share(vectors, panel, following, depth, tiles, index)
             before = at(source, m * source_stride)
-            tile_gemm(count, left, sizes.hidden_stride, panel, sizes.output_size, before, source_stride, sums, line)
+            tile_gemm(count, left, sizes.hidden_stride, panel, depth, before, source_stride, sums, line)
         cell = at(state.cell, (j * sizes.rows + m) * width)
         target = at(hidden, m * stride + j * width)
         update_state(weights.rule, count, vectors, sums, cell, target, stride, j * width)
@@ -110,7 +127,8 @@ def project(first, end, rows, weights, sizes, state):
     line = GATES * width
     for j in range(first, end):
         panel = at(weights.weight_hr, j * sizes.hidden_size * line)
-        following = at(panel, sizes.hidden_size * line) if j + 1 < end else panel
+        size = sizes.hidden_size * line
+        following = Following(at(panel, size) if j + 1 < end else panel, size * sizes.streamed_hh)
         left, stride = state.unprojected, sizes.panels * width
         target, target_stride = at(state.after, j * line), sizes.hidden_stride
         depth, zeros = sizes.hidden_size, weights.zeros

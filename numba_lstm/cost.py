@@ -13,15 +13,13 @@ import numpy as np
 from ._target import l2_bytes
 from .blocksizes import GATES, block_sizes
 from .parameters import Architecture
+from .residency import L2_SHARE, core_share, unit_bytes
 
 FMA_NS = 0.30
 """One multiply-add of two vectors."""
 
 L2_BYTES_PER_NS, L3_BYTES_PER_NS, SHARED_L3_BYTES_PER_NS = 110.0, 60.0, 33.0
 """Weights that a core reads for every step; the last where other cores read the same ones."""
-
-L2_SHARE = 0.8
-"""Weights stay in L2 up to this part of it, beside states and sums."""
 
 UPDATE_NS = 20.0
 """Gates of one vector of units to states."""
@@ -72,23 +70,19 @@ def choose(
 
 def _call_ns(a: Architecture, dtype: np.dtype[Any], steps: int, rows: float, crew: int, slices: int = 1) -> float:
     """Return the time of all layers and steps for the rows of one thread, of one of some slices, or of a crew."""
-    lanes = block_sizes().lanes(dtype)
-    panels = -(-a.hidden_size // lanes)
-    directions = a.num_directions
-    if directions == 2 and crew % 2 == 0:
-        directions, crew = 1, crew // 2  # one half of the crew for each
-    share = -(-panels // crew)
-    line = GATES * lanes * dtype.itemsize
-    recurrent = share * a.output_size * line
+    directions, crew = core_share(a, crew)
+    line = unit_bytes(a, dtype, crew)
+    share = line // (GATES * block_sizes().lanes(dtype) * dtype.itemsize)
+    recurrent = line * a.output_size
     l3_speed = L3_BYTES_PER_NS if slices == 1 else SHARED_L3_BYTES_PER_NS
     exchange = rows * a.output_size * dtype.itemsize * (crew - 1) / crew / EXCHANGE_BYTES_PER_NS
     total = 0.0
     for layer in range(a.num_layers):
         # The input part of several steps is one product, for which the weights are read once; h needs a step each.
         src = a.layer_input_size(layer)
-        resident = recurrent if steps > 1 else (src + a.output_size) * share * line * a.num_layers
+        resident = recurrent if steps > 1 else (src + a.output_size) * line * a.num_layers
         speed = l3_speed if resident > L2_SHARE * l2_bytes() else L2_BYTES_PER_NS
-        read = (recurrent + (src * share * line if steps == 1 else 0)) / speed
+        read = (recurrent + (src * line if steps == 1 else 0)) / speed
         fma = rows * share * GATES * FMA_NS
         step = max(fma * a.output_size, read) + fma * src + rows * share * UPDATE_NS
         if crew > 1:

@@ -16,6 +16,9 @@ from __future__ import annotations
     BATCH,
     STEPS,
     CHUNK,  # steps whose input part is computed at once
+    SPAN,  # steps that go through one layer before the next one: all of a launch, if there are two directions
+    STREAMED_IH,  # 1 if the weights of the input do not stay in L2 from one chunk to the next
+    STREAMED_HH,  # 1 if those of the state do not stay there from one step to the next
     FROM_ZERO,  # 1 if the first state is zero, and h and c are written only
     FINITE,  # 1 if a zero state contributes exactly nothing
     TURN,  # parity of the first step: odd ones walk panels back
@@ -36,7 +39,7 @@ from __future__ import annotations
     GATE_SUMS,  # (panels, chunk * rows, 4, LANES); where chunk is 1, (members of a crew, rows + 1, 4, LANES)
     GATE_MEMBER,  # elements between the gate sums of two members of a crew; 0: each has its panels
     GATE_DISTANCE,  # elements between the gate sums of two panels; 0: they take turns
-    BETWEEN,  # (2, steps, rows, D * H_out): what lies between layers, steps of a chunk if there is one direction; it is
+    BETWEEN,  # (2, steps, rows, D * H_out): what lies between layers, steps of a span if there is one direction; it is
     # behind all slices where BETWEEN_PACKED
     BETWEEN_SIZE,  # elements of one of its two halves
     BETWEEN_PACKED,  # 1 if its rows lie as those of the packed batch
@@ -50,5 +53,5 @@ from __future__ import annotations
     H_ADDRESS,
     C_ADDRESS,
     CELLS,  # a record for every layer and direction, see ``packing``
-) = range(43)
+) = range(46)
 """The entries, CELLS the last.  OFFSETS and INDICES follow the records."""

@@ -18,7 +18,7 @@ import numpy as np
 from ._jit import inlined, inner
 from .atomics import words
 from .blocksizes import GATES
-from .cell import CellWeights, Sizes, State, panel_vectors, project, step_panel, step_row
+from .cell import CellWeights, Sizes, State, panel_hh, panel_ih, panel_vectors, project, step_panel, step_row
 from .crew import alone, direction_crew, meet, share, sign_in
 from .float_mode import flush_denormals, restore_mode
 from .frame import (
@@ -55,7 +55,10 @@ from .frame import (
     ROWS,
     SLICE_SIZE,
     SLICES,
+    SPAN,
     STEPS,
+    STREAMED_HH,
+    STREAMED_IH,
     TAIL,
     TURN,
     UNPROJECTED,
@@ -165,13 +168,15 @@ def _end_rows(call, index, block, part, sizes, state, first, last):
 
 
 @inlined
-def _input_panel(j, frame, block, weights, sizes, src, gates, t_first, t_last):
-    """Fill ``gates`` (steps, rows, 4, LANES) with bias + input blocks of panel j for some steps."""
+def _input_panel(j, following, frame, block, weights, sizes, src, gates, t_first, t_last):
+    """Fill ``gates`` (steps, rows, 4, LANES) with bias + input blocks of panel j for some steps.
+
+    ``following`` is that of ``microkernels``.
+    """
     line = GATES * lanes(gates)
     steps = t_last - t_first
     depth, vectors = sizes.src_size, panel_vectors(sizes, j)
     panel = at(weights.weight_ih, j * depth * line)
-    following = at(panel, depth * line) if j + 1 < sizes.panels else panel
     bias = at(weights.bias, j * line)
     if frame[OFFSETS] == 0 and (steps == 1 or src.time == block.rows * src.row):  # evenly spaced rows
         left = _row(src, frame, t_first, block.first)
@@ -230,6 +235,8 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
         frame[PROJ_PANELS],
         frame[HIDDEN_STRIDE],
         frame[ROWS],
+        frame[STREAMED_IH],
+        frame[STREAMED_HH],
     )
     part = _part(sizes, crew, width)
     state_size = frame[ROWS] * frame[HIDDEN_STRIDE]
@@ -246,7 +253,8 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
     distance = frame[GATE_DISTANCE]
     if not fused:
         for j in range(part.first_panel, part.end_panel):
-            _input_panel(j, frame, block, weights, sizes, src, at(gates, j * distance), t_first, t_last)
+            following = panel_ih(min(j + 1, part.end_panel - 1), weights, sizes)
+            _input_panel(j, following, frame, block, weights, sizes, src, at(gates, j * distance), t_first, t_last)
     for s in range(s_first, s_last):
         t = frame[STEPS] - 1 - s if reverse else s
         back = -1 if reverse else 1
@@ -275,9 +283,11 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
             j = first + end - 1 - n if walks_back else n
             here = at(sums, j * distance)
             source, source_stride = (at(here, frame[ROWS] * line), BROADCAST) if shared else (here, line)
+            upcoming = j if n + 1 == end else j + (-1 if walks_back else 1)
+            following = panel_hh(upcoming, weights, sizes)
             if fused:
-                _input_panel(j, frame, inputs, weights, sizes, src, source, t, t + 1)
-            following = j if n + 1 == end else j + (-1 if walks_back else 1)
+                _input_panel(j, panel_hh(j, weights, sizes), frame, inputs, weights, sizes, src, source, t, t + 1)
+                following = panel_ih(upcoming, weights, sizes)
             step_panel(j, following, rows, from_zero, weights, sizes, source, source_stride, here, state)
         if sizes.proj_panels > 0:
             meet(crew)
@@ -303,32 +313,25 @@ def _between(frame, block, half, s):
 
 @inner
 def _network(call, block, crew, src, dst):
-    """Take a block of rows through the layers and steps of a launch."""
+    """Take a block of rows through the layers and steps of a launch, a span of steps through all layers at a time."""
     frame = call.frame
-    layer_first, layer_last = frame[FIRST_LAYER], frame[END_LAYER]
+    layer_first, layer_last, directions = frame[FIRST_LAYER], frame[END_LAYER], frame[DIRECTIONS]
     s_first, s_last = frame[FIRST_STEP], frame[END_STEP]
-    if frame[DIRECTIONS] == 1:
-        # A chunk of time goes through all layers, so that what lies between them stays in cache.
-        for s in range(s_first, s_last, frame[CHUNK]):
-            end = min(s + frame[CHUNK], s_last)
-            for layer in range(layer_first, layer_last):
-                left = src if layer == layer_first else _between(frame, block, (layer - 1) & 1, s)
-                right = dst if layer == layer_last - 1 else _between(frame, block, layer & 1, s)
-                _chunk(call, block, crew, layer, FORWARD, left, right, s, end)
-        return
-    # The reverse direction starts at the end: a layer must be complete before the next begins.
-    apart = crew.size % 2 == 0
-    for layer in range(layer_first, layer_last):
-        left = src if layer == layer_first else _between(frame, block, (layer - 1) & 1, 0)
-        right = dst if layer == layer_last - 1 else _between(frame, block, layer & 1, 0)
-        for direction in range(2):  # FORWARD, then reverse
-            if apart and direction != crew.index % 2:
-                continue
-            members = direction_crew(crew, direction) if apart else crew
-            for s in range(s_first, s_last, frame[CHUNK]):
-                end = min(s + frame[CHUNK], s_last)
-                _chunk(call, block, members, layer, direction, left, right, s, end)
-        meet(crew)
+    apart = directions == 2 and crew.size % 2 == 0
+    for s in range(s_first, s_last, frame[SPAN]):
+        end = min(s + frame[SPAN], s_last)
+        for layer in range(layer_first, layer_last):
+            left = src if layer == layer_first else _between(frame, block, (layer - 1) & 1, s)
+            right = dst if layer == layer_last - 1 else _between(frame, block, layer & 1, s)
+            for direction in range(directions):  # FORWARD, then reverse
+                if apart and direction != crew.index % 2:
+                    continue
+                members = direction_crew(crew, direction) if apart else crew
+                for first in range(s, end, frame[CHUNK]):
+                    last = min(first + frame[CHUNK], end)
+                    _chunk(call, block, members, layer, direction, left, right, first, last)
+            if directions == 2:
+                meet(crew)
 
 
 @inlined

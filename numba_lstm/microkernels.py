@@ -8,8 +8,10 @@ Operands
     ``source_stride`` and ``target_stride`` apart; a source stride of ``BROADCAST`` (0) adds one row, the bias, to all.
     ``source`` may be ``target``.  depth >= 1.
 Prefetch
-    While a tile works, its share of the panel that comes next is fetched into L2: 103 -> 113 GFLOP/s of 117 at depth
-    1024, where the panels of a step lie in L3.  Not for one row, which waits for the same bandwidth.
+    While a tile works, its share of the panel that comes next is fetched into L2, if the panels are streamed: 8 rows
+    88 -> 114 GFLOP/s and 48 rows 167 -> 186 of 229 at depth 1024, whose panels lie in L3.  Where they stay in L2 the
+    same instructions would cost 5 to 15 %, so there is a loop without them.  Not for one row, which waits for the same
+    bandwidth.
 Order of summation
     A block is ``SUM_BLOCK`` ascending k, one chain of fused multiply-adds that starts at zero; block sums are added to
     the source in order.  It depends on nothing else, so a row has the same bits in a tile of any size.
@@ -19,8 +21,8 @@ Pairs
     lie in L1, 5 % in a single step at H = 128; 4 % more at H = 96 in a longer call, where one panel stays in L1.
 Halves
     7 and 8 rows would be two tiles, each of which loads the panel from L2 as fast as L2 gives it while the next one
-    comes in.  They take half of the panel's vectors at a time: 4 % less time at H = 1024; with AVX2 and 4 rows, for
-    3 + 1 or 2 + 2, 5 to 25 % less at any H.
+    comes in.  Where panels are streamed they take half of the vectors at a time: 4 % less time at H = 1024; with AVX2
+    and 4 rows, for 3 + 1 or 2 + 2, 5 to 25 % less at any H.
 Edges
     Rows: there is a kernel for every count from 1 to ``half_rows``.  k: the steps that do not fill the unrolled loop
     are done one by one.  Units: panels are padded with zeros.
@@ -39,7 +41,7 @@ from .blocksizes import GATES, SUM_BLOCK, UNROLL, block_sizes
 from .simd import at, lanes, prefetch
 from .tiles import tile_add, tile_fma, tile_zero
 
-MAX_ROWS, HALF_ROWS = block_sizes().max_rows, block_sizes().half_rows
+MAX_ROWS, HALF_ROWS, HALF_ROWS_KEPT = block_sizes().max_rows, block_sizes().half_rows, block_sizes().half_rows_kept
 
 TAIL_ROWS = 3
 """Rows of the largest tile of a narrow panel."""
@@ -50,7 +52,11 @@ BROADCAST = 0
 
 Panel = namedtuple("Panel", "vectors weights ahead pace")
 """Vectors for every k; pointers to a panel and to the share of the next one that a tile fetches; how much of it for
-every k."""
+every k, in elements, 0 if nothing is fetched."""
+
+
+Following = namedtuple("Following", "panel size")
+"""The panel that comes next, and how much of it is fetched, in elements: 0 where panels stay in L2."""
 
 
 Tiling = namedtuple("Tiling", "tiles rows larger")
@@ -58,9 +64,10 @@ Tiling = namedtuple("Tiling", "tiles rows larger")
 
 
 @inlined
-def tiling(rows):
+def tiling(rows, following):
     """Cut rows into tiles that differ by one row at most: 10 rows are 5 + 5, never 6 + 4."""
-    if rows <= HALF_ROWS:  # without a division, which a step of one row would feel
+    # Without a division, which a step of one row would feel.
+    if rows <= HALF_ROWS_KEPT or (following.size > 0 and rows <= HALF_ROWS):
         return Tiling(np.int64(1), rows, np.int64(0))
     tiles = (rows + MAX_ROWS - 1) // MAX_ROWS
     each = rows // tiles
@@ -69,10 +76,9 @@ def tiling(rows):
 
 @inlined
 def panel_share(vectors, weights, following, depth, tiles, index):
-    """Return the panel for tile ``index`` of ``tiles``; ``following`` is the panel that comes next."""
-    width = GATES * lanes(weights)
-    pace = width if tiles == 1 else width // tiles
-    return Panel(vectors, weights, at(following, index * depth * pace), pace)
+    """Return the panel for tile ``index`` of ``tiles``, which fetches its part of the following one."""
+    pace = following.size // (depth * tiles) if following.size > 0 else np.int64(0)
+    return Panel(vectors, weights, at(following.panel, index * depth * pace), pace)
 
 
 @functools.cache
@@ -92,9 +98,13 @@ def _kernel(rows: int, fewest: int, vectors: int, pitch: int) -> Callable[..., A
             last = min(first + SUM_BLOCK, depth)
             unrolled = last - (last - first) % UNROLL
             tile = tile_zero(left, rows, vectors)
-            for k in range(first, unrolled, UNROLL):
-                prefetch(panel.ahead, k * panel.pace, fetch)
-                tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), pitch, UNROLL)
+            if fetch > 0 and panel.pace > 0:
+                for k in range(first, unrolled, UNROLL):
+                    prefetch(panel.ahead, k * panel.pace, fetch)
+                    tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), pitch, UNROLL)
+            else:
+                for k in range(first, unrolled, UNROLL):
+                    tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), pitch, UNROLL)
             for k in range(unrolled, last):
                 tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), pitch, 1)
             tile_add(tile, source, source_stride, target, target_stride)
@@ -184,7 +194,7 @@ def tile_gemm(count, left, stride, panel, depth, source, source_stride, target, 
 @inner
 def panel_gemm(rows, left, stride, vectors, weights, following, depth, source, source_stride, target, target_stride):
     """Do the operation for any number of rows, tile by tile."""
-    tiles, each, larger = tiling(rows)
+    tiles, each, larger = tiling(rows, following)
     m = 0
     for index in range(tiles):
         count = each + (1 if index < larger else 0)

@@ -14,6 +14,7 @@ from .entries import entry_for, share_address
 from .memory import CACHE_LINE, round_up
 from .packing import PackedWeights, tail_vectors
 from .parameters import Architecture
+from .residency import kept_weights
 from .threads import get_num_threads, usable_cpus
 
 GATE_BUFFER_SHARE = 4
@@ -25,11 +26,15 @@ MIN_INPUT_ROWS = 48
 LEAN_FLOP = 1e6
 """Steps of a pool below this, some ten microseconds, keep Python's lock: another thread would keep it for longer."""
 
-LAUNCH_FLOP = 2e9
-"""Work of one launch, some tens of milliseconds; signals such as Ctrl-C get in between two launches."""
+LAUNCH_SECONDS, FLOP_PER_SECOND, BYTES_PER_SECOND = 0.05, 1e11, 3e10
+"""Work of one launch, roughly; signals such as Ctrl-C get in between two launches.  One thread's rates, of products
+and of reading weights from L3."""
 
 BLOCK_ROWS = 48
 """Least rows of a block of a pool, if there are as many: states, sums and input of the block stay in cache."""
+
+WEIGHT_BYTES = 4
+"""Of float32; those of float64 take twice as long to be read."""
 
 PAGE = 4096
 """Rows of the state that lie a multiple of a page apart would share the sets of L1."""
@@ -81,7 +86,9 @@ def step_flop(a: Architecture) -> int:
 
 def launch_steps(architecture: Architecture, rows: int) -> int:
     """Return how many steps of so many rows a launch may have."""
-    return max(1, int(LAUNCH_FLOP / max(step_flop(architecture) * rows, 1)))
+    flop = step_flop(architecture)
+    step_seconds = max(flop * rows / FLOP_PER_SECOND, flop * WEIGHT_BYTES / 2 / BYTES_PER_SECOND)
+    return max(1, int(LAUNCH_SECONDS / step_seconds))
 
 
 def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) -> Plan:
@@ -104,12 +111,17 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
         block = -(-block // max(1, block // BLOCK_ROWS))
     row_bytes = panels * GATES * lanes * dtype.itemsize
     buffer_rows = max(MIN_INPUT_ROWS, l2_bytes() // GATE_BUFFER_SHARE // row_bytes)
-    chunk = max(1, min(buffer_rows // block, steps))
+    launches = -(-steps // launch_steps(a, rows))
+    steps_per_launch = -(-steps // launches)
+    chunks = -(-steps_per_launch // max(1, buffer_rows // block))
+    chunk = -(-steps_per_launch // chunks)  # of a size, as are launches: a short one reads all weights for few rows
+    kept = kept_weights(a, dtype, crew)
+    span = chunk if kept.shared and directions == 1 else steps_per_launch
     hidden_stride = round_up(a.output_size, GATES * lanes if proj_panels else lanes)
     if hidden_stride * dtype.itemsize % PAGE == 0:
         hidden_stride += line
     # With one direction a chunk goes through all layers at once; with two, a layer must be complete.
-    whole, between_rows = False, (chunk if directions == 1 else steps) * block
+    whole, between_rows = False, (span if directions == 1 else steps) * block
     if directions == 2 and batch.offsets is not None:
         whole, between_rows = True, int(batch.offsets[-1])
 
@@ -143,7 +155,10 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     frame[at.PANELS], frame[at.PROJ_PANELS] = panels, proj_panels
     frame[at.TAIL] = tail_vectors(a.hidden_size, lanes)
     frame[at.HIDDEN_STRIDE], frame[at.FINITE] = hidden_stride, weights.finite
-    frame[at.BATCH], frame[at.STEPS], frame[at.CHUNK] = rows, steps, chunk
+    frame[at.BATCH], frame[at.STEPS], frame[at.CHUNK], frame[at.SPAN] = rows, steps, chunk, span
+    read_in_turn = kept.network if span == chunk else kept.layer
+    frame[at.STREAMED_IH] = not read_in_turn
+    frame[at.STREAMED_HH] = not (kept.recurrent if chunk > 1 else read_in_turn)
     frame[at.SLICES], frame[at.ROWS], frame[at.SLICE_SIZE] = slices, block, size
     frame[at.RUN_SHARE] = share_address(dtype, weights.general)
     frame[at.FROM_ZERO], frame[at.POOL] = batch.from_zero, batch.pool or rows
@@ -160,7 +175,6 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     shape = (rows, steps) if batch.batch_first else (steps, rows)
     if batch.offsets is not None:
         shape = 1, int(batch.offsets[-1])
-    steps_per_launch = launch_steps(a, rows)
     return Plan(
         frame=frame,
         entry=entry_for("parallel" if slices * crew > 1 else "stream" if lean else "serial", dtype),

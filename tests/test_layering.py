@@ -24,7 +24,7 @@ ORDER = [
     ["microkernels", "general_postgemm", "postgemm"],
     ["frame", "states"],
     ["cell", "crew", "layer", "launch", "team"],
-    ["entries", "cost", "plan", "network", "variable_length"],
+    ["entries", "residency", "cost", "plan", "network", "variable_length"],
     ["turn", "pool", "stream_checks", "stream", "sliding_window"],
     ["module", "saved", "lstm", "lstm_cell"],
     ["io"],

@@ -428,7 +428,7 @@ def test_number_of_threads_changes_between_steps() -> None:
 @pytest.fixture
 def short_launches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Cut chunks into launches of few steps, and list the steps of every launch."""
-    monkeypatch.setattr(plan, "LAUNCH_FLOP", 1e5)
+    monkeypatch.setattr(plan, "LAUNCH_SECONDS", 3e-6)
     monkeypatch.setattr(plan, "LEAN_FLOP", 0)
     launched: list[int] = []
     original = pool.Pool._advance

@@ -1,0 +1,54 @@
+"""Which weights a core finds in its L2 again when it needs them next."""
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._target import l2_bytes
+from .blocksizes import GATES, block_sizes
+from .parameters import Architecture
+
+L2_SHARE = 0.8
+"""Weights stay in L2 up to this part of it, beside states and sums."""
+
+
+L3_ROOM = 32 << 20
+"""Bytes that stay in an L3, whatever its size: others use it as well.  On a core with 480 MiB of it, reading 64 MiB in
+turn is as fast as 4 MiB, 112 MiB takes 1.3 times as long for a byte, and 192 MiB 1.8 times."""
+
+
+class Kept(NamedTuple):
+    """What stays in L2 if one core reads all of it in turn."""
+
+    recurrent: bool
+    """The weights of the state of one layer and direction."""
+    layer: bool
+    """Those and the weights of its input, of the largest layer."""
+    network: bool
+    """All weights."""
+    shared: bool
+    """All weights, in the L3 that all cores share."""
+
+
+def core_share(a: Architecture, crew: int) -> tuple[int, int]:
+    """Return how many directions of a layer a core of a crew computes, and how many parts its units are in."""
+    return (1, crew // 2) if a.bidirectional and crew % 2 == 0 else (a.num_directions, crew)
+
+
+def unit_bytes(a: Architecture, dtype: np.dtype[Any], parts: int) -> int:
+    """Return the bytes of the gate weights of one input number, for one core's units of ``parts``."""
+    lanes = block_sizes().lanes(dtype)
+    panels = -(-a.hidden_size // lanes)
+    return -(-panels // parts) * GATES * lanes * dtype.itemsize
+
+
+def kept_weights(a: Architecture, dtype: np.dtype[Any], crew: int) -> Kept:
+    """Return what stays in the L2 of each core of a crew of so many."""
+    directions, parts = core_share(a, crew)
+    line = unit_bytes(a, dtype, parts)
+    recurrent = line * a.output_size + a.proj_size * a.hidden_size * dtype.itemsize // parts
+    inputs = [line * a.layer_input_size(layer) for layer in range(a.num_layers)]
+    room = L2_SHARE * l2_bytes()
+    total = directions * (sum(inputs) + recurrent * a.num_layers)
+    return Kept(recurrent <= room, max(inputs) + recurrent <= room, total <= room, total * crew <= L3_ROOM)
