@@ -14,12 +14,9 @@ from .simd import at, lanes
 CellWeights = namedtuple("CellWeights", "bias weight_ih weight_hh weight_hr zeros rule")
 """Pointers to one layer and direction's panels, and its rule, see ``postgemm``."""
 
-Sizes = namedtuple(
-    "Sizes", "src_size hidden_size output_size panels tail proj_panels hidden_stride rows streamed_ih streamed_hh"
-)
+Sizes = namedtuple("Sizes", "src_size hidden_size output_size panels tail proj_panels hidden_stride rows")
 """Numbers in an input row; H; H_out; panels of the gates; vectors of the last of them; panels of the projection
-(0: none); distance of two rows of the hidden state; rows of the state; 1 if the panels of the input, or those of the
-state, do not stay in L2 from one time to the next."""
+(0: none); distance of two rows of the hidden state; rows of the state."""
 
 State = namedtuple("State", "before after cell unprojected")
 """Pointers: h of the last step and of this one (rows, hidden_stride); c (panels, rows, LANES); o * tanh(c) before the
@@ -33,26 +30,13 @@ def panel_vectors(sizes, j):
 
 
 @inlined
-def panel_ih(j, weights, sizes):
-    """Return panel j of the input's weights as one that follows."""
-    size = sizes.src_size * GATES * lanes(weights.weight_ih)
-    return Following(at(weights.weight_ih, j * size), size * sizes.streamed_ih)
-
-
-@inlined
-def panel_hh(j, weights, sizes):
-    """Return panel j of the state's weights as one that follows."""
-    size = sizes.output_size * GATES * lanes(weights.weight_hh)
-    return Following(at(weights.weight_hh, j * size), size * sizes.streamed_hh)
-
-
-@inlined
-def step_panel(j, following, rows, from_zero, weights, sizes, source, source_stride, gates, state):
+def step_panel(j, upcoming, streamed, rows, from_zero, weights, sizes, source, source_stride, gates, state):
     """Advance LANES units, those of panel j, of the first ``rows`` rows.
 
     ``source`` holds bias and input part, its rows (4, LANES) ``source_stride`` apart.  ``gates`` (rows, 4, LANES) takes
     the sums; it may be ``source``, and is so if ``from_zero``, which says that h of the last step is zero: its product
-    with the weights is left out.  ``following`` is that of ``microkernels``.
+    with the weights is left out.  ``upcoming`` is the panel that comes next, and
+    ``streamed`` says whether it comes from outside of L2.
     """
     width = lanes(gates)
     line = GATES * width
@@ -61,6 +45,7 @@ def step_panel(j, following, rows, from_zero, weights, sizes, source, source_str
     stride = sizes.panels * width if projected else sizes.hidden_stride
     vectors = panel_vectors(sizes, j)
     panel_size = sizes.output_size * line
+    following = Following(at(weights.weight_hh, upcoming * panel_size), streamed)
     tiles, each, larger = tiling(rows, following)
     m = 0
     for index in range(tiles):
@@ -121,14 +106,13 @@ def step_row(first, end, back, with_input, from_zero, weights, sizes, x, gates, 
 
 
 @inlined
-def project(first, end, rows, weights, sizes, state):
+def project(first, end, streamed, rows, weights, sizes, state):
     """Multiply o * tanh(c) of ``rows`` rows by panels ``first`` .. ``end`` - 1 of ``weight_hr``: that is h."""
     width = lanes(state.after)
     line = GATES * width
     for j in range(first, end):
         panel = at(weights.weight_hr, j * sizes.hidden_size * line)
-        size = sizes.hidden_size * line
-        following = Following(at(panel, size) if j + 1 < end else panel, size * sizes.streamed_hh)
+        following = Following(at(panel, sizes.hidden_size * line) if j + 1 < end else panel, streamed)
         left, stride = state.unprojected, sizes.panels * width
         target, target_stride = at(state.after, j * line), sizes.hidden_stride
         depth, zeros = sizes.hidden_size, weights.zeros

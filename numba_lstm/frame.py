@@ -18,7 +18,7 @@ from __future__ import annotations
     CHUNK,  # steps whose input part is computed at once
     SPAN,  # steps that go through one layer before the next one: all of a launch, if there are two directions
     STREAMED_IH,  # 1 if the weights of the input do not stay in L2 from one chunk to the next
-    STREAMED_HH,  # 1 if those of the state do not stay there from one step to the next
+    STREAMED_STEPS,  # steps of a chunk, from its first on, that do not find those of the state there
     FROM_ZERO,  # 1 if the first state is zero, and h and c are written only
     FINITE,  # 1 if a zero state contributes exactly nothing
     TURN,  # parity of the first step: odd ones walk panels back

@@ -18,7 +18,7 @@ import numpy as np
 from ._jit import inlined, inner
 from .atomics import words
 from .blocksizes import GATES
-from .cell import CellWeights, Sizes, State, panel_hh, panel_ih, panel_vectors, project, step_panel, step_row
+from .cell import CellWeights, Sizes, State, panel_vectors, project, step_panel, step_row
 from .crew import alone, direction_crew, meet, share, sign_in
 from .float_mode import flush_denormals, restore_mode
 from .frame import (
@@ -57,13 +57,13 @@ from .frame import (
     SLICES,
     SPAN,
     STEPS,
-    STREAMED_HH,
     STREAMED_IH,
+    STREAMED_STEPS,
     TAIL,
     TURN,
     UNPROJECTED,
 )
-from .microkernels import BROADCAST, panel_gemm
+from .microkernels import BROADCAST, Following, panel_gemm
 from .packing import BIAS, CELL_SIZE, NUMBERS, SRC_SIZE, WEIGHT_HH, WEIGHT_HR, WEIGHT_IH, ZEROS
 from .postgemm import Rule
 from .simd import at, lanes
@@ -168,15 +168,16 @@ def _end_rows(call, index, block, part, sizes, state, first, last):
 
 
 @inlined
-def _input_panel(j, following, frame, block, weights, sizes, src, gates, t_first, t_last):
+def _input_panel(j, upcoming, frame, block, weights, sizes, src, gates, t_first, t_last):
     """Fill ``gates`` (steps, rows, 4, LANES) with bias + input blocks of panel j for some steps.
 
-    ``following`` is that of ``microkernels``.
+    ``upcoming`` is the panel that comes next.
     """
     line = GATES * lanes(gates)
     steps = t_last - t_first
     depth, vectors = sizes.src_size, panel_vectors(sizes, j)
     panel = at(weights.weight_ih, j * depth * line)
+    following = Following(at(weights.weight_ih, upcoming * depth * line), frame[STREAMED_IH])
     bias = at(weights.bias, j * line)
     if frame[OFFSETS] == 0 and (steps == 1 or src.time == block.rows * src.row):  # evenly spaced rows
         left = _row(src, frame, t_first, block.first)
@@ -235,8 +236,6 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
         frame[PROJ_PANELS],
         frame[HIDDEN_STRIDE],
         frame[ROWS],
-        frame[STREAMED_IH],
-        frame[STREAMED_HH],
     )
     part = _part(sizes, crew, width)
     state_size = frame[ROWS] * frame[HIDDEN_STRIDE]
@@ -253,11 +252,12 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
     distance = frame[GATE_DISTANCE]
     if not fused:
         for j in range(part.first_panel, part.end_panel):
-            following = panel_ih(min(j + 1, part.end_panel - 1), weights, sizes)
-            _input_panel(j, following, frame, block, weights, sizes, src, at(gates, j * distance), t_first, t_last)
+            upcoming = min(j + 1, part.end_panel - 1)
+            _input_panel(j, upcoming, frame, block, weights, sizes, src, at(gates, j * distance), t_first, t_last)
     for s in range(s_first, s_last):
         t = frame[STEPS] - 1 - s if reverse else s
         back = -1 if reverse else 1
+        streamed = np.int64(s - s_first < frame[STREAMED_STEPS])
         rows = _active(frame, block, t)
         earlier = _active(frame, block, t - back) if s > 0 else 0
         later = _active(frame, block, t + back) if s + 1 < frame[STEPS] else 0
@@ -284,14 +284,12 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
             here = at(sums, j * distance)
             source, source_stride = (at(here, frame[ROWS] * line), BROADCAST) if shared else (here, line)
             upcoming = j if n + 1 == end else j + (-1 if walks_back else 1)
-            following = panel_hh(upcoming, weights, sizes)
             if fused:
-                _input_panel(j, panel_hh(j, weights, sizes), frame, inputs, weights, sizes, src, source, t, t + 1)
-                following = panel_ih(upcoming, weights, sizes)
-            step_panel(j, following, rows, from_zero, weights, sizes, source, source_stride, here, state)
+                _input_panel(j, upcoming, frame, inputs, weights, sizes, src, source, t, t + 1)
+            step_panel(j, upcoming, streamed, rows, from_zero, weights, sizes, source, source_stride, here, state)
         if sizes.proj_panels > 0:
             meet(crew)
-            project(part.first_proj, part.end_proj, rows, weights, sizes, state)
+            project(part.first_proj, part.end_proj, streamed, rows, weights, sizes, state)
         for b in range(rows):
             target = at(_row(dst, frame, t, block.first + b), direction * frame[OUTPUT_SIZE] + part.first_output)
             source = at(after, b * frame[HIDDEN_STRIDE] + part.first_output)

@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 
 from ._jit import inlined, inner
-from .blocksizes import GATES, SUM_BLOCK, UNROLL, block_sizes
+from .blocksizes import GATES, SUM_BLOCK, UNROLL, UNROLL_STREAMED, block_sizes
 from .simd import at, lanes, prefetch
 from .tiles import tile_add, tile_fma, tile_zero
 
@@ -45,6 +45,10 @@ MAX_ROWS, HALF_ROWS, HALF_ROWS_KEPT = block_sizes().max_rows, block_sizes().half
 
 TAIL_ROWS = 3
 """Rows of the largest tile of a narrow panel."""
+
+FETCHING_TILES = 8
+"""Tiles that fetch the following panel, if there are so many: each fetches some lines twice, and all of 21 tiles would
+fetch them ten times."""
 
 BROADCAST = 0
 """The source stride that adds one row to all."""
@@ -55,8 +59,8 @@ Panel = namedtuple("Panel", "vectors weights ahead pace")
 every k, in elements, 0 if nothing is fetched."""
 
 
-Following = namedtuple("Following", "panel size")
-"""The panel that comes next, and how much of it is fetched, in elements: 0 where panels stay in L2."""
+Following = namedtuple("Following", "panel streamed")
+"""The panel that comes next, of the same matrix, and whether it is fetched: 0 where panels are in L2."""
 
 
 Tiling = namedtuple("Tiling", "tiles rows larger")
@@ -67,7 +71,7 @@ Tiling = namedtuple("Tiling", "tiles rows larger")
 def tiling(rows, following):
     """Cut rows into tiles that differ by one row at most: 10 rows are 5 + 5, never 6 + 4."""
     # Without a division, which a step of one row would feel.
-    if rows <= HALF_ROWS_KEPT or (following.size > 0 and rows <= HALF_ROWS):
+    if rows <= HALF_ROWS_KEPT or (following.streamed != 0 and rows <= HALF_ROWS):
         return Tiling(np.int64(1), rows, np.int64(0))
     tiles = (rows + MAX_ROWS - 1) // MAX_ROWS
     each = rows // tiles
@@ -77,7 +81,10 @@ def tiling(rows, following):
 @inlined
 def panel_share(vectors, weights, following, depth, tiles, index):
     """Return the panel for tile ``index`` of ``tiles``, which fetches its part of the following one."""
-    pace = following.size // (depth * tiles) if following.size > 0 else np.int64(0)
+    pace = np.int64(0)
+    if following.streamed != 0 and index < FETCHING_TILES:
+        width = GATES * lanes(weights)
+        pace = width if tiles == 1 else width // min(tiles, FETCHING_TILES)
     return Panel(vectors, weights, at(following.panel, index * depth * pace), pace)
 
 
@@ -88,7 +95,7 @@ def _kernel(rows: int, fewest: int, vectors: int, pitch: int) -> Callable[..., A
     It multiplies so many ``vectors`` of the panel, which has ``pitch``.
     """
     # Half of what the loop reads: two tiles fetch a panel, and the load ports stay below the arithmetic.
-    fetch = 0 if rows == 1 else pitch * UNROLL // 2
+    fetch = 0 if rows == 1 else pitch * UNROLL_STREAMED // 2
 
     # One row at a time is a stream of small kernels, where a call each would be felt (6 % at H = 128).
     @(inlined if rows == 1 else inner)
@@ -96,13 +103,14 @@ def _kernel(rows: int, fewest: int, vectors: int, pitch: int) -> Callable[..., A
         width = pitch * lanes(left)
         for first in range(0, depth, SUM_BLOCK):
             last = min(first + SUM_BLOCK, depth)
-            unrolled = last - (last - first) % UNROLL
             tile = tile_zero(left, rows, vectors)
             if fetch > 0 and panel.pace > 0:
-                for k in range(first, unrolled, UNROLL):
+                unrolled = last - (last - first) % UNROLL_STREAMED
+                for k in range(first, unrolled, UNROLL_STREAMED):
                     prefetch(panel.ahead, k * panel.pace, fetch)
-                    tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), pitch, UNROLL)
+                    tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), pitch, UNROLL_STREAMED)
             else:
+                unrolled = last - (last - first) % UNROLL
                 for k in range(first, unrolled, UNROLL):
                     tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), pitch, UNROLL)
             for k in range(unrolled, last):

@@ -158,7 +158,7 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     frame[at.BATCH], frame[at.STEPS], frame[at.CHUNK], frame[at.SPAN] = rows, steps, chunk, span
     read_in_turn = kept.network if span == chunk else kept.layer
     frame[at.STREAMED_IH] = not read_in_turn
-    frame[at.STREAMED_HH] = not (kept.recurrent if chunk > 1 else read_in_turn)
+    frame[at.STREAMED_STEPS] = chunk if not kept.recurrent else 0 if read_in_turn else 1
     frame[at.SLICES], frame[at.ROWS], frame[at.SLICE_SIZE] = slices, block, size
     frame[at.RUN_SHARE] = share_address(dtype, weights.general)
     frame[at.FROM_ZERO], frame[at.POOL] = batch.from_zero, batch.pool or rows
