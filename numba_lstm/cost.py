@@ -1,9 +1,9 @@
 """How long a call takes, roughly: what decides between one thread, slices of the batch, and a crew.
 
-The constants were measured on a Zen 4 core with AVX-512 at 3.5 GHz, L2 on a Sapphire Rapids core, whose L2 holds the
-sizes in question (with 110, H = 200 was given to two threads for 10.4 us instead of 7.9).  They need not be right, only
-their ratios: a choice that is wrong costs some per cent near the sizes where two ways are equally fast, and nothing else, since all
-ways give the same bits.
+The constants were measured on a Zen 4 core with AVX-512 at 3.5 GHz, the speed of L2 on a Sapphire Rapids core, whose L2
+holds the sizes in question (with 110, H = 200 was given to two threads for 10.4 us instead of 7.9).  They need not be
+right, only their ratios: a choice that is wrong costs some per cent near the sizes where two ways are equally fast, and
+nothing else, since all ways give the same bits.
 """
 from __future__ import annotations
 
