@@ -7,10 +7,9 @@ where they do most, and draws the time per operation.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-
-import numpy as np
 
 import numba_lstm
 
@@ -19,6 +18,9 @@ from .shapes import Shape
 
 Point = tuple[int, int]
 """Hidden size, which is the input's too, and batch."""
+
+Pair = tuple[Point, Point]
+Ratios = dict[Pair, float]
 
 STEPS = 32
 
@@ -31,22 +33,22 @@ BUDGET = 0.02
 """Seconds for a point."""
 
 SUSPICIOUS = 1.05
-"""Pairs whose ratio is larger are timed again, and again: most are noise."""
+"""Pairs whose ratio is larger are timed again, one right after the other, and again: most are noise."""
 
 REPEATS = 8
-"""A neighbour on the same core makes everything a third slower for a second; among 12,000 points some meet four."""
+"""A neighbour on the same machine makes everything up to a third slower for seconds, and a clock that rises makes it
+faster: only what was timed at the same moment can be compared."""
 
 DRAWN_BATCHES = (1, 2, 4, 6, 8, 16, 32)
 DRAWN_SIZES = (8, 16, 20, 40, 64, 100, 128, 256, 300)
 
 
-def measure_points(points: Iterable[Point], times: dict[Point, float]) -> None:
-    """Time points, and keep the lower of this and what is known."""
-    for hidden, batch in points:
-        shape = Shape(hidden, hidden, steps=STEPS, batch=batch)
-        runner = engines.make("numba_lstm", shape, numba_lstm.get_num_threads())
-        taken = timing.seconds_per_call(runner.call, BUDGET, samples=5).fastest
-        times[hidden, batch] = min(taken, times.get((hidden, batch), np.inf))
+def measure(point: Point) -> float:
+    """Return the seconds of a point."""
+    hidden, batch = point
+    shape = Shape(hidden, hidden, steps=STEPS, batch=batch)
+    runner = engines.make("numba_lstm", shape, numba_lstm.get_num_threads())
+    return timing.seconds_per_call(runner.call, BUDGET, samples=5).fastest
 
 
 def next_full_size(point: Point) -> Point:
@@ -62,31 +64,37 @@ def next_batch(point: Point) -> Point:
 NEIGHBOURS = {"t(next multiple of 16, B)": next_full_size, "t(H, B + 1)": next_batch}
 
 
-def worst_pairs(points: Sequence[Point], times: dict[Point, float], count: int) -> dict[str, list[tuple[float, Point]]]:
-    """Return for either neighbour the largest ratios, and where they are."""
-    return {
-        title: sorted(((times[p] / times[other(p)], p) for p in points if other(p) != p), reverse=True)[:count]
-        for title, other in NEIGHBOURS.items()
-    }
-
-
-def sweep(sizes: Sequence[int], batches: Sequence[int]) -> tuple[list[Point], dict[Point, float]]:
-    """Return the points that were asked for, and the seconds of those and of their neighbours."""
-    points = [(hidden, batch) for hidden in sizes for batch in batches]
-    needed = dict.fromkeys(q for p in points for q in (p, next_full_size(p), next_batch(p)))
-    times: dict[Point, float] = {}
-    measure_points(needed, times)
+def compare(pairs: Iterable[Pair], times: dict[Point, float], timed: Callable[[Point], float] = measure) -> Ratios:
+    """Return the ratio of each pair: of its times or, if that is suspicious, of what it takes one after the other."""
+    ratios = {(p, other): times[p] / times[other] for p, other in pairs}
+    together: dict[Pair, list[float]] = {}
     for _ in range(REPEATS):
-        pairs = {(p, other(p)) for other in NEIGHBOURS.values() for p in points}
-        suspicious = {q for p, other in pairs if times[p] > SUSPICIOUS * times[other] for q in (p, other)}
-        measure_points(sorted(suspicious), times)
-    return points, times
+        for pair in [pair for pair, ratio in ratios.items() if ratio > SUSPICIOUS]:
+            again = [timed(point) for point in pair]
+            for point, taken in zip(pair, again, strict=True):
+                times[point] = min(taken, times[point])
+            together.setdefault(pair, []).append(again[0] / again[1])
+            ratios[pair] = statistics.median(together[pair])
+    return ratios
 
 
-def describe(points: Sequence[Point], times: dict[Point, float]) -> str:
+def sweep(sizes: Sequence[int], batches: Sequence[int]) -> tuple[dict[str, Ratios], dict[Point, float]]:
+    """Return the ratios of points and either neighbour, and the seconds of all of them."""
+    points = [(hidden, batch) for hidden in sizes for batch in batches]
+    times = {q: measure(q) for q in dict.fromkeys(q for p in points for q in (p, next_full_size(p), next_batch(p)))}
+    pairs = {title: [(p, other(p)) for p in points if other(p) != p] for title, other in NEIGHBOURS.items()}
+    return {title: compare(some, times) for title, some in pairs.items()}, times
+
+
+def largest(ratios: Ratios, count: int) -> list[tuple[float, Point]]:
+    """Return the largest ratios, and where they are."""
+    return sorted(((ratio, p) for (p, _), ratio in ratios.items()), reverse=True)[:count]
+
+
+def describe(ratios: dict[str, Ratios]) -> str:
     """Return a table of the largest ratios."""
     rows = []
-    for title, pairs in worst_pairs(points, times, 3).items():
+    for title, pairs in ((title, largest(some, 3)) for title, some in ratios.items()):
         for place, (ratio, (hidden, batch)) in enumerate(pairs):
             rows.append([f"t(H, B) / {title}" if place == 0 else "", f"{ratio:.2f}", str(hidden), str(batch)])
     return report.markdown_table(["largest of", "ratio", "H", "B"], rows)
@@ -122,12 +130,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     timing.pin(options.threads)
     numba_lstm.set_num_threads(options.threads)
     sizes, batches = (range(1, 301), range(1, 41)) if options.full else (options.sizes, options.batches)
-    points, times = sweep(sizes, batches)
+    ratios, times = sweep(sizes, batches)
     if options.plot:
         draw(times, options.plot)
-    about = f"{len(points)} points, I = H, L = {STEPS}, threads: {options.threads}."
+    about = f"{len(sizes) * len(batches)} points, I = H, L = {STEPS}, threads: {options.threads}."
     picture = ("Time per operation over hidden size and batch", options.plot) if options.plot else None
-    report.publish("sweep", f"{describe(points, times)}\n\n{about}", options.page, picture)
+    report.publish("sweep", f"{describe(ratios)}\n\n{about}", options.page, picture)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import pytest
 from cases import Case, Shape, assert_same_bits, flat, module, random_case
 
 import numba_lstm
-from numba_lstm import cost, network, plan
+from numba_lstm import cost, network, plan, residency
 
 Pick = Callable[[str, Sequence[Any]], Any]
 """Chooses one of some values, of which it is told the name."""
@@ -33,6 +33,9 @@ WAYS = {
     "five slices": cost.Way(5, 1, 0),
 }
 
+CACHES = {"as they are": None, "small": 1 << 16, "tiny": 1 << 10}
+"""Bytes of L2, and of what networks have of L3: the first and last of them stream no weights, or all."""
+
 LAYOUTS = ("plain", "strided", "reversed", "big-endian", "Fortran", "unaligned")
 
 
@@ -48,6 +51,7 @@ class Example(NamedTuple):
     layout: str
     threads: int
     way: str
+    caches: str
     steps_per_launch: int | None
     earlier: str
     """What was called before."""
@@ -87,6 +91,7 @@ def example(pick: Pick) -> Example:
         pick("layout", LAYOUTS),
         pick("threads", [1, 2]),
         pick("way", list(WAYS)),
+        pick("caches", list(CACHES)),
         pick("steps per launch", [None, 1, 3]),
         pick("earlier", ["nothing", "the same", "another"]),
         sorted({0, *rng.integers(0, shape.steps, 3).tolist()}),
@@ -116,6 +121,10 @@ def together(one: Example) -> list[Any]:
         way = WAYS[one.way]
         if way is not None:
             patch.setattr(plan, "choose", lambda *sizes: way)
+        size = CACHES[one.caches]
+        if size is not None:
+            patch.setattr(residency, "l2_bytes", lambda: size)
+            patch.setattr(residency, "L3_ROOM", size)
         if one.steps_per_launch is not None:
             for place in (plan, network):
                 patch.setattr(place, "launch_steps", lambda *sizes: one.steps_per_launch)

@@ -252,12 +252,24 @@ def test_sweep_draws(tmp_path: Path) -> None:
     assert "](plot.png)" in page.read_text(encoding="utf-8")
 
 
-def test_worst_pairs_are_found() -> None:
-    from asv_bench.sweep import worst_pairs
+def test_suspicious_pairs_are_timed_together() -> None:
+    from asv_bench.sweep import REPEATS, compare, largest
 
-    times = {(10, 1): 3.0, (16, 1): 2.0, (10, 2): 1.0, (16, 2): 4.0}
-    pairs = worst_pairs([(10, 1), (16, 1)], times, 1)
-    assert list(pairs.values()) == [[(1.5, (10, 1))], [(3.0, (10, 1))]]
+    times = {(10, 1): 3.0, (16, 1): 2.0, (10, 2): 1.0, (16, 2): 4.0, (5, 1): 2.0}
+    timed: list[tuple[int, int]] = []
+
+    def again(point: tuple[int, int]) -> float:  # (10, 1) met a slow moment; (5, 1) does take 1.5 times as long
+        timed.append(point)
+        return {(10, 1): 1.9, (16, 1): 2.0, (5, 1): 3.0}[point]
+
+    pairs = [((10, 1), (16, 1)), ((10, 2), (16, 2)), ((5, 1), (10, 1))]
+    ratios = compare(pairs[:2], times, again)
+    assert largest(ratios, 1) == [(0.95, (10, 1))]
+    assert ratios[pairs[1]] == 0.25
+    assert timed == [(10, 1), (16, 1)]
+    assert times[10, 1] == 1.9
+    assert compare(pairs[2:], times, again)[pairs[2]] == pytest.approx(3 / 1.9)
+    assert len(timed) == 2 + 2 * REPEATS
 
 
 def test_flop_counts_products() -> None:

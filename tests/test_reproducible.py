@@ -35,6 +35,7 @@ def test_every_way_is_taken() -> None:
     ]
     assert {one.kind for one in examples} == set(routes.ONE_DIRECTION)
     assert {one.way for one in examples} == set(routes.WAYS)
+    assert {one.caches for one in examples} == set(routes.CACHES)
     assert {one.layout for one in examples} == set(routes.LAYOUTS)
 
 

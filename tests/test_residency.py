@@ -1,0 +1,74 @@
+"""Which weights are taken to stay in L2, and what a plan makes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from numba_lstm import cost, frame, plan, residency
+from numba_lstm.packing import pack
+from numba_lstm.parameters import Architecture
+
+FLOAT = np.dtype(np.float32)
+
+
+def architecture(inputs: int, hidden: int, layers: int = 1, bidirectional: bool = False, proj: int = 0) -> Architecture:
+    return Architecture(inputs, hidden, layers, True, bidirectional, proj)
+
+
+@pytest.fixture(autouse=True)
+def two_mebibytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(residency, "l2_bytes", lambda: 2 << 20)
+    monkeypatch.setattr(plan, "l2_bytes", lambda: 2 << 20)
+    monkeypatch.setattr(plan, "choose", lambda *sizes: cost.Way(1, 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "crew", "kept"),
+    [
+        ((128, 128), 1, (True, True, True, True)),  # 256 + 256 KiB
+        ((128, 256), 1, (True, True, True, True)),  # 0.5 + 1 MiB
+        ((128, 256, 2), 1, (True, False, False, True)),
+        ((128, 256, 2), 2, (True, True, False, True)),  # each its half
+        ((128, 256, 1, True), 1, (True, True, False, True)),
+        ((128, 256, 1, True), 2, (True, True, True, True)),  # each its direction
+        ((400, 1150), 1, (False, False, False, True)),
+        ((1024, 1024, 2), 1, (False, False, False, False)),  # 64 MiB
+        ((512, 512, 1, False, 64), 1, (True, False, False, True)),  # 0.5 MiB and the projection
+    ],
+    ids=str,
+)
+def test_what_stays(sizes: tuple[int, ...], crew: int, kept: tuple[bool, ...]) -> None:
+    assert residency.kept_weights(architecture(*sizes), FLOAT, crew) == kept
+
+
+def planned(sizes: Architecture, steps: int, rows: int) -> dict[str, int]:
+    parameters = {name: np.zeros(shape, FLOAT) for name, shape in sizes.shapes().items()}
+    made = plan.make_plan(sizes, pack(sizes, parameters, FLOAT), plan.Batch(steps, rows))
+    return {name: int(made.frame[getattr(frame, name)]) for name in ("CHUNK", "SPAN", "STREAMED_IH", "STREAMED_STEPS")}
+
+
+def test_small_networks_stream_nothing() -> None:
+    made = planned(architecture(40, 64, 2), 60, 4)
+    assert made["STREAMED_IH"] == made["STREAMED_STEPS"] == 0
+    assert made["SPAN"] == made["CHUNK"]
+
+
+def test_layers_that_push_each_other_out_stream_once_a_chunk() -> None:
+    made = planned(architecture(40, 256, 3), 60, 32)
+    assert made["CHUNK"] > 1
+    assert (made["STREAMED_IH"], made["STREAMED_STEPS"]) == (1, 1)
+    assert made["SPAN"] == made["CHUNK"]
+
+
+def test_what_exceeds_the_cache_streams_in_every_step() -> None:
+    made = planned(architecture(16, 700), 30, 8)
+    assert made["CHUNK"] > 1
+    assert made["STREAMED_STEPS"] == made["CHUNK"]
+
+
+def test_large_networks_go_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(residency, "L3_ROOM", 1 << 20)
+    made = planned(architecture(40, 256, 2), 30, 32)
+    assert made["SPAN"] == 30
+    assert made["CHUNK"] < 30
