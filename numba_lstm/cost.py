@@ -71,7 +71,7 @@ def choose(
 
 def _call_ns(a: Architecture, dtype: np.dtype[Any], steps: int, rows: float, crew: int, slices: int = 1) -> float:
     """Return the time of all layers and steps for the rows of one thread, of one of some slices, or of a crew."""
-    directions, crew = core_share(a, crew)
+    directions, crew = core_share(a, dtype, crew)
     line = unit_bytes(a, dtype, crew)
     share = line // (GATES * block_sizes().lanes(dtype) * dtype.itemsize)
     recurrent = line * a.output_size

@@ -26,6 +26,7 @@ from __future__ import annotations
     OFFSETS,  # where in the frame the rows before each step of a packed batch stand, (steps + 1,); 0: none
     INDICES,  # where in the frame the row of h and c for each row of the batch stands, (batch,); 0: they are the same
     CREW,  # threads that share all rows, see ``crew``; 1: each has its slice of them
+    APART,  # 1 if each half of a crew of even size takes one of two directions
     CREW_WORDS,  # where in the workspace their words lie, in elements, and how many words they are
     CREW_SIZE,
     PATIENCE,  # pauses that the first of a crew waits for the others
@@ -53,5 +54,5 @@ from __future__ import annotations
     H_ADDRESS,
     C_ADDRESS,
     CELLS,  # a record for every layer and direction, see ``packing``
-) = range(46)
+) = range(47)
 """The entries, CELLS the last.  OFFSETS and INDICES follow the records."""

@@ -22,6 +22,7 @@ from .cell import CellWeights, Sizes, State, panel_vectors, project, step_panel,
 from .crew import alone, direction_crew, meet, share, sign_in
 from .float_mode import flush_denormals, restore_mode
 from .frame import (
+    APART,
     BATCH,
     BETWEEN,
     BETWEEN_PACKED,
@@ -315,7 +316,7 @@ def _network(call, block, crew, src, dst):
     frame = call.frame
     layer_first, layer_last, directions = frame[FIRST_LAYER], frame[END_LAYER], frame[DIRECTIONS]
     s_first, s_last = frame[FIRST_STEP], frame[END_STEP]
-    apart = directions == 2 and crew.size % 2 == 0
+    apart = frame[APART] != 0 and crew.size % 2 == 0
     for s in range(s_first, s_last, frame[SPAN]):
         end = min(s + frame[SPAN], s_last)
         for layer in range(layer_first, layer_last):

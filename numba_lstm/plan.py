@@ -14,7 +14,7 @@ from .entries import entry_for, share_address
 from .memory import CACHE_LINE, round_up
 from .packing import PackedWeights, tail_vectors
 from .parameters import Architecture
-from .residency import kept_weights
+from .residency import core_share, kept_weights
 from .threads import get_num_threads, usable_cpus
 
 GATE_BUFFER_SHARE = 4
@@ -139,6 +139,7 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     frame[at.DIRECTION_SIZE] = step_size if apart == 2 else 0
     frame[at.GATE_MEMBER], frame[at.GATE_DISTANCE] = (sums, 0) if chunk == 1 else (0, chunk * block * GATES * lanes)
     shared_words = crew_words(crew) if crew > 1 else 0
+    frame[at.APART] = crew > 1 and directions == 2 and core_share(a, dtype, crew)[0] == 1
     frame[at.CREW], frame[at.CREW_SIZE], frame[at.PATIENCE] = crew, shared_words, patience
     for index, count in (
         (at.CREW_WORDS, shared_words * 8 // dtype.itemsize),

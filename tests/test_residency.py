@@ -42,6 +42,19 @@ def test_what_stays(sizes: tuple[int, ...], crew: int, kept: tuple[bool, ...]) -
     assert residency.kept_weights(architecture(*sizes), FLOAT, crew) == kept
 
 
+@pytest.mark.parametrize(
+    ("hidden", "dtype", "share"),
+    [
+        (256, np.float32, (1, 1)),  # 1 MiB for a direction
+        (400, np.float32, (2, 2)),  # 2.4 MiB: half of them stay
+        (256, np.float64, (2, 2)),
+        (1024, np.float32, (1, 1)),  # 16 MiB: no way keeps them
+    ],
+)
+def test_directions_take_turns_where_half_of_one_stays(hidden: int, dtype: type, share: tuple[int, int]) -> None:
+    assert residency.core_share(architecture(40, hidden, 1, True), np.dtype(dtype), 2) == share
+
+
 def planned(sizes: Architecture, steps: int, rows: int) -> dict[str, int]:
     parameters = {name: np.zeros(shape, FLOAT) for name, shape in sizes.shapes().items()}
     made = plan.make_plan(sizes, pack(sizes, parameters, FLOAT), plan.Batch(steps, rows))
