@@ -14,11 +14,11 @@ from .entries import entry_for, share_address
 from .memory import CACHE_LINE, round_up
 from .packing import PackedWeights, tail_vectors
 from .parameters import Architecture
-from .residency import core_share, kept_weights
+from .residency import core_share, kept_weights, unit_bytes
 from .threads import get_num_threads, usable_cpus
 
 GATE_BUFFER_SHARE = 4
-"""The buffer of gate sums may take 1 / 4 of L2, beside the recurrent weights and the states."""
+"""A core's part of the buffer of gate sums may take 1 / 4 of L2, beside the recurrent weights and the states."""
 
 MIN_INPUT_ROWS = 48
 """Rows that the input part should have, so that a panel of weights read from L3 is used by eight tiles."""
@@ -109,8 +109,8 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     block = max(1, -(-rows // slices))
     if batch.pool:
         block = -(-block // max(1, block // BLOCK_ROWS))
-    row_bytes = panels * GATES * lanes * dtype.itemsize
-    buffer_rows = max(MIN_INPUT_ROWS, l2_bytes() // GATE_BUFFER_SHARE // row_bytes)
+    directions_of_core, parts = core_share(a, dtype, crew)
+    buffer_rows = max(MIN_INPUT_ROWS, l2_bytes() // GATE_BUFFER_SHARE // unit_bytes(a, dtype, parts))
     launches = -(-steps // launch_steps(a, rows))
     steps_per_launch = -(-steps // launches)
     chunks = -(-steps_per_launch // max(1, buffer_rows // block))
@@ -139,7 +139,7 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     frame[at.DIRECTION_SIZE] = step_size if apart == 2 else 0
     frame[at.GATE_MEMBER], frame[at.GATE_DISTANCE] = (sums, 0) if chunk == 1 else (0, chunk * block * GATES * lanes)
     shared_words = crew_words(crew) if crew > 1 else 0
-    frame[at.APART] = crew > 1 and directions == 2 and core_share(a, dtype, crew)[0] == 1
+    frame[at.APART] = directions == 2 and directions_of_core == 1
     frame[at.CREW], frame[at.CREW_SIZE], frame[at.PATIENCE] = crew, shared_words, patience
     for index, count in (
         (at.CREW_WORDS, shared_words * 8 // dtype.itemsize),
