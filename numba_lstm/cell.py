@@ -35,8 +35,8 @@ def step_panel(j, upcoming, streamed, rows, from_zero, weights, sizes, source, s
 
     ``source`` holds bias and input part, its rows (4, LANES) ``source_stride`` apart.  ``gates`` (rows, 4, LANES) takes
     the sums; it may be ``source``, and is so if ``from_zero``, which says that h of the last step is zero: its product
-    with the weights is left out.  ``upcoming`` is the panel that comes next, and
-    ``streamed`` says whether it comes from outside of L2.
+    with the weights is left out.  ``upcoming`` is the panel that comes next, and ``streamed`` says whether it comes
+    from outside of L2.
     """
     width = lanes(gates)
     line = GATES * width

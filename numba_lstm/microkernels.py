@@ -47,8 +47,8 @@ TAIL_ROWS = 3
 """Rows of the largest tile of a narrow panel."""
 
 FETCHING_TILES = 8
-"""Tiles that fetch the following panel, if there are so many: each fetches some lines twice, and all of 21 tiles would
-fetch them ten times."""
+"""Tiles that fetch the following panel, if there are so many.  The loop asks for a fixed number of lines: eight tiles
+ask for each four times, and all of 21 would ask ten times."""
 
 BROADCAST = 0
 """The source stride that adds one row to all."""

@@ -114,13 +114,13 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     launches = -(-steps // launch_steps(a, rows))
     steps_per_launch = -(-steps // launches)
     chunks = -(-steps_per_launch // max(1, buffer_rows // block))
-    chunk = -(-steps_per_launch // chunks)  # of a size, as are launches: a short one reads all weights for few rows
+    chunk = -(-steps_per_launch // chunks)  # of about a size: a short one reads all weights for few rows
     kept = kept_weights(a, dtype, crew)
     span = chunk if kept.shared and directions == 1 else steps_per_launch
     hidden_stride = round_up(a.output_size, GATES * lanes if proj_panels else lanes)
     if hidden_stride * dtype.itemsize % PAGE == 0:
         hidden_stride += line
-    # With one direction a chunk goes through all layers at once; with two, a layer must be complete.
+    # With one direction a span goes through all layers; with two, a layer must be complete.
     whole, between_rows = False, (span if directions == 1 else steps) * block
     if directions == 2 and batch.offsets is not None:
         whole, between_rows = True, int(batch.offsets[-1])

@@ -18,7 +18,7 @@ turn is as fast as 4 MiB, 112 MiB takes 1.3 times as long for a byte, and 192 Mi
 
 
 class Kept(NamedTuple):
-    """What stays in L2 if one core reads all of it in turn."""
+    """What stays in a cache, in L2 where nothing else is said, if one core reads all of it in turn."""
 
     recurrent: bool
     """The weights of the state of one layer and direction."""
@@ -27,7 +27,7 @@ class Kept(NamedTuple):
     network: bool
     """All weights."""
     shared: bool
-    """All weights, in the L3 that all cores share."""
+    """All weights of all cores, in the L3 that they share."""
 
 
 def unit_bytes(a: Architecture, dtype: np.dtype[Any], parts: int) -> int:
