@@ -26,6 +26,8 @@ class Target:
     """A row of ``blocksizes.TABLE``."""
     fma: bool
     """Whether a fused multiply-add is an instruction (without it, LLVM calls libm for every lane)."""
+    family: str = ""
+    """A row of ``blocksizes.FETCHING``: CPUs whose caches want to be asked in a way of their own."""
 
 
 def classify(architecture: str, features: frozenset[str]) -> Target:
@@ -35,11 +37,18 @@ def classify(architecture: str, features: frozenset[str]) -> Target:
     if architecture == "x86":
         fma = "fma" in features
         if "avx512f" in features:
-            return Target(architecture, "avx512", True)
+            return Target(architecture, "avx512", True, _family(features))
         if "avx2" in features and fma:
             return Target(architecture, "avx2", True)
         return Target(architecture, "sse2", fma)
     return Target("other", "sse2", False)
+
+
+def _family(features: frozenset[str]) -> str:
+    """Return the family of a CPU with AVX-512: only AMD has SSE4a, and of AMD's only Zen 5 this instruction."""
+    if "sse4a" not in features:
+        return ""
+    return "zen5" if "avx512vp2intersect" in features else "zen4"
 
 
 @functools.cache
@@ -67,4 +76,5 @@ def l2_bytes() -> int:
 def describe() -> str:
     """Return one line about the target, for reports."""
     t = host()
-    return f"{platform.machine()} {t.isa}{'' if t.fma else ' without FMA'}, L2 {l2_bytes() >> 10} KiB"
+    family = f" {t.family}" if t.family else ""
+    return f"{platform.machine()} {t.isa}{family}{'' if t.fma else ' without FMA'}, L2 {l2_bytes() >> 10} KiB"

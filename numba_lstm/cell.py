@@ -54,7 +54,7 @@ def step_panel(j, upcoming, streamed, rows, from_zero, weights, sizes, source, s
         if not from_zero:
             left = at(state.before, m * sizes.hidden_stride)
             panel, depth = at(weights.weight_hh, j * panel_size), sizes.output_size
-            panel = panel_share(vectors, panel, following, depth, tiles, index)
+            panel = panel_share(vectors, panel, following, depth, tiles, index, count)
             before = at(source, m * source_stride)
             tile_gemm(count, left, sizes.hidden_stride, panel, depth, before, source_stride, sums, line)
         cell = at(state.cell, (j * sizes.rows + m) * width)
@@ -64,40 +64,40 @@ def step_panel(j, upcoming, streamed, rows, from_zero, weights, sizes, source, s
 
 
 @inlined
-def _row_sums(alone, vectors, left, panel, depth, source, source_apart, target, apart):
+def _row_sums(alone, vectors, left, panel, streamed, depth, source, source_apart, target, apart):
     """Do the operation of ``microkernels`` for one row, and one panel or two."""
     if alone:
-        row_gemm(vectors, left, panel, depth, source, target)
+        row_gemm(vectors, left, panel, streamed, depth, source, target)
     else:
         pair_gemm(vectors, left, panel, depth, source, source_apart, target, apart)
 
 
 @inlined
-def step_row(first, end, back, with_input, from_zero, weights, sizes, x, gates, distance, state):
-    """Advance the units of panels ``first`` .. ``end`` - 1 of the first row, two panels at a time.
+def step_row(first, end, back, pairs, streamed, with_input, from_zero, weights, sizes, x, gates, distance, state):
+    """Advance the units of panels ``first`` .. ``end`` - 1 of the first row, two panels at a time if ``pairs``.
 
     ``gates`` holds bias and input part of panel 0, those of other panels ``distance`` apart; or nothing, if
     ``with_input``: then they are computed from ``x``, and two panels at a time have room.  ``back`` says that the last
-    panels come first.  ``from_zero`` is that of ``step_panel``.
+    panels come first.  ``streamed`` and ``from_zero`` are those of ``step_panel``.
     """
     width = lanes(gates)
     line = GATES * width
     hidden = state.unprojected if sizes.proj_panels > 0 else state.after
-    odd = (end - first) & 1
-    count = (end - first + 1) >> 1
+    odd = (end - first) & 1 if pairs else end - first
+    count = (end - first + odd) >> 1
     for n in range(count):
         index = count - 1 - n if back else n
         alone = index < odd
-        j = first if alone else first + 2 * index - odd
+        j = first + (index if alone else 2 * index - odd)
         vectors = panel_vectors(sizes, j if alone else j + 1)
         sums = at(gates, j * distance)
         apart = line if with_input else distance
         if with_input:
             panel, bias = at(weights.weight_ih, j * sizes.src_size * line), at(weights.bias, j * line)
-            _row_sums(alone, vectors, x, panel, sizes.src_size, bias, line, sums, apart)
+            _row_sums(alone, vectors, x, panel, streamed, sizes.src_size, bias, line, sums, apart)
         if not from_zero:
             panel = at(weights.weight_hh, j * sizes.output_size * line)
-            _row_sums(alone, vectors, state.before, panel, sizes.output_size, sums, apart, sums, apart)
+            _row_sums(alone, vectors, state.before, panel, streamed, sizes.output_size, sums, apart, sums, apart)
         cell, target = at(state.cell, j * sizes.rows * width), at(hidden, j * width)
         if alone:
             update_state(weights.rule, 1, vectors, sums, cell, target, 0, j * width)

@@ -19,6 +19,7 @@ from __future__ import annotations
     SPAN,  # steps that go through one layer before the next one: all of a launch, if there are two directions
     STREAMED_IH,  # 1 if the weights of the input do not stay in L2 from one chunk to the next
     STREAMED_STEPS,  # steps of a chunk, from its first on, that do not find those of the state there
+    PAIRS,  # 1 if one row takes two panels side by side
     FROM_ZERO,  # 1 if the first state is zero, and h and c are written only
     FINITE,  # 1 if a zero state contributes exactly nothing
     TURN,  # parity of the first step: odd ones walk panels back
@@ -54,5 +55,5 @@ from __future__ import annotations
     H_ADDRESS,
     C_ADDRESS,
     CELLS,  # a record for every layer and direction, see ``packing``
-) = range(47)
+) = range(48)
 """The entries, CELLS the last.  OFFSETS and INDICES follow the records."""

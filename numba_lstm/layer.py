@@ -49,6 +49,7 @@ from .frame import (
     INDICES,
     OFFSETS,
     OUTPUT_SIZE,
+    PAIRS,
     PANELS,
     PATIENCE,
     POOL,
@@ -278,7 +279,10 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
         first, end, walks_back = part.first_panel, part.end_panel, odd != 0
         if rows == 1 and end - first > 1:
             x = _row(src, frame, t, block.first)
-            step_row(first, end, walks_back, fused, from_zero, weights, sizes, x, sums, distance, state)
+            pairs = frame[PAIRS] != 0
+            step_row(
+                first, end, walks_back, pairs, streamed, fused, from_zero, weights, sizes, x, sums, distance, state
+            )
             first = end
         for n in range(first, end):
             j = first + end - 1 - n if walks_back else n

@@ -11,7 +11,8 @@ Prefetch
     While a tile works, its share of the panel that comes next is fetched into L2, if the panels are streamed: 8 rows
     88 -> 114 GFLOP/s and 48 rows 167 -> 186 of 229 at depth 1024, whose panels lie in L3.  Where they stay in L2 the
     same instructions would cost 5 to 15 %, so there is a loop without them.  Not for one row, which waits for the same
-    bandwidth.
+    bandwidth.  A tile that is alone on its panel fetches the panel itself instead, shortly before it loads it, on CPUs
+    of which ``blocksizes.FETCHING`` says so.
 Order of summation
     A block is ``SUM_BLOCK`` ascending k, one chain of fused multiply-adds that starts at zero; block sums are added to
     the source in order.  It depends on nothing else, so a row has the same bits in a tile of any size.
@@ -19,6 +20,7 @@ Pairs
     One row has four chains of sums for a panel, as many as the latency of a multiply-add asks for and none to spare.
     Two panels side by side have eight, and read each number of ``left`` once: 20 % less time at H = 40, whose weights
     lie in L1, 5 % in a single step at H = 128; 4 % more at H = 96 in a longer call, where one panel stays in L1.
+    ``blocksizes.FETCHING`` says where one panel after the other is faster.
 Halves
     7 and 8 rows would be two tiles, each of which loads the panel from L2 as fast as L2 gives it while the next one
     comes in.  Where panels are streamed they take half of the vectors at a time: 4 % less time at H = 1024; with AVX2
@@ -37,11 +39,16 @@ from typing import Any
 import numpy as np
 
 from ._jit import inlined, inner
-from .blocksizes import GATES, SUM_BLOCK, UNROLL, UNROLL_STREAMED, block_sizes
+from .blocksizes import GATES, NEAR_KEPT_ROWS, SUM_BLOCK, UNROLL, UNROLL_STREAMED, block_sizes, fetching
 from .simd import at, lanes, prefetch
 from .tiles import tile_add, tile_fma, tile_zero
 
 MAX_ROWS, HALF_ROWS, HALF_ROWS_KEPT = block_sizes().max_rows, block_sizes().half_rows, block_sizes().half_rows_kept
+
+NEAR_KEPT = fetching().kept // block_sizes().vector_bytes
+NEAR_ROW = fetching().row // block_sizes().vector_bytes
+NEAR_ROWS = fetching().rows // block_sizes().vector_bytes
+"""Vectors between what a tile alone on its panel loads and what it fetches into L1; 0: it does not."""
 
 TAIL_ROWS = 3
 """Rows of the largest tile of a narrow panel."""
@@ -54,9 +61,9 @@ BROADCAST = 0
 """The source stride that adds one row to all."""
 
 
-Panel = namedtuple("Panel", "vectors weights ahead pace")
-"""Vectors for every k; pointers to a panel and to the share of the next one that a tile fetches; how much of it for
-every k, in elements, 0 if nothing is fetched."""
+Panel = namedtuple("Panel", "vectors weights ahead pace near")
+"""Vectors for every k; pointers to a panel and to what a tile fetches, its share of the next one or, if ``near``, what
+follows in its own; how much of the next one for every k, in elements, 0 if nothing of it is fetched."""
 
 
 Following = namedtuple("Following", "panel streamed")
@@ -79,13 +86,27 @@ def tiling(rows, following):
 
 
 @inlined
-def panel_share(vectors, weights, following, depth, tiles, index):
-    """Return the panel for tile ``index`` of ``tiles``, which fetches its part of the following one."""
+def _alone(vectors, weights, rows, streamed):
+    """Return the panel for a tile that is alone on it; ``near`` is False where it had better fetch the next one."""
+    if streamed != 0:
+        near = np.int64(NEAR_ROW if rows == 1 else NEAR_ROWS)
+    else:
+        near = np.int64(NEAR_KEPT if rows <= NEAR_KEPT_ROWS else 0)
+    return Panel(vectors, weights, at(weights, near * lanes(weights)), np.int64(0), near != 0)
+
+
+@inlined
+def panel_share(vectors, weights, following, depth, tiles, index, rows):
+    """Return the panel for tile ``index`` of ``tiles``, of so many rows, which fetches its part of what comes next."""
+    if tiles == 1 and rows <= MAX_ROWS:
+        alone = _alone(vectors, weights, rows, following.streamed)
+        if alone.near:
+            return alone
     pace = np.int64(0)
     if following.streamed != 0 and index < FETCHING_TILES:
         width = GATES * lanes(weights)
         pace = width if tiles == 1 else width // min(tiles, FETCHING_TILES)
-    return Panel(vectors, weights, at(following.panel, index * depth * pace), pace)
+    return Panel(vectors, weights, at(following.panel, index * depth * pace), pace, False)
 
 
 @functools.cache
@@ -96,6 +117,7 @@ def _kernel(rows: int, fewest: int, vectors: int, pitch: int) -> Callable[..., A
     """
     # Half of what the loop reads: two tiles fetch a panel, and the load ports stay below the arithmetic.
     fetch = 0 if rows == 1 else pitch * UNROLL_STREAMED // 2
+    lines = pitch * UNROLL_STREAMED
 
     # One row at a time is a stream of small kernels, where a call each would be felt (6 % at H = 128).
     @(inlined if rows == 1 else inner)
@@ -104,10 +126,14 @@ def _kernel(rows: int, fewest: int, vectors: int, pitch: int) -> Callable[..., A
         for first in range(0, depth, SUM_BLOCK):
             last = min(first + SUM_BLOCK, depth)
             tile = tile_zero(left, rows, vectors)
-            if fetch > 0 and panel.pace > 0:
+            near = NEAR_ROWS > 0 and panel.near
+            if near or (fetch > 0 and panel.pace > 0):
                 unrolled = last - (last - first) % UNROLL_STREAMED
                 for k in range(first, unrolled, UNROLL_STREAMED):
-                    prefetch(panel.ahead, k * panel.pace, fetch)
+                    if near:
+                        prefetch(panel.ahead, k * width, lines, 1)
+                    else:
+                        prefetch(panel.ahead, k * panel.pace, fetch, 2)
                     tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), pitch, UNROLL_STREAMED)
             else:
                 unrolled = last - (last - first) % UNROLL
@@ -182,7 +208,7 @@ def _halves(count, left, stride, panel, depth, source, source_stride, target, ta
     pace = panel.pace // 2
     for half in range(2):
         n = half * GATES // 2 * lanes(left)
-        part = Panel(panel.vectors, at(panel.weights, n), at(panel.ahead, half * depth * pace), pace)
+        part = Panel(panel.vectors, at(panel.weights, n), at(panel.ahead, half * depth * pace), pace, False)
         _half(count, left, stride, part, depth, at(source, n), source_stride, at(target, n), target_stride)
 
 
@@ -206,7 +232,7 @@ def panel_gemm(rows, left, stride, vectors, weights, following, depth, source, s
     m = 0
     for index in range(tiles):
         count = each + (1 if index < larger else 0)
-        panel = panel_share(vectors, weights, following, depth, tiles, index)
+        panel = panel_share(vectors, weights, following, depth, tiles, index, count)
         before = at(source, m * source_stride)
         after = at(target, m * target_stride)
         tile_gemm(count, at(left, m * stride), stride, panel, depth, before, source_stride, after, target_stride)
@@ -214,9 +240,9 @@ def panel_gemm(rows, left, stride, vectors, weights, following, depth, source, s
 
 
 @inner
-def row_gemm(vectors, left, weights, depth, source, target):
+def row_gemm(vectors, left, weights, streamed, depth, source, target):
     """Do the operation for one row."""
-    panel = Panel(vectors, weights, weights, 0)
+    panel = _alone(vectors, weights, 1, streamed)
     if vectors == GATES:
         _row_four(1, left, 0, panel, depth, source, 0, target, 0)
     elif vectors == GATES // 2:

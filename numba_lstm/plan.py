@@ -7,7 +7,7 @@ import numpy as np
 
 from . import frame as at
 from ._target import l2_bytes
-from .blocksizes import GATES, block_sizes
+from .blocksizes import GATES, block_sizes, fetching
 from .cost import choose
 from .crew import crew_words
 from .entries import entry_for, share_address
@@ -160,6 +160,8 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     read_in_turn = kept.network if span == chunk else kept.layer
     frame[at.STREAMED_IH] = not read_in_turn
     frame[at.STREAMED_STEPS] = chunk if not kept.recurrent else 0 if read_in_turn else 1
+    few, many = fetching().in_turn
+    frame[at.PAIRS] = not few < (kept.network_bytes if steps == 1 else kept.recurrent_bytes) <= many
     frame[at.SLICES], frame[at.ROWS], frame[at.SLICE_SIZE] = slices, block, size
     frame[at.RUN_SHARE] = share_address(dtype, weights.general)
     frame[at.FROM_ZERO], frame[at.POOL] = batch.from_zero, batch.pool or rows

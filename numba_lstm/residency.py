@@ -28,6 +28,9 @@ class Kept(NamedTuple):
     """All weights."""
     shared: bool
     """All weights of all cores, in the L3 that they share."""
+    recurrent_bytes: int
+    network_bytes: int
+    """Of the first and of the third, for one core."""
 
 
 def unit_bytes(a: Architecture, dtype: np.dtype[Any], parts: int) -> int:
@@ -62,4 +65,5 @@ def kept_weights(a: Architecture, dtype: np.dtype[Any], crew: int) -> Kept:
     inputs = [line * a.layer_input_size(layer) for layer in range(a.num_layers)]
     room = L2_SHARE * l2_bytes()
     total = directions * (sum(inputs) + recurrent * a.num_layers)
-    return Kept(recurrent <= room, max(inputs) + recurrent <= room, total <= room, total * crew <= L3_ROOM)
+    in_l2 = recurrent <= room, max(inputs) + recurrent <= room, total <= room
+    return Kept(*in_l2, total * crew <= L3_ROOM, recurrent, total)

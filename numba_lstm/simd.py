@@ -147,21 +147,22 @@ def lanes(tyctx, base):
 
 
 @intrinsic(prefer_literal=True)
-def prefetch(tyctx, base, index, count):
-    """Ask for ``count`` vectors, a constant, from element ``index`` on, into L2."""
+def prefetch(tyctx, base, index, count, level):
+    """Ask for ``count`` vectors from element ``index`` on, into the cache of a ``level``: 1 or 2; constants both."""
 
     def generate(context, builder, signature, args):
         byte = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte, _LANE, _LANE, _LANE])
-        read, into_l2, data = ir.Constant(_LANE, 0), ir.Constant(_LANE, 2), ir.Constant(_LANE, 1)
+        locality = {1: 3, 2: 2}[level.literal_value]
+        read, into, data = ir.Constant(_LANE, 0), ir.Constant(_LANE, locality), ir.Constant(_LANE, 1)
         first = emit_at(builder, *args[:2])
         for v in range(count.literal_value):
             target = builder.bitcast(emit_at(builder, first, v * lane_count(base.dtype)), byte)
             function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-            builder.call(function, [target, read, into_l2, data])
+            builder.call(function, [target, read, into, data])
         return context.get_dummy_value()
 
-    return types.void(base, types.intp, count), generate
+    return types.void(base, types.intp, count, level), generate
 
 
 # --- vectors ------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from numba_lstm import cost, frame, plan, residency
+from numba_lstm import blocksizes, cost, frame, plan, residency
 from numba_lstm.packing import pack
 from numba_lstm.parameters import Architecture
 
@@ -39,7 +39,7 @@ def two_mebibytes(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=str,
 )
 def test_what_stays(sizes: tuple[int, ...], crew: int, kept: tuple[bool, ...]) -> None:
-    assert residency.kept_weights(architecture(*sizes), FLOAT, crew) == kept
+    assert residency.kept_weights(architecture(*sizes), FLOAT, crew)[:4] == kept
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_directions_take_turns_where_half_of_one_stays(hidden: int, dtype: type,
 def planned(sizes: Architecture, steps: int, rows: int) -> dict[str, int]:
     parameters = {name: np.zeros(shape, FLOAT) for name, shape in sizes.shapes().items()}
     made = plan.make_plan(sizes, pack(sizes, parameters, FLOAT), plan.Batch(steps, rows))
-    return {name: int(made.frame[getattr(frame, name)]) for name in ("CHUNK", "SPAN", "STREAMED_IH", "STREAMED_STEPS")}
+    return {name: int(made.frame[getattr(frame, name)]) for name in ("CHUNK", "SPAN", "STREAMED_IH", "STREAMED_STEPS", "PAIRS")}
 
 
 def test_small_networks_stream_nothing() -> None:
@@ -85,3 +85,22 @@ def test_large_networks_go_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> No
     made = planned(architecture(40, 256, 2), 30, 32)
     assert made["SPAN"] == 30
     assert made["CHUNK"] < 30
+
+
+@pytest.mark.parametrize(
+    ("family", "sizes", "steps", "pairs"),
+    [
+        ("", (128, 128), 1, 1),
+        ("zen4", (128, 128), 1, 1),
+        ("zen5", (1, 40), 1, 1),  # in L1
+        ("zen5", (128, 128), 1, 0),
+        ("zen5", (480, 480, 3), 1, 1),  # 22 MB
+        ("zen5", (480, 480, 3), 50, 0),  # 3.7 MB again and again
+        ("zen5", (40, 1024), 50, 1),
+    ],
+)
+def test_one_row_takes_panels_in_turn(
+    family: str, sizes: tuple[int, ...], steps: int, pairs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "fetching", lambda: blocksizes.FETCHING[family])
+    assert planned(architecture(*sizes), steps, 1)["PAIRS"] == pairs
