@@ -24,8 +24,12 @@ class Launch(NamedTuple):
     frame: np.ndarray
     work: np.ndarray
     """The frame has its address, so it lives as long."""
-    lean: bool
-    """Whether the entry takes the frame, (T * B, I) and (T * B, H_out) only."""
+    others: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+    """Weights, h and c: the entry takes frame, weights, workspace, x (T, B, I), output (T, B, H_out), h and c, and TURN
+    is to be moved on by ``steps``.  None: it takes the frame, (T * B, I) and (T * B, H_out), and does the rest."""
+    steps: int
+    threads: int
+    """The setting that it was planned for."""
 
 
 class Pool:
@@ -83,7 +87,8 @@ class Pool:
                 (C_ADDRESS, self.c),
             ):
                 plan.frame[index] = array.ctypes.data
-            launch = self._launches[key] = Launch(plan.entry, plan.frame, self._work, plan.lean)
+            others = None if plan.lean else (self._network.data, self.h, self.c)
+            launch = self._launches[key] = Launch(plan.entry, plan.frame, self._work, others, steps, Setting.count)
         return launch
 
     def advance(self, x: np.ndarray, output: np.ndarray, chosen: np.ndarray | None = None) -> None:
@@ -112,11 +117,12 @@ class Pool:
     def _advance(self, x: np.ndarray, output: np.ndarray, chosen: np.ndarray | None) -> None:
         steps, rows, _ = x.shape
         dense = x.flags.c_contiguous and output.flags.c_contiguous
-        entry, frame, work, lean = self.launch(steps, rows, chosen is not None, dense)
+        entry, frame, work, others, *_ = self.launch(steps, rows, chosen is not None, dense)
         if chosen is not None:
             frame[-rows:] = chosen
-        if lean:
+        if others is None:
             entry(frame, x.reshape(steps * rows, -1), output.reshape(steps * rows, -1))
         else:
-            entry(frame, self._network.data, work, x, output, self.h, self.c)
+            data, h, c = others
+            entry(frame, data, work, x, output, h, c)
             frame[TURN] += steps

@@ -141,8 +141,8 @@ class SlidingWindow(Exclusive):
         if out is None:
             out = np.empty(self._out_shape, self._dtype)
         rows = self._first_rows + self._ending
-        entry, frame, _, lean = self._last
-        if lean:
+        entry, frame, _, others, *_ = self._last
+        if others is None:
             frame[-self._batch_size :] = rows
             entry(frame, self._x, out)
         else:

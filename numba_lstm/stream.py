@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import checks, stream_checks
+from .frame import TURN
 from .network import Network
 from .parameters import Architecture
-from .pool import Pool
+from .pool import Launch, Pool
 from .stream_checks import overlap, writable
+from .threads import Setting
 from .turn import Exclusive
 
 _empty = np.empty
@@ -21,17 +23,15 @@ KEPT_SHAPES = 16
 """Shapes of input that a stream keeps ready."""
 
 
-class _Small(NamedTuple):
-    """A launch that takes three arrays, for one shape of input."""
+class _Ready(NamedTuple):
+    """A launch for one shape of input."""
 
-    entry: Any
-    frame: np.ndarray
-    work: np.ndarray
-    """The frame has its address."""
+    launch: Launch
     output: tuple[int, ...]
-    flat: tuple[int, int] | None
-    flat_output: tuple[int, int] | None
-    """Shapes of input and output for the entry, if they are others."""
+    """The shape of the output."""
+    source: tuple[int, ...] | None
+    target: tuple[int, ...] | None
+    """Shapes of input and output for the launch, if they are others."""
 
 
 class Stream(Exclusive):
@@ -52,8 +52,8 @@ class Stream(Exclusive):
         self._architecture = architecture
         self._dtype, self._batch_size, self._batch_first = dtype, batch_size, batch_first
         self._pool = Pool(network, architecture, dtype, batch_size)
-        self._small: dict[tuple[int, ...], _Small] = {}
-        self._short = self._lock, self._small, dtype  # one look-up instead of three
+        self._ready: dict[tuple[int, ...], _Ready] = {}
+        self._short = self._lock, self._ready, dtype  # one look-up instead of three
         self._keep((batch_size, architecture.input_size), 1)
 
     @property
@@ -105,36 +105,44 @@ class Stream(Exclusive):
         >>> stream.step(x[0, :1], rows=[1]).shape
         (1, 5)
         """
-        lock, small, dtype = self._short
+        lock, shapes, dtype = self._short
         if lock.locked():
             lock = self._free_lock()
         with lock:
-            # A small step of all rows, arrays as kernels take them: everything else may take its time.
+            # A step of all rows, arrays as kernels take them: everything else may take its time.
             if rows is None and type(x) is _ndarray and x.dtype is dtype and x.flags.carray:
-                launch = small.get(x.shape)
-                if launch:
-                    entry, frame, _, shape, flat, flat_out = launch
+                ready = shapes.get(x.shape)
+                if ready:
+                    (entry, frame, work, others, steps, threads), shape, source, target = ready
+                    if others is not None and threads != Setting.count:
+                        return self._any_step(x, out, rows)
                     if out is None:
                         out = _empty(shape, dtype)
                     elif not writable(out, shape, dtype) or overlap(x, out):
                         return self._any_step(x, out, rows)
-                    if flat is None:
-                        entry(frame, x, out)
+                    y = out
+                    if source:
+                        x, y = x.reshape(source), out.reshape(target)
+                    if others is None:
+                        entry(frame, x, y)
                     else:
-                        entry(frame, x.reshape(flat), out.reshape(flat_out))
+                        data, h, c = others
+                        entry(frame, data, work, x, y, h, c)
+                        frame[TURN] += steps
                     return out
             return self._any_step(x, out, rows)
 
     def _keep(self, shape: tuple[int, ...], steps: int) -> None:
-        """Have small steps of all rows, of arrays of a shape whose steps follow each other, take the short way."""
-        launch, a, rows = self._pool.launch(steps, self._batch_size), self._architecture, steps * self._batch_size
-        if not launch.lean:
-            return
-        outgrown = any(kept.work is not launch.work for kept in self._small.values())
-        if outgrown or len(self._small) >= KEPT_SHAPES:
-            self._small.clear()
-        flat = ((rows, a.input_size), (rows, a.output_size)) if len(shape) == 3 else (None, None)
-        self._small[shape] = _Small(*launch[:3], (*shape[:-1], a.output_size), *flat)
+        """Have steps of all rows, of arrays of a shape whose steps follow each other, take the short way."""
+        launch, a = self._pool.launch(steps, self._batch_size), self._architecture
+        outgrown = any(ready.launch.work is not launch.work for ready in self._ready.values())
+        if outgrown or len(self._ready) >= KEPT_SHAPES:
+            self._ready.clear()
+        leading = (steps * self._batch_size,) if launch.others is None else (steps, self._batch_size)
+        source = (*leading, a.input_size)
+        target = (*leading, a.output_size)
+        shapes = (None, None) if source == shape else (source, target)
+        self._ready[shape] = _Ready(launch, (*shape[:-1], a.output_size), *shapes)
 
     def _any_step(self, x: Any, out: np.ndarray | None, rows: Any) -> np.ndarray:
         """Do a step that may be anything."""
