@@ -208,7 +208,21 @@ _INNER: dict[str, Any] = {
 }
 
 
+def _name_by_constants(function: Callable[..., Any]) -> None:
+    """Make the constants of a function that was made within another a part of its name.
+
+    Numba tells functions of one name apart by a number that it counts anew in every process.  Kernels of different
+    processes, loaded from the cache into one, would have the same symbol for tiles of different sizes, and the code
+    that comes first would serve both.
+    """
+    values = [cell.cell_contents for cell in function.__closure__ or ()]
+    parts = [getattr(value, "__name__", value) for value in values]
+    function.__name__ = "_".join(map(str, [function.__name__, *parts]))
+    function.__qualname__ = "_".join(map(str, [function.__qualname__, *parts]))
+
+
 def _inner(function: F, forceinline: bool) -> F:
+    _name_by_constants(function)
     # forceinline is given because a function otherwise inherits it from the first caller that compiles it.
     compiled: Any = njit(forceinline=forceinline, **_INNER)(function)
     find = compiled.get_call_template

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,18 @@ def test_no_kernel_is_compiled_twice(tmp_path: Path) -> None:
     count, twice = run(TWICE_COMPILED, NUMBA_CACHE_DIR=str(tmp_path)).stdout.splitlines()
     assert int(count) > 50
     assert twice == "[]"
+
+
+def test_functions_made_within_others_have_names_of_their_own() -> None:
+    """Else kernels that different processes have cached share symbols, and run each other's code."""
+    inside: dict[tuple[str, str], set[int]] = {}
+    for module in list(sys.modules.values()):
+        if getattr(module, "__name__", "").startswith("numba_lstm."):
+            pending = [value for value in vars(module).values() if hasattr(value, "py_func")]
+            while pending:
+                function = pending.pop().py_func
+                cells = [cell.cell_contents for cell in function.__closure__ or ()]
+                pending += [value for value in cells if hasattr(value, "py_func")]
+                inside.setdefault((function.__module__, function.__qualname__), set()).add(id(function))
+    assert any("exactly" in name for _, name in inside)
+    assert [name for name, functions in inside.items() if len(functions) > 1] == []

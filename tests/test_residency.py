@@ -58,7 +58,8 @@ def test_directions_take_turns_where_half_of_one_stays(hidden: int, dtype: type,
 def planned(sizes: Architecture, steps: int, rows: int) -> dict[str, int]:
     parameters = {name: np.zeros(shape, FLOAT) for name, shape in sizes.shapes().items()}
     made = plan.make_plan(sizes, pack(sizes, parameters, FLOAT), plan.Batch(steps, rows))
-    return {name: int(made.frame[getattr(frame, name)]) for name in ("CHUNK", "SPAN", "STREAMED_IH", "STREAMED_STEPS", "PAIRS")}
+    names = "CHUNK", "SPAN", "STREAMED_IH", "STREAMED_STEPS", "PAIRS"
+    return {name: int(made.frame[getattr(frame, name)]) for name in names}
 
 
 def test_small_networks_stream_nothing() -> None:
