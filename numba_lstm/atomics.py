@@ -1,4 +1,4 @@
-"""Words that threads share: what atomic operations of LLVM do on a pointer to int64."""
+"""Words that threads share, atomic operations on them (pointers to int64), and what a thread does while it waits."""
 from __future__ import annotations
 
 import sys
@@ -12,6 +12,17 @@ from .simd import intrinsic
 
 _WORD = ir.IntType(64)
 _YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
+_MONOTONIC, _OF_THREAD = (6, 16) if sys.platform == "darwin" else (1, 3)
+"""The numbers of two clocks of POSIX."""
+
+_TIME = ir.LiteralStructType([_WORD, _WORD])
+"""Seconds and nanoseconds: the ``timespec`` of systems with 64 bits."""
+
+_FUTEX = {"x86": 202, "aarch64": 98}.get(host().architecture) if sys.platform == "linux" else None
+_FUTEX_WAIT, _FUTEX_WAKE = 128, 129
+"""The number of Linux's call, and what it does, for threads of one process."""
+
+_LONGEST_SLEEP_NS, _NAP_NS = 1_000_000, 200_000
 
 
 @intrinsic
@@ -29,7 +40,7 @@ def fetch_add(tyctx, word, number):
     """Add to a word and return what it was."""
 
     def generate(context, builder, signature, args):
-        return builder.atomic_rmw("add", args[0], args[1], "acq_rel")
+        return builder.atomic_rmw("add", args[0], args[1], "seq_cst")
 
     return types.int64(word, types.int64), generate
 
@@ -42,6 +53,17 @@ def exchange(tyctx, word, number):
         return builder.atomic_rmw("xchg", args[0], args[1], "acq_rel")
 
     return types.int64(word, types.int64), generate
+
+
+@intrinsic
+def set_first(tyctx, word, number):
+    """Set a word that is zero; leave one that another thread has set before."""
+
+    def generate(context, builder, signature, args):
+        builder.cmpxchg(args[0], ir.Constant(_WORD, 0), args[1], "acq_rel", "acquire")
+        return context.get_dummy_value()
+
+    return types.void(word, types.int64), generate
 
 
 @intrinsic
@@ -96,3 +118,94 @@ def let_others_run(tyctx):
     return types.void(), generate
 
 
+
+
+@intrinsic
+def sleep_while(tyctx, word, number):
+    """Leave the core until ``wake`` is called for a word, for a millisecond at most; not if it is another number.
+
+    Only the lower halves of the numbers are compared.  Where the system has no such call, sleep for a shorter time.
+    """
+
+    def generate(context, builder, signature, args):
+        if _FUTEX is not None:
+            limit = _time(builder, _LONGEST_SLEEP_NS)
+            _futex(builder, args[0], _FUTEX_WAIT, builder.and_(args[1], ir.Constant(_WORD, (1 << 32) - 1)), limit)
+        elif binding.address_of_symbol("nanosleep"):
+            limit = _time(builder, _NAP_NS)
+            kind = ir.FunctionType(ir.IntType(32), [limit.type, limit.type])
+            function = cgutils.get_or_insert_function(builder.module, kind, "nanosleep")
+            builder.call(function, [limit, ir.Constant(limit.type, None)])
+        elif binding.address_of_symbol("Sleep"):
+            kind = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
+            function = cgutils.get_or_insert_function(builder.module, kind, "Sleep")
+            builder.call(function, [ir.Constant(ir.IntType(32), 1)])
+        return context.get_dummy_value()
+
+    return types.void(word, types.int64), generate
+
+
+@intrinsic
+def wake(tyctx, word):
+    """Have all threads go on that sleep for the sake of a word."""
+
+    def generate(context, builder, signature, args):
+        if _FUTEX is not None:
+            everybody, no_time = ir.Constant(_WORD, (1 << 31) - 1), ir.Constant(_TIME.as_pointer(), None)
+            _futex(builder, args[0], _FUTEX_WAKE, everybody, no_time)
+        return context.get_dummy_value()
+
+    return types.void(word), generate
+
+
+def _futex(builder, word, operation, number, limit):
+    """Make Linux's call of this name."""
+    kind = ir.FunctionType(_WORD, [_WORD, word.type, _WORD, _WORD, limit.type])
+    function = cgutils.get_or_insert_function(builder.module, kind, "syscall")
+    call, operation = ir.Constant(_WORD, _FUTEX), ir.Constant(_WORD, operation)
+    builder.call(function, [call, word, operation, number, limit])
+
+
+@intrinsic
+def clock(tyctx):
+    """Return nanoseconds since some moment in the past, always 0 where the system has no clock that is known here."""
+
+    def generate(context, builder, signature, args):
+        if binding.address_of_symbol("clock_gettime"):
+            return _read_clock(builder, _MONOTONIC)
+        if binding.address_of_symbol("GetTickCount64"):
+            kind = ir.FunctionType(_WORD, [])
+            ticks = builder.call(cgutils.get_or_insert_function(builder.module, kind, "GetTickCount64"), [])
+            return builder.mul(ticks, ir.Constant(_WORD, 10**6))
+        return ir.Constant(_WORD, 0)
+
+    return types.int64(), generate
+
+
+@intrinsic
+def core_clock(tyctx):
+    """Return for how many nanoseconds this thread has had a core so far, -1 where no clock is known that tells it."""
+
+    def generate(context, builder, signature, args):
+        if binding.address_of_symbol("clock_gettime"):
+            return _read_clock(builder, _OF_THREAD)
+        return ir.Constant(_WORD, -1)
+
+    return types.int64(), generate
+
+
+def _read_clock(builder, number):
+    """Return the nanoseconds of a clock of POSIX."""
+    time = _time(builder, 0)
+    kind = ir.FunctionType(ir.IntType(32), [ir.IntType(32), time.type])
+    function = cgutils.get_or_insert_function(builder.module, kind, "clock_gettime")
+    builder.call(function, [ir.Constant(ir.IntType(32), number), time])
+    seconds, nanoseconds = (builder.extract_value(builder.load(time), n) for n in range(2))
+    return builder.add(builder.mul(seconds, ir.Constant(_WORD, 10**9)), nanoseconds)
+
+
+def _time(builder, nanoseconds):
+    """Return a pointer to a time of less than a second."""
+    time = cgutils.alloca_once(builder, _TIME)
+    builder.store(ir.Constant(_TIME, [0, nanoseconds]), time)
+    return time

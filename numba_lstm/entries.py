@@ -54,7 +54,8 @@ def _entry_signature(name: str, dtype: np.dtype[Any]) -> Any:
     frame = types.Array(int64, 1, "C", readonly=True)
     flat, state = types.Array(scalar, 1, "C"), types.Array(scalar, 3, "C")
     source, target = types.Array(scalar, 3, "A", readonly=True), types.Array(scalar, 3, "A")
-    return types.void(frame, flat, flat, source, target, state, state)
+    result = int64 if name == "parallel" else types.void
+    return result(frame, flat, flat, source, target, state, state)
 
 
 def _share_signature(dtype: np.dtype[Any]) -> Any:

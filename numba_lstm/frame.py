@@ -28,7 +28,7 @@ from __future__ import annotations
     INDICES,  # where in the frame the row of h and c for each row of the batch stands, (batch,); 0: they are the same
     CREW,  # threads that share all rows, see ``crew``; 1: each has its slice of them
     APART,  # 1 if each half of a crew of even size takes one of two directions
-    CREW_WORDS,  # where in the workspace their words lie, in elements, and how many words they are
+    CREW_WORDS,  # where in the workspace the words lie that threads share, in elements, and how many words they are
     CREW_SIZE,
     PATIENCE,  # pauses that the first of a crew waits for the others
     SLICES,  # of the batch, one for a thread

@@ -9,7 +9,8 @@ import numpy as np
 from numba import prange
 
 from ._jit import inlined
-from .atomics import words
+from .atomics import clock, words
+from .crew import begin_slice, finish_slice, was_late
 from .frame import (
     BATCH,
     C_ADDRESS,
@@ -55,12 +56,25 @@ def run_serial(frame, weights, work, x, output, h, c):
 
 
 def run_parallel(frame, weights, work, x, output, h, c):
-    """Do what ``run_serial`` does, with one thread for every slice of the batch, or with a crew."""
-    shared = words(pointer(work, frame[CREW_WORDS]))
+    """Do what ``run_serial`` does, with one thread for every slice of the batch, or with a crew.
+
+    Returns
+    -------
+    int
+        1 if threads kept others waiting because they had no core; else 0.
+    """
+    shared, crew, slices = words(pointer(work, frame[CREW_WORDS])), frame[CREW], frame[SLICES]
     for k in range(frame[CREW_SIZE]):
         shared[k] = 0
-    for index in prange(frame[CREW] * frame[SLICES]):
-        _run_share(frame, weights, work, x, output, h, c, -1 if frame[CREW] > 1 else np.int64(index))
+    begun = clock()
+    for index in prange(crew * slices):
+        if crew > 1:
+            _run_share(frame, weights, work, x, output, h, c, -1)
+        else:
+            owned = begin_slice(shared)
+            _run_share(frame, weights, work, x, output, h, c, np.int64(index))
+            finish_slice(shared, index, owned, slices)
+    return np.int64(was_late(shared, crew, slices, clock() - begun))
 
 
 def run_stream(frame, x, output):

@@ -5,9 +5,6 @@ buffer that holds ``bias + input blocks``; then the steps follow each other, eac
 never meet, so threads may take slices of the batch through the whole network and need no barrier between them; a slice
 may be done in blocks of rows, one after the other, whose states and sums stay in cache.  Or threads are a crew, in
 which each makes some of the hidden units of all rows, and they meet after every step.
-
-Rows of variable length lie packed, as in ``torch.nn.utils.rnn.PackedSequence``: step t has the first rows of the
-batch, as many as the OFFSETS of ``frame`` say, and they follow those of step t - 1.
 """
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from ._jit import inlined, inner
 from .atomics import words
 from .blocksizes import GATES
 from .cell import CellWeights, Sizes, State, panel_vectors, project, step_panel, step_row
-from .crew import alone, direction_crew, meet, share, sign_in
+from .crew import alone, direction_crew, meet, regroup, share, sign_in, sign_out
 from .float_mode import flush_denormals, restore_mode
 from .frame import (
     APART,
@@ -46,13 +43,11 @@ from .frame import (
     HIDDEN,
     HIDDEN_SIZE,
     HIDDEN_STRIDE,
-    INDICES,
     OFFSETS,
     OUTPUT_SIZE,
     PAIRS,
     PANELS,
     PATIENCE,
-    POOL,
     PROJ_PANELS,
     ROWS,
     SLICE_SIZE,
@@ -68,18 +63,12 @@ from .frame import (
 from .microkernels import BROADCAST, Following, panel_gemm
 from .packing import BIAS, CELL_SIZE, NUMBERS, SRC_SIZE, WEIGHT_HH, WEIGHT_HR, WEIGHT_IH, ZEROS
 from .postgemm import Rule
+from .rows import Block, View, active_rows, pool_row, row_at, run_end, time_distance
 from .simd import at, lanes
 from .states import gather, spread
 
 FORWARD = 0
 """The direction that every layer has."""
-
-View = namedtuple("View", "base time row packed")
-"""Rows of steps: a pointer to (t=0, b=0), and the distances of two steps and of two rows, in elements.  Where packed,
-steps follow each other and ``time`` has no meaning."""
-
-Block = namedtuple("Block", "first rows work between")
-"""Rows of the batch, the thread's workspace, and what lies between layers, beginning with these rows unless packed."""
 
 Part = namedtuple(
     "Part", "first_panel end_panel first_vector end_vector first_proj end_proj first_output outputs"
@@ -92,59 +81,13 @@ Call = namedtuple("Call", "frame weights h c kind")
 ones, (layers * directions, pool, H_out) and (.., H).  ``kind`` is that of ``postgemm.Rule``."""
 
 
-@inlined
-def _active(frame, block, t):
-    """Return how many rows of a block take part in step t."""
-    if frame[OFFSETS] == 0:
-        return block.rows
-    here = frame[OFFSETS] + t
-    return min(max(frame[here + 1] - frame[here] - block.first, 0), block.rows)
-
-
-@inlined
-def _row(view, frame, t, b):
-    """Return the pointer to row b of step t."""
-    if view.packed:
-        return at(view.base, (frame[frame[OFFSETS] + t] + b) * view.row)
-    return at(view.base, t * view.time + b * view.row)
-
-
-@inlined
-def _time(view, frame, t):
-    """Return the distance of step t and the next one, if the same rows take part in both."""
-    if view.packed:
-        here = frame[OFFSETS] + t
-        return (frame[here + 1] - frame[here]) * view.row
-    return view.time
-
-
-@inlined
-def _run_end(frame, first, last):
-    """Return the end of the run of steps in which as many rows take part as in step ``first``."""
-    if frame[OFFSETS] == 0:
-        return last
-    here = frame[OFFSETS] + first
-    rows = frame[here + 1] - frame[here]
-    end = first + 1
-    while end < last and frame[frame[OFFSETS] + end + 1] - frame[frame[OFFSETS] + end] == rows:
-        end += 1
-    return end
-
-
-@inlined
-def _pool_row(frame, index, b):
-    """Return which row of h and c row b of the batch has, in one layer and direction."""
-    row = frame[frame[INDICES] + b] if frame[INDICES] != 0 else b
-    return index * frame[POOL] + row
-
-
 @inner
 def _begin_rows(call, index, block, part, sizes, state, first, last):
     """Set this member's part of the state of rows that enter."""
     frame, width = call.frame, lanes(state.cell)
     known = 1 - frame[FROM_ZERO]
     for b in range(first, last):
-        row = _pool_row(frame, index, block.first + b) * known
+        row = pool_row(frame, index, block.first + b) * known
         h, c = at(call.h, row * sizes.output_size), at(call.c, row * sizes.hidden_size)
         target, k = at(state.before, b * sizes.hidden_stride), part.first_vector * width
         room = part.end_vector - part.first_vector
@@ -161,7 +104,7 @@ def _end_rows(call, index, block, part, sizes, state, first, last):
     k = part.first_panel * width
     units = min(part.end_panel * width, sizes.hidden_size) - k
     for b in range(first, last):
-        row = _pool_row(call.frame, index, block.first + b)
+        row = pool_row(call.frame, index, block.first + b)
         h, c = at(call.h, row * sizes.output_size), at(call.c, row * sizes.hidden_size)
         source = at(state.after, b * sizes.hidden_stride + part.first_output)
         gather(source, width, at(h, part.first_output), part.outputs)
@@ -182,21 +125,22 @@ def _input_panel(j, upcoming, frame, block, weights, sizes, src, gates, t_first,
     following = Following(at(weights.weight_ih, upcoming * depth * line), frame[STREAMED_IH])
     bias = at(weights.bias, j * line)
     if frame[OFFSETS] == 0 and (steps == 1 or src.time == block.rows * src.row):  # evenly spaced rows
-        left = _row(src, frame, t_first, block.first)
+        left = row_at(src, frame, t_first, block.first)
         panel_gemm(steps * block.rows, left, src.row, vectors, panel, following, depth, bias, BROADCAST, gates, line)
         return
     step = block.rows * line
     first = t_first
     while first < t_last:  # a run of steps in which the same rows take part
-        rows, time, end = _active(frame, block, first), _time(src, frame, first), _run_end(frame, first, t_last)
+        rows, end = active_rows(frame, block, first), run_end(frame, first, t_last)
+        time = time_distance(src, frame, first)
         target = at(gates, (first - t_first) * step)
         if rows < end - first:
             for b in range(rows):
-                left, here = _row(src, frame, first, block.first + b), at(target, b * line)
+                left, here = row_at(src, frame, first, block.first + b), at(target, b * line)
                 panel_gemm(end - first, left, time, vectors, panel, following, depth, bias, BROADCAST, here, step)
         else:
             for t in range(end - first):
-                left, here = at(_row(src, frame, first, block.first), t * time), at(target, t * step)
+                left, here = at(row_at(src, frame, first, block.first), t * time), at(target, t * step)
                 panel_gemm(rows, left, src.row, vectors, panel, following, depth, bias, BROADCAST, here, line)
         first = end
 
@@ -214,9 +158,18 @@ def _part(sizes, crew, width):
     return Part(first_panel, end_panel, first_vector, end_vector, first_proj, end_proj, first, outputs)
 
 
+@inlined
+def _gate_sums(frame, block, crew, direction):
+    """Return where a member's gate sums begin."""
+    return at(block.work, frame[GATE_SUMS] + direction * frame[DIRECTION_SIZE] + crew.index * frame[GATE_MEMBER])
+
+
 @inner
 def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
-    """Do steps s_first .. s_last - 1, in the order of processing, of one layer and direction."""
+    """Do steps s_first .. s_last - 1, in the order of processing, of one layer and direction.
+
+    Return the crew that has done the last of them, of size 0 if this member is not of it any more.
+    """
     frame = call.frame
     width = lanes(block.work)
     index = layer * frame[DIRECTIONS] + direction
@@ -244,7 +197,7 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
     hidden = at(block.work, frame[HIDDEN] + index * 2 * state_size)
     c = at(block.work, frame[CELL] + index * frame[PANELS] * frame[ROWS] * width)
     unprojected = at(block.work, frame[UNPROJECTED] + direction * frame[DIRECTION_SIZE])
-    gates = at(block.work, frame[GATE_SUMS] + direction * frame[DIRECTION_SIZE] + crew.index * frame[GATE_MEMBER])
+    gates = _gate_sums(frame, block, crew, direction)
     reverse = direction != FORWARD
     t_first = frame[STEPS] - s_last if reverse else s_first
     t_last = frame[STEPS] - s_first if reverse else s_last
@@ -260,9 +213,9 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
         t = frame[STEPS] - 1 - s if reverse else s
         back = -1 if reverse else 1
         streamed = np.int64(s - s_first < frame[STREAMED_STEPS])
-        rows = _active(frame, block, t)
-        earlier = _active(frame, block, t - back) if s > 0 else 0
-        later = _active(frame, block, t + back) if s + 1 < frame[STEPS] else 0
+        rows = active_rows(frame, block, t)
+        earlier = active_rows(frame, block, t - back) if s > 0 else 0
+        later = active_rows(frame, block, t + back) if s + 1 < frame[STEPS] else 0
         odd = (s + frame[TURN]) & 1
         before, after = at(hidden, odd * state_size), at(hidden, (1 - odd) * state_size)
         state = State(before, after, c, unprojected)
@@ -278,7 +231,7 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
         # Every other step walks back: the panels read last are still in cache when the weights exceed it.
         first, end, walks_back = part.first_panel, part.end_panel, odd != 0
         if rows == 1 and end - first > 1:
-            x = _row(src, frame, t, block.first)
+            x = row_at(src, frame, t, block.first)
             pairs = frame[PAIRS] != 0
             step_row(
                 first, end, walks_back, pairs, streamed, fused, from_zero, weights, sizes, x, sums, distance, state
@@ -296,12 +249,20 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
             meet(crew)
             project(part.first_proj, part.end_proj, streamed, rows, weights, sizes, state)
         for b in range(rows):
-            target = at(_row(dst, frame, t, block.first + b), direction * frame[OUTPUT_SIZE] + part.first_output)
+            target = at(row_at(dst, frame, t, block.first + b), direction * frame[OUTPUT_SIZE] + part.first_output)
             source = at(after, b * frame[HIDDEN_STRIDE] + part.first_output)
             gather(source, width, target, part.outputs)
         if later < rows:
             _end_rows(call, index, block, part, sizes, state, later, rows)
         meet(crew)
+        remaining = regroup(crew)
+        if remaining.size < crew.size:
+            crew = remaining
+            if crew.size == 0:
+                break
+            part = _part(sizes, crew, width)
+            gates = _gate_sums(frame, block, crew, direction)
+    return crew
 
 
 @inlined
@@ -316,25 +277,36 @@ def _between(frame, block, half, s):
 
 @inner
 def _network(call, block, crew, src, dst):
-    """Take a block of rows through the layers and steps of a launch, a span of steps through all layers at a time."""
+    """Take a block of rows through the layers and steps of a launch, a span of steps through all layers at a time.
+
+    Return the crew that has done the last of it, of size 0 if this member is not of it any more.
+    """
     frame = call.frame
     layer_first, layer_last, directions = frame[FIRST_LAYER], frame[END_LAYER], frame[DIRECTIONS]
     s_first, s_last = frame[FIRST_STEP], frame[END_STEP]
-    apart = frame[APART] != 0 and crew.size % 2 == 0
     for s in range(s_first, s_last, frame[SPAN]):
         end = min(s + frame[SPAN], s_last)
         for layer in range(layer_first, layer_last):
             left = src if layer == layer_first else _between(frame, block, (layer - 1) & 1, s)
             right = dst if layer == layer_last - 1 else _between(frame, block, layer & 1, s)
+            apart = frame[APART] != 0 and crew.size % 2 == 0
             for direction in range(directions):  # FORWARD, then reverse
                 if apart and direction != crew.index % 2:
                     continue
                 members = direction_crew(crew, direction) if apart else crew
                 for first in range(s, end, frame[CHUNK]):
                     last = min(first + frame[CHUNK], end)
-                    _chunk(call, block, members, layer, direction, left, right, first, last)
+                    members = _chunk(call, block, members, layer, direction, left, right, first, last)
+                    if members.size == 0:
+                        return members
+                if not apart:
+                    crew = members
             if directions == 2:
                 meet(crew)
+                crew = regroup(crew)
+                if crew.size == 0:
+                    return crew
+    return crew
 
 
 @inlined
@@ -359,6 +331,7 @@ def _share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, ou
     shared = words(at(work, frame[CREW_WORDS]))
     crew = sign_in(shared, frame[CREW], frame[PATIENCE]) if index < 0 else alone(shared)
     if crew.size == 0:
+        sign_out(shared, crew)
         return
     mode = flush_denormals()
     call = Call(frame, weights, h, c, kind)
@@ -369,8 +342,12 @@ def _share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, ou
     here = at(work, place * frame[SLICE_SIZE])
     between = at(work if frame[BETWEEN_PACKED] != 0 else here, frame[BETWEEN])
     for b in range(first, last, frame[ROWS]):
-        _network(call, Block(b, min(last - b, frame[ROWS]), here, between), crew, src, dst)
+        crew = _network(call, Block(b, min(last - b, frame[ROWS]), here, between), crew, src, dst)
+        if crew.size == 0:
+            break
     restore_mode(mode)
+    if index < 0:
+        sign_out(shared, crew)
 
 
 def run_share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index):

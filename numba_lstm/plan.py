@@ -138,7 +138,7 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     step_size = unprojected + round_up(crew * sums if chunk == 1 else sums, line)
     frame[at.DIRECTION_SIZE] = step_size if apart == 2 else 0
     frame[at.GATE_MEMBER], frame[at.GATE_DISTANCE] = (sums, 0) if chunk == 1 else (0, chunk * block * GATES * lanes)
-    shared_words = crew_words(crew) if crew > 1 else 0
+    shared_words = crew_words(crew * slices) if crew * slices > 1 else 0
     frame[at.APART] = directions == 2 and directions_of_core == 1
     frame[at.CREW], frame[at.CREW_SIZE], frame[at.PATIENCE] = crew, shared_words, patience
     for index, count in (

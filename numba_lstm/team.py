@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,17 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as threading_layer
 
 from .frame import CREW, SLICES
+from .idle_cores import IdleCores
 from .threads import config
+
+FIRST_PAUSE, LONGEST_PAUSE, SOON = 0.005, 0.15, 0.1
+"""Seconds for which launches go with fewer threads after one in which a thread had no core for a while: twice as long
+each time, at most the second; until the third has gone by without."""
+
+LOOK_AGAIN, IDLE_ENOUGH = 0.05, 0.3
+"""At the end of that time no launch is tried while the cores for the other threads are seen to be busy, up to this part
+of a core; seconds until the next look.  So trying costs nothing, and full speed is back 0.1 s after a neighbour has
+left.  Where the system does not tell, a launch tells."""
 
 compile_lock = threading.RLock()
 """Held by the thread that compiles kernels."""
@@ -24,6 +35,11 @@ class _Team:
     """
 
     lost = False
+    fewer = 0
+    """Threads that launches leave out for a while, because another process has taken their cores."""
+    resumes, pause = 0.0, 0.0
+    """When that ends, by the monotonic clock, and how long it was."""
+    cores = IdleCores()
     locks: tuple[threading.Lock, ...]
     """The first one's holder launches.  Each of the others is held by a thread that works by itself for want of it, so
     that the number of such threads is known; there are enough of them for the question that ``_shared`` asks."""
@@ -38,6 +54,37 @@ class _Team:
         """In a child: locks may be held by threads that are not there."""
         cls.new_locks()
         cls.lost = cls.lost or bool(threading_layer._is_initialized)
+
+
+    @classmethod
+    def note(cls, late: bool) -> None:
+        """Take note of a launch with all threads that are left: after a late one, leave out one more for a while."""
+        now = time.monotonic()
+        if late:
+            if now >= cls.resumes:
+                cls.pause = min(2 * cls.pause, LONGEST_PAUSE) if cls.pause else FIRST_PAUSE
+                cls.cores.since_last_look()
+            cls.fewer, cls.resumes = cls.fewer + 1, now + cls.pause
+        elif cls.pause and now > cls.resumes + SOON:
+            cls.pause = 0.0
+
+    @classmethod
+    def reduced(cls, frame: Any) -> Any:
+        """Return the frame of a launch that leaves threads out for a while; None if it should go on one."""
+        now = time.monotonic()
+        if now >= cls.resumes:
+            idle = cls.cores.since_last_look()
+            if idle is None or idle > cls.fewer - IDLE_ENOUGH:
+                cls.fewer = 0
+                return frame
+            cls.resumes = now + LOOK_AGAIN
+        crew, slices = frame[CREW], frame[SLICES]
+        if crew > 1 and crew - cls.fewer > 1:
+            part = frame.copy()
+            part[CREW] = crew - cls.fewer
+            return part
+        # A slice on a busy core takes twice as long, and one thread with all slices as many times as there are.
+        return frame if slices > 2 else None
 
 
 _Team.new_locks()
@@ -75,21 +122,30 @@ def _wise(frame: Any, taken: list[bool]) -> bool:
     return not taken[0] and 2 * (1 + sum(taken)) <= frame[CREW] * frame[SLICES]
 
 
-def with_team(parallel: Callable[..., None], serial: Callable[..., None]) -> Callable[..., None]:
+def with_team(parallel: Callable[..., int], serial: Callable[..., None]) -> Callable[..., None]:
     """Return a function that launches in parallel, or does the same on this thread if that is not possible or not wise.
 
     It is not wise where other Python threads keep the cores busy: members of a crew that wait for one without a core
     would take the time of those that could use it.  So a call takes the team as long as calls that each have a thread
-    would leave half of the team's cores idle.
+    would leave half of the team's cores idle.  Nor is it wise where other processes keep cores busy: after a launch in
+    which a thread had none for a while, which is what ``parallel`` returns, the next ones go with fewer threads, until
+    it is time to try again.
     """
 
     def launch_or_run(frame: Any, *arrays: Any) -> None:
         locks = _Team.locks
         taken = [lock.locked() for lock in locks]
+        part = frame
+        if _Team.lost or (True in taken and not _wise(frame, taken)):
+            part = None
+        elif _Team.fewer:
+            part = _Team.reduced(frame)
         # All locks are taken by ``with`` itself: released whatever Ctrl-C interrupts.
-        if not _Team.lost and (True not in taken or _wise(frame, taken)):
+        if part is not None:
             with locks[0]:
-                parallel(frame, *arrays)
+                late = parallel(part, *arrays)
+            if late or _Team.pause:
+                _Team.note(bool(late))
         elif all(taken[1:]):
             serial(frame, *arrays)
         else:

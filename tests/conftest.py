@@ -68,3 +68,12 @@ def cpus_enough() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "usable_cpus", lambda: 1 << 10)
         yield
+
+
+@pytest.fixture
+def rested_team(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Launches leave no thread out, whatever other processes did during the tests before."""
+    from numba_lstm.team import _Team
+
+    for name, value in (("fewer", 0), ("pause", 0.0), ("resumes", 0.0)):
+        monkeypatch.setattr(_Team, name, value)

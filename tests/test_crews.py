@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from cases import Shape, assert_same_bits, module, random_case
 
 import numba_lstm
-from numba_lstm import cost, plan
+from numba_lstm import cost, frame, idle_cores, plan, team
+from numba_lstm.atomics import clock, words
+from numba_lstm.crew import crew_words, meet, regroup, share, sign_in, sign_out
 from numba_lstm.parameters import Architecture
+from numba_lstm.simd import pointer
 
 SHAPES = {
     "one row": Shape(13, 100, 2, steps=9, rows=1),
@@ -147,3 +152,184 @@ def test_default_is_a_crew_for_a_large_network() -> None:
         assert_same_bits(module(case)(case.x, case.hx), expected)
     finally:
         numba_lstm.set_num_threads(before)
+
+
+# --- neighbours ----------------------------------------------------------------------------------------------
+
+LATE_BY_NS = 20_000_000
+
+
+@numba.njit(nogil=True)
+def take_part(shared, wanted, steps, late_step, seen):  # type: ignore[no-untyped-def]
+    """Meet with a crew at every step; note the size of the crew, and the shares of ten things that its members have.
+
+    The member in place 1 comes late to one meeting.
+    """
+    words_ = words(pointer(shared, 0))
+    crew = sign_in(words_, wanted, 1 << 30)
+    for step in range(steps):
+        if step == late_step and crew.index == 1:
+            begun = clock()
+            while clock() - begun < LATE_BY_NS:
+                pass
+        first, end = share(10, crew)
+        for k in range(first, end):
+            seen[step, k] += crew.size
+        meet(crew)
+        crew = regroup(crew)
+        if crew.size == 0:
+            break
+    sign_out(words_, crew)
+    return crew.size
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_a_member_without_a_core_leaves_and_the_others_do_its_part(size: int) -> None:
+    shared, steps, late_step = np.zeros(crew_words(size), np.int64), 30, 5
+    seen = np.zeros((steps, 10), np.int64)
+    take_part(np.zeros(crew_words(1), np.int64), 1, 2, 9, np.zeros((2, 10), np.int64))  # compiles
+    with ThreadPoolExecutor(size) as pool:
+        left = sorted(pool.map(lambda _: take_part(shared, size, steps, late_step, seen), range(size)))
+    # Every part was done once in every step, by members that agreed on their number; one of them has left.
+    sizes = seen[:, 0]
+    assert (seen == sizes[:, None]).all()
+    assert (sizes[: late_step + 1] >= size - 1).all()
+    assert set(sizes[late_step + 2 :]) == {size - 1}
+    assert left == [0] + [size - 1] * (size - 1)
+
+
+BESIDE_OTHERS = """
+import subprocess, sys
+from cases import Shape, assert_same_bits, module, random_case
+from numba_lstm import cost, plan
+
+others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+try:
+    for shape in (Shape(64, 256, 2, steps=60, rows=1), Shape(20, 80, 2, bidirectional=True, steps=300, rows=4)):
+        case = random_case(shape, 1)
+        plan.choose = lambda *sizes: cost.Way(1, 1, 0)
+        expected = module(case)(case.x, case.hx)
+        for way in (cost.Way(1, 2, 20_000), cost.Way(1, 4, 20_000), cost.Way(2, 1, 0)):
+            plan.choose = lambda *sizes: way
+            lstm = module(case)
+            for _ in range(15):
+                assert_same_bits(lstm(case.x, case.hx), expected)
+finally:
+    for other in others:
+        other.kill()
+"""
+
+
+def test_same_bits_beside_busy_processes() -> None:
+    """Members lose their cores at any moment, crews regroup, launches go with fewer threads."""
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "4", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    done = subprocess.run(
+        [sys.executable, "-c", BESIDE_OTHERS], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+class Clock:
+    """Time that passes when a test says so, and cores that are idle."""
+
+    def __init__(self) -> None:
+        self.now, self.idle = 1000.0, 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def since_last_look(self) -> float | None:
+        return self.idle
+
+
+@pytest.fixture
+def clock_of_team(rested_team: None, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(team, "time", made)
+    monkeypatch.setattr(team._Team, "cores", made)
+    return made
+
+
+def frame_of(crew: int, slices: int = 1) -> np.ndarray:
+    made = np.zeros(frame.CELLS, np.int64)
+    made[frame.CREW], made[frame.SLICES] = crew, slices
+    return made
+
+
+def test_launches_leave_threads_out_until_their_cores_are_idle(clock_of_team: Clock) -> None:
+    late, sizes = [True, True], []
+
+    def parallel(launched: np.ndarray) -> int:
+        sizes.append(int(launched[frame.CREW]))
+        return late.pop() if late else 0
+
+    launch = team.with_team(parallel, lambda launched: sizes.append(1))
+    for _ in range(3):
+        launch(frame_of(4))
+    assert sizes == [4, 3, 2]  # each late launch leaves one thread out
+    launch(frame_of(2))
+    launch(frame_of(1, 2))
+    launch(frame_of(1, 3))
+    assert sizes == [4, 3, 2, 1, 1, 1]  # two threads become one; three slices remain, as a launch with a crew of one
+    clock_of_team.now += 1
+    for idle, expected in ((0.5, 2), (1.2, 2), (1.9, 4)):
+        clock_of_team.idle = idle
+        sizes.clear()
+        launch(frame_of(4))
+        assert sizes == [expected], idle
+        clock_of_team.now += 0.06
+    sizes.clear()
+    launch(frame_of(4))
+    assert sizes == [4]
+
+
+def test_where_the_system_does_not_tell_pauses_grow(clock_of_team: Clock) -> None:
+    clock_of_team.idle = None  # type: ignore[assignment]
+    late, full, alone = [True], [], []
+    launch = team.with_team(
+        lambda launched: full.append(clock_of_team.now) or late[0], lambda launched: alone.append(clock_of_team.now)
+    )
+    end = clock_of_team.now + 1
+    while clock_of_team.now < end:
+        launch(frame_of(2))
+        clock_of_team.now += 0.001
+    waits = np.diff(full)
+    assert (np.diff(waits[:5]) > 0).all()
+    assert waits.max() < 0.16
+    late[0] = False
+    full.clear()
+    for _ in range(1000):
+        launch(frame_of(2))
+        clock_of_team.now += 0.001
+    assert len(full) > 840
+    assert team._Team.pause == 0
+
+
+STAT = """cpu  90 0 0 180 30 0 0 0 0 0
+cpu0 {0} 0 5 {1} 0 0 0 0 99 0
+cpu1 50 0 5 {2} 5 0 0 0 0 0
+intr 12 3
+"""
+
+
+def test_idle_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stat = tmp_path / "stat"
+    monkeypatch.setattr(idle_cores, "_STAT", str(stat))
+    monkeypatch.setattr(idle_cores.os, "sched_getaffinity", lambda pid: {0, 1, 7}, raising=False)
+    cores = idle_cores.IdleCores()
+    for busy, idle_0, idle_1, expected in (
+        (10, 20, 30, None),  # the first look
+        (20, 20, 40, 1.0),  # core 0 was busy for 10 ticks, core 1 idle
+        (25, 25, 50, 1.5),
+        (26, 25, 51, None),  # too little time
+        (36, 35, 61, 1.0 + 10 / 30),
+    ):
+        stat.write_text(STAT.format(busy, idle_0, idle_1))
+        found = cores.since_last_look()
+        assert found == expected or found == pytest.approx(expected), (busy, found)
+    for text in ("", "cpu0 x y\n", "cpu0 0 0 0 0\n"):
+        stat.write_text(text)
+        assert cores.since_last_look() is None
+    stat.unlink()
+    assert cores.since_last_look() is None

@@ -189,11 +189,13 @@ def ways_of_calls(threads: int, calls: int, monkeypatch: pytest.MonkeyPatch) -> 
     return ways
 
 
+@pytest.mark.usefixtures("rested_team")
 @pytest.mark.parametrize("threads", [2, 3, 8])
 def test_one_call_has_the_team(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ways_of_calls(threads, 20, monkeypatch) == ["team"] + 19 * ["alone"]
 
 
+@pytest.mark.usefixtures("rested_team")
 @pytest.mark.parametrize(("threads", "others", "taken"), [(2, 0, True), (2, 1, False), (8, 3, True), (8, 4, False)])
 def test_calls_that_keep_the_cores_busy_leave_the_team_alone(
     threads: int, others: int, taken: bool, monkeypatch: pytest.MonkeyPatch

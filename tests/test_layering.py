@@ -16,13 +16,13 @@ PACKAGE = Path(numba_lstm.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = [
-    ["_jit", "_target", "threads"],
+    ["_jit", "_target", "idle_cores", "threads"],
     ["parameters", "checks", "padding", "packed_sequence", "record"],
     ["blocksizes", "memory", "cell_rule"],
     ["simd", "tiles", "float_mode", "atomics"],
     ["activations", "general_activations", "packing"],
     ["microkernels", "general_postgemm", "postgemm"],
-    ["frame", "states"],
+    ["frame", "rows", "states"],
     ["cell", "crew", "layer", "launch", "team"],
     ["entries", "residency", "cost", "plan", "network", "variable_length"],
     ["turn", "pool", "stream_checks", "stream", "sliding_window"],
