@@ -9,29 +9,24 @@
     A function that other compiled functions call by its address: its code does not become part of theirs.
 ``serial_entry``, ``parallel_entry``, ``short_entry``
     A function that Python calls.  The first two release the GIL.
-Cache
-    Machine code of these is kept on disk under a stamp of *all* sources of the package.  Numba's own stamp looks only
-    at the file of the function itself, and would serve a stale kernel after an edit of any other module.
+
+Machine code of the last four is kept on disk, see ``kernel_cache``.
 """
 from __future__ import annotations
 
-import functools
-import hashlib
 import importlib
-import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import llvmlite
 import numba
 from numba import types
-from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.typed_passes import NopythonRewrites
 from numba.core.untyped_passes import InlineClosureLikes
+
+from .kernel_cache import kernel_cache
 
 # Without Numba's annotations, which leave out options that it takes, and this module.
 njit: Any = numba.njit
@@ -65,7 +60,6 @@ class _InnerLibrary(JITCodeLibrary):
         if self._whole is None:
             self._whole = self._own().clone()
             for library in self._needed({self}):
-                self._reload_init.update(library._reload_init)
                 module = library._own() if isinstance(library, _InnerLibrary) else library._get_module_for_linking()
                 self._whole.link_in(module, preserve=True)
         return self._whole
@@ -148,58 +142,6 @@ class _InnerCompiler(_WholeCompiler):
         return dynfunc.make_function(fndesc.lookup_module(), fndesc.qualname, "", 0, env, (library,))
 
 
-class CacheWarning(UserWarning):
-    """Compiled kernels cannot be kept on disk; every process will compile them again."""
-
-
-@functools.cache
-def package_stamp() -> str:
-    """Return a digest of every source file of the package and of the compiler's version."""
-    digest = hashlib.sha256(llvmlite.__version__.encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-@functools.cache
-def _warn_once(reason: str) -> None:
-    warnings.warn(
-        f"numba_lstm cannot keep its compiled kernels ({reason}); they are compiled again in every process. "
-        "Set NUMBA_CACHE_DIR to a writable folder.",
-        CacheWarning,
-        stacklevel=2,
-    )
-
-
-class _PackageCache(FunctionCache):
-    """Numba's function cache, stamped with the whole package, that never stops a call."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(function)
-        self._cache_file = IndexDataCacheFile(
-            cache_path=self._cache_path,
-            filename_base=self._impl.filename_base,
-            source_stamp=package_stamp(),
-        )
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        try:
-            return super().load_overload(sig, target_context)
-        except Exception:  # a truncated or foreign file raises whatever its bytes happen to mean: compile instead
-            return None
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        try:
-            super().save_overload(sig, data)
-        except Exception as error:  # a full disk, or an index that another process left damaged
-            try:
-                self.flush()
-                super().save_overload(sig, data)
-            except Exception:
-                _warn_once(str(error))
-
-
 _INNER: dict[str, Any] = {
     **_OPTIONS,
     "no_cpython_wrapper": True,
@@ -246,10 +188,7 @@ def inlined(function: F) -> F:
 
 
 def _cached(compiled: Any, function: Callable[..., Any]) -> Any:
-    try:
-        compiled._cache = _PackageCache(function)
-    except RuntimeError:  # Numba: "no locator available", in a read-only installation without a home
-        _warn_once("no writable cache folder")
+    compiled._cache = kernel_cache(function)
     return compiled
 
 

@@ -17,6 +17,17 @@ PACKAGE = Path(numba_lstm.__file__).parent
 HANG = 300
 """Seconds after which a process counts as hanging."""
 
+CALL = """
+import numpy as np
+import numba_lstm
+lstm = numba_lstm.LSTM(3, 4, seed=0).eval()
+print(float(lstm(np.ones((2, 1, 3), np.float32))[0].sum()))
+"""
+"""A call that needs two kernels, and prints its result."""
+
+COMPILES = "compiling kernels"
+"""What a process says that found none of them."""
+
 by_layer = pytest.mark.parametrize("layer", ["omp", "workqueue", "tbb"])
 HOST = llvm.get_host_cpu_features() if llvm.get_process_triple().startswith("x86_64") else {}
 """Features of this CPU that LLVM knows, with whether it has them."""
@@ -38,12 +49,17 @@ def half_width() -> dict[str, str]:
     return {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": features_without(*WIDE)}
 
 
-def run(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run code, which has to end well; it may import the package, from here or PYTHONPATH, and what lies beside."""
+def run(
+    code: str, *arguments: str, options: tuple[str, ...] = (), prefix: tuple[str, ...] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run code, which has to end well; it may import the package, from here or PYTHONPATH, and what lies beside.
+
+    ``options`` are those of Python, ``prefix`` is a command to run it with.
+    """
     here = Path(__file__).parent
     paths = [str(here), environment.pop("PYTHONPATH", str(PACKAGE.parent))]
     variables = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-c", code, *arguments]
+    command = [*prefix, sys.executable, *options, "-c", code, *arguments]
     # Python imports from the current folder first: it should have no package.
     done = subprocess.run(
         command, cwd=here, env=variables, capture_output=True, text=True, timeout=HANG, check=False

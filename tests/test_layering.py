@@ -16,7 +16,7 @@ PACKAGE = Path(numba_lstm.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = [
-    ["_jit", "_target", "idle_cores", "threads"],
+    ["code_stamp", "kernel_cache", "_jit", "_target", "idle_cores", "threads"],
     ["parameters", "checks", "padding", "packed_sequence", "record"],
     ["blocksizes", "memory", "cell_rule"],
     ["simd", "tiles", "float_mode", "atomics"],
