@@ -32,11 +32,25 @@ from .kernel_cache import kernel_cache
 njit: Any = numba.njit
 dynfunc: Any = importlib.import_module("numba._dynfunc")
 
+config: Any = numba.config
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 # "numpy": a division by zero gives inf instead of a Python exception, so no kernel has an error path.
 # No fastmath anywhere: it would let LLVM reorder sums, and results would depend on the batch and the target.
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "boundscheck": False}
+
+
+def _need_compiler(error: type[Exception]) -> None:
+    """Say what is wrong where Numba is told not to compile: kernels are nothing that Python could run."""
+    if config.DISABLE_JIT:
+        raise error(
+            "numba_lstm cannot work without Numba's compiler, which NUMBA_DISABLE_JIT (numba.config.DISABLE_JIT) "
+            "switches off: unset it, or set it to 0 until numba_lstm.warmup() is done"
+        )
+
+
+_need_compiler(ImportError)
 
 
 class _InnerLibrary(JITCodeLibrary):
@@ -188,6 +202,7 @@ def inlined(function: F) -> F:
 
 
 def _cached(compiled: Any, function: Callable[..., Any]) -> Any:
+    _need_compiler(RuntimeError)  # it may be switched off later, too
     compiled._cache = kernel_cache(function)
     return compiled
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from numba import int64, types
-from processes import run
+from processes import CALL, run
 
 from numba_lstm import entries
 from numba_lstm._jit import by_address, inlined, inner
@@ -122,3 +122,22 @@ def test_functions_made_within_others_have_names_of_their_own() -> None:
                 inside.setdefault((function.__module__, function.__qualname__), set()).add(id(function))
     assert any("exactly" in name for _, name in inside)
     assert [name for name, functions in inside.items() if len(functions) > 1] == []
+
+
+def test_a_compiler_that_is_switched_off() -> None:
+    """Kernels are nothing that Python could run: an error says what to do, at once, or at the first call."""
+    catch = "try:\n    import numba_lstm\nexcept ImportError as error:\n    print(error)"
+    said = run(catch, NUMBA_DISABLE_JIT="1").stdout
+    assert "NUMBA_DISABLE_JIT (numba.config.DISABLE_JIT) switches off: unset it" in said
+    late = """
+import numba, numba_lstm
+numba.config.DISABLE_JIT = 1
+try:
+    numba_lstm.warmup()
+except RuntimeError as error:
+    assert "NUMBA_DISABLE_JIT" in str(error)
+numba.config.DISABLE_JIT = 0
+numba_lstm.warmup()
+numba.config.DISABLE_JIT = 1
+"""
+    assert run(late + CALL).stdout == run(CALL).stdout
