@@ -26,14 +26,15 @@ _dispatchers: dict[tuple[str, Any], Any] = {}
 class _Notice(event.Listener):
     """Says, once, why a first call takes seconds; loading compiled kernels is quick and does not come here."""
 
-    def __init__(self) -> None:
+    def __init__(self, call: str) -> None:
         self.heard = False
+        self._call = call
 
     def on_start(self, event: event.Event) -> None:
         """Called by Numba when it starts to compile a function."""
         if not self.heard:
             self.heard = True
-            _log.warning("compiling kernels, once on this machine; numba_lstm.warmup() does it ahead of time")
+            _log.warning("compiling kernels, once on this machine; numba_lstm.%s does it ahead of time", self._call)
 
     def on_end(self, event: event.Event) -> None:
         """Called by Numba when it is done with a function."""
@@ -97,7 +98,8 @@ def share_address(dtype: np.dtype[Any], general: bool = False) -> int:
     """
 
     def make() -> Any:
-        with event.install_listener("numba:compile", _Notice()):
+        notice = _Notice("warmup(cells='all')" if general else "warmup()")
+        with event.install_listener("numba:compile", notice):
             return by_address(layer.run_general_share if general else layer.run_share, _share_signature(dtype))
 
     address: int = _compiled(("general" if general else "all", dtype), make).address
@@ -137,18 +139,23 @@ def cache_folder(dtype: np.dtype[Any]) -> str | None:
     return path
 
 
-def warmup(dtype: Any = np.float32) -> None:
+def warmup(dtype: Any = np.float32, *, cells: str = "torch") -> None:
     """Compile, or load from the cache, every kernel that calls of this dtype can need.
 
     Parameters
     ----------
     dtype : float32 or float64
         The dtype of the modules to come.
+    cells : {"torch", "all"}
+        Whether cells that torch does not have, which files of ONNX and Keras may ask for, are to come as well: other
+        activations, peepholes, coupled gates, clipping.  They take seconds more to compile.
 
     Raises
     ------
     TypeError
         If it is another dtype.
+    ValueError
+        If cells is something else.
 
     Examples
     --------
@@ -158,7 +165,11 @@ def warmup(dtype: Any = np.float32) -> None:
     kind = np.dtype(dtype)
     if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"dtype should be float32 or float64, got: {kind}")
+    if cells not in ("torch", "all"):
+        raise ValueError(f"cells should be 'torch' or 'all', got: {cells!r}")
     share_address(kind)
+    if cells == "all":
+        share_address(kind, general=True)
     entry_for("serial", kind)
     entry_for("stream", kind)
     if get_num_threads() > 1:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import run
 
 # Runs in a process of its own: here other tests have long compiled everything.
 SCRIPT = """
@@ -19,11 +17,15 @@ from numba.core.dispatcher import Dispatcher
 
 import numba_lstm
 from cases import Shape, module, random_case
+from numba_lstm.cell_rule import SIGMOID, TANH, CellRule
+from numba_lstm.network import Network
+from numba_lstm.parameters import Architecture
 
 dtype = np.dtype(sys.argv[1])
 threads = int(sys.argv[2])
 numba_lstm.set_num_threads(threads)
-numba_lstm.warmup(dtype)
+cells = sys.argv[3]
+numba_lstm.warmup(dtype, cells=cells)
 
 
 def overloads():
@@ -61,34 +63,55 @@ with event.install_recorder("numba:compile") as recorder:
             lstm(x[:, :0] if "batch_first" not in options else x[:0])
             lstm(np.array(x[0] if "batch_first" in options else x[:, 0]))
             lstm.train()(x)
+        if not shape.bidirectional:
+            stream = module(case).eval().stream(batch_size=shape.rows)
+            stream.step(case.x[0])
+            stream.step(case.x)
+        if cells == "all":
+            sizes = Architecture(*case.x.shape[2:], 37, 1, True, False, 0)
+            weights = numba_lstm.LSTM(sizes.input_size, 37, dtype=dtype).state_dict()
+            rule = CellRule(((SIGMOID, TANH, TANH),), 1.5, False, (np.full((3, 37), 0.1),))
+            Network(sizes, weights, dtype, rule)(case.x, None, None, batch_first=False)
 assert not recorder.buffer, recorder.buffer
 assert overloads() == before, (before, overloads())
 """
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_no_call_compiles_after_warmup(dtype: str, threads: int) -> None:
-    from numba import config
+@pytest.mark.parametrize("threads", ["1", "2"])
+@pytest.mark.parametrize(("dtype", "cells"), [("float32", "all"), ("float64", "torch")])
+def test_no_call_compiles_after_warmup(dtype: str, cells: str, threads: str) -> None:
+    run(SCRIPT, dtype, threads, cells, options=("-W", "error"))
 
-    if threads > config.NUMBA_NUM_THREADS:
-        pytest.skip("one CPU")
-    path = [str(Path(__file__).parent)]
-    code = f"import sys; sys.path[:0] = {path}\n" + SCRIPT
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, dtype, str(threads)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+
+def test_nothing_compiles_after_the_command(tmp_path: Path) -> None:
+    """What it has compiled with one CPU is all that another process needs, with two and for every kind of cell."""
+    kernels = str(tmp_path)
+    command = "from numba_lstm import cli; raise SystemExit(cli.main(['warmup']))"
+    assert "compiled in" in run(command, NUMBA_CACHE_DIR=kernels, NUMBA_NUM_THREADS="1").stdout
+    assert run(SCRIPT, "float32", "2", "all", NUMBA_CACHE_DIR=kernels).stderr == ""
+    assert "loaded from the cache" in run(command, NUMBA_CACHE_DIR=kernels).stdout
+
+
+def test_torchs_cells_alone(tmp_path: Path) -> None:
+    """Others say, when they come, how they would have been compiled ahead."""
+    kernels = str(tmp_path)
+    command = "from numba_lstm import cli; raise SystemExit(cli.main(['warmup', '--cells', 'torch']))"
+    run(command, NUMBA_CACHE_DIR=kernels)
+    assert run(SCRIPT, "float32", "1", "torch", NUMBA_CACHE_DIR=kernels).stderr == ""
+    said = run("import numba_lstm; numba_lstm.warmup(cells='all')", NUMBA_CACHE_DIR=kernels).stderr
+    assert said == "compiling kernels, once on this machine; numba_lstm.warmup(cells='all') does it ahead of time\n"
+
+
+def test_bad_arguments() -> None:
+    import numba_lstm
+
+    with pytest.raises(TypeError, match="dtype should be float32 or float64, got: float16"):
+        numba_lstm.warmup("float16")
+    with pytest.raises(ValueError, match="cells should be 'torch' or 'all', got: 'keras'"):
+        numba_lstm.warmup(cells="keras")
 
 
 def test_compiling_is_announced_once_and_loading_is_not(tmp_path: Path) -> None:
     code = "import numba_lstm, numpy; numba_lstm.LSTM(2, 3)(numpy.zeros((4, 1, 2), numpy.float32))"
-    environment = dict(os.environ, NUMBA_CACHE_DIR=str(tmp_path))
-    said = [
-        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stderr
-        for _ in range(2)
-    ]
+    said = [run(code, NUMBA_CACHE_DIR=str(tmp_path)).stderr for _ in range(2)]
     assert said == ["compiling kernels, once on this machine; numba_lstm.warmup() does it ahead of time\n", ""]

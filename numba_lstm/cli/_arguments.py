@@ -6,13 +6,10 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
-
 import numba_lstm
 
-from ..entries import cache_folder
-from . import _demo, _files
-from ._console import PROGRAM, InputError, prepare_kernels
+from . import _demo, _files, _warmup
+from ._console import PROGRAM, InputError
 
 
 def _positive(text: str) -> int:
@@ -72,17 +69,8 @@ def parser() -> argparse.ArgumentParser:
         )  # fmt: skip
 
     warmup = commands.add_parser("warmup", help="compile the kernels into the cache, for container images")
-    warmup.add_argument("--dtype", nargs="+", choices=["float32", "float64"], default=["float32"])
-    warmup.set_defaults(command=_warmup)
+    _warmup.add_options(warmup)
 
     for command in (demo, run):
         command.add_argument("--threads", type=_positive, metavar="N", help="use at most N threads")
     return parser
-
-
-def _warmup(options: argparse.Namespace) -> None:
-    """Fill the compile cache."""
-    for name in dict.fromkeys(options.dtype):
-        print(f"{name}: {prepare_kernels(name)}")
-    folder = cache_folder(np.dtype(options.dtype[0]))
-    print(f"cache: {folder or 'none, no folder is writable; set NUMBA_CACHE_DIR'}")

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,11 +78,11 @@ def notice_compiling() -> Iterator[_CompileNotice]:
         yield notice
 
 
-def prepare_kernels(dtype: Any) -> str:
-    """Compile or load the kernels; return a line on what it took."""
+def prepare_kernels(dtype: Any, prepare: Callable[[Any], None] = numba_lstm.warmup) -> str:
+    """Compile or load the kernels that a function asks for; return a line on what it took."""
     start = time.perf_counter()
     with notice_compiling() as notice:
-        numba_lstm.warmup(dtype)
+        prepare(dtype)
     source = "compiled" if notice.heard else "loaded from the cache"
     return f"kernels {source} in {time.perf_counter() - start:.2f} s"
 

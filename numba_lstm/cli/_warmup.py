@@ -1,0 +1,35 @@
+"""The command that compiles ahead of time."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+import numba_lstm
+
+from ..entries import cache_folder, entry_for
+from ._console import prepare_kernels
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Say what may follow ``warmup``."""
+    parser.add_argument("--dtype", nargs="+", choices=["float32", "float64"], default=["float32"])
+    parser.add_argument(
+        "--cells", choices=["all", "torch"], default="all",
+        help="torch leaves out those with the activations and peepholes of ONNX and Keras, which compile for seconds",
+    )  # fmt: skip
+    parser.set_defaults(command=warmup)
+
+
+def warmup(options: argparse.Namespace) -> None:
+    """Fill the compile cache."""
+
+    def prepare(dtype: str) -> None:
+        numba_lstm.warmup(dtype, cells=options.cells)
+        entry_for("parallel", np.dtype(dtype))  # what compiles may have fewer CPUs than what will run
+
+    for name in dict.fromkeys(options.dtype):
+        print(f"{name}: {prepare_kernels(name, prepare)}")
+    folder = cache_folder(np.dtype(options.dtype[0]))
+    print(f"cache: {folder or 'none, no folder is writable; set NUMBA_CACHE_DIR'}")
