@@ -20,14 +20,15 @@ import numba_lstm
 # --- Ctrl-C -------------------------------------------------------------------------------------------------
 
 CTRL_C = """
-import os, signal, sys, threading, time
+import signal, sys, time
 import numpy as np
 import numba_lstm
 from cases import Shape, assert_same_bits, module, random_case
 from numba_lstm import cost, plan
 
 kind, threads = sys.argv[1], int(sys.argv[2])
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+# Ctrl-C comes after so many seconds of this process's own work, however little of the CPUs others leave to it.
+signal.signal(signal.SIGPROF, signal.default_int_handler)
 if threads > 1:
     plan.choose = lambda *sizes: cost.Way(1, 2, 20_000) if kind == "crew" else cost.Way(2, 1, 0)
 shape = Shape(200, 256, 2, bidirectional=kind == "two directions", steps=60, rows=16)
@@ -35,7 +36,7 @@ case = random_case(shape, 1)
 lstm = module(case)
 expected = lstm(case.x, case.hx)
 stream = None if shape.bidirectional else lstm.stream(16)
-window = None if shape.bidirectional else lstm.sliding_window(64, 64)
+window = None if shape.bidirectional else lstm.sliding_window(64, 16)
 # Ten seconds or more of work, of which only the shape is in memory.
 x = np.broadcast_to(case.x[:1], (20_000, 16, 200))
 
@@ -51,28 +52,23 @@ def work():
             stream.step(x[0])
     elif kind == "window":
         while True:
-            window.push(np.zeros((64, 200), np.float32))
+            window.push(np.zeros((16, 200), np.float32))
             window.advance()
     else:
         lstm(x)
 
 for moment in (0.2, 0.5, 0.9):
-    sent = []
-    def interrupt():
-        sent.append(time.perf_counter())
-        os.kill(os.getpid(), signal.SIGINT)
-    timer = threading.Timer(moment, interrupt)
-    timer.start()
+    due = time.process_time() + moment
+    signal.setitimer(signal.ITIMER_PROF, moment)
     try:
         work()
     except KeyboardInterrupt:
-        taken = time.perf_counter() - sent[0]
+        taken = time.process_time() - due
     else:
         sys.exit("it was not interrupted")
-    timer.join()
     print(f"{taken:.3f} s")
     if taken > 3:
-        sys.exit(f"only {taken} s after the signal")
+        sys.exit(f"only after {taken} s more of work")
     if kind == "stream":  # no step of the chunk was taken
         assert_same_bits((case.x, stream.state), (case.x, case.hx))
     if stream is not None:
@@ -80,7 +76,7 @@ for moment in (0.2, 0.5, 0.9):
         assert_same_bits((stream.step(case.x), stream.state), expected)
     if kind == "window":  # it has forgotten its inputs, or has them all: never some
         window.reset()
-        answers = [window.push(np.tile(row, (4, 1))) for row in case.x]
+        answers = [window.push(row) for row in case.x]
         assert all(answer is None for answer in answers)
     assert_same_bits(lstm(case.x, case.hx), expected)
     smallest = np.full(64, np.finfo(np.float32).smallest_normal)
@@ -258,7 +254,7 @@ def while_changing(change: Callable[[int], None], call: Callable[[], Any], allow
     for thread in threads:
         thread.start()
     number = 0
-    while number < 300 or (len(seen) < len(allowed) and number < 100_000 and not failures):
+    while number < 300 or (len(seen) < len(allowed) and not failures):
         change(number)
         number += 1
     stop.set()
