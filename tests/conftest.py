@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tqdm import tqdm
+
+tqdm.monitor_interval = 0  # its thread would allocate now and then, in tests that measure what is allocated
 
 # Kernels of this run must not come from, or go to, a cache that other versions of the package use.  This has
 # to be in place before numba is imported, so it stands here and not in a fixture.

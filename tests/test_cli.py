@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from processes import HANG
 from safetensors.numpy import save_file
 
 import numba_lstm
@@ -330,7 +331,7 @@ def test_ctrl_c(folder: Path) -> None:
     writer = open_when_read("slow.fasta", process)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    _, complaint = process.communicate(timeout=60)
+    _, complaint = process.communicate(timeout=HANG)
     os.close(writer)
     assert process.returncode == 130
     assert complaint == "numba-lstm: interrupted\n"

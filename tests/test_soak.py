@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,6 @@ def test_memory_that_grows_is_found(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 def test_a_thread_that_hangs_is_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    import threading
-
     end = threading.Event()
 
     def hang(*arguments: Any) -> Any:
@@ -91,10 +90,14 @@ def test_a_thread_that_hangs_is_found(monkeypatch: pytest.MonkeyPatch, capsys: p
 
     monkeypatch.setattr(soak_threads, "HANG_SECONDS", 0.1)
     monkeypatch.setitem(WAYS, "packed", hang)
+    before = threading.enumerate()
     try:
         assert "hangs" in failures(capsys)
     finally:
         end.set()
+        for thread in threading.enumerate():
+            if thread not in before:
+                thread.join()  # it would go on beside the tests that follow, and they measure what is allocated
 
 
 @pytest.mark.parametrize("wrong", [["--seconds", "0"], ["--threads", "0"], ["--rows", "-1"], ["--seconds", "x"]])
