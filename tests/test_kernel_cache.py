@@ -173,11 +173,20 @@ def test_damaged_files(kernels: Path, tmp_path: Path, damage: str) -> None:
 
 
 def test_kernels_compiled_under_other_settings_are_not_taken(kernels: Path, tmp_path: Path) -> None:
+    """Nor do they change a bit of a result."""
     folder = tmp_path / "kernels"
     shutil.copytree(kernels, folder)
-    assert COMPILES in run(CALL, NUMBA_CACHE_DIR=str(folder), NUMBA_OPT="1").stderr
+    done = run(CALL, NUMBA_CACHE_DIR=str(folder), NUMBA_OPT="1")
+    assert COMPILES in done.stderr
+    assert done.stdout == run(CALL, NUMBA_CACHE_DIR=str(folder)).stdout
     for level in ("1", "3"):
         assert run(CALL, NUMBA_CACHE_DIR=str(folder), NUMBA_OPT=level).stderr == ""
+
+
+@pytest.mark.parametrize("setting", ["DEVELOPER_MODE", "BOUNDSCHECK", "ENABLE_CUDASIM", "FULL_TRACEBACKS"])
+def test_settings_that_change_no_kernel(kernels: Path, setting: str) -> None:
+    done = run(CALL, NUMBA_CACHE_DIR=str(kernels), **{f"NUMBA_{setting}": "1"})
+    assert (done.stdout, done.stderr) == (run(CALL, NUMBA_CACHE_DIR=str(kernels)).stdout, "")
 
 
 def test_packages_in_zips(kernels: Path, tmp_path: Path) -> None:
