@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from quick import is_quick
 from tqdm import tqdm
 
 tqdm.monitor_interval = 0  # its thread would allocate now and then, in tests that measure what is allocated
@@ -37,6 +38,19 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("NUMBA_LSTM_TESTS", "default"))
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say before it begins how long it takes, unless somebody has chosen what to run."""
+    if config.option.markexpr == "quick":
+        return None
+    return "all tests: about 12 minutes of one core; some of everything, in two: pytest -m quick"
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the quick tests."""
+    if is_quick(item.path.stem, item.name):
+        item.add_marker(pytest.mark.quick)
 
 
 def pytest_unconfigure() -> None:

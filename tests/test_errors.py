@@ -16,6 +16,9 @@ from numba_lstm import LSTM
 
 DROPOUT = "dropout should be a number in range [0, 1] representing the probability of an element being zeroed"
 
+NUMPYS_BOOL = type(np.True_).__name__
+"""bool, and bool_ before NumPy 2."""
+
 # arguments, options, type, the whole message as torch 2.13 has it
 CONSTRUCTIONS: list[tuple[tuple[Any, ...], dict[str, Any], type, str]] = [
     ((10, 0), {}, ValueError, "hidden_size must be greater than zero"),
@@ -28,7 +31,7 @@ CONSTRUCTIONS: list[tuple[tuple[Any, ...], dict[str, Any], type, str]] = [
     ((3, 5), {"bias": 1}, TypeError, "bias should be of type bool, got: int"),
     ((3, 5), {"bias": "True"}, TypeError, "bias should be of type bool, got: str"),
     ((3, 5), {"batch_first": 0}, TypeError, "batch_first should be of type bool, got: int"),
-    ((3, 5), {"batch_first": np.True_}, TypeError, "batch_first should be of type bool, got: bool"),
+    ((3, 5), {"batch_first": np.True_}, TypeError, f"batch_first should be of type bool, got: {NUMPYS_BOOL}"),
     ((3, 5), {"dropout": -0.1}, ValueError, DROPOUT),
     ((3, 5), {"dropout": 1.1}, ValueError, DROPOUT),
     ((3, 5), {"dropout": float("nan")}, ValueError, DROPOUT),
