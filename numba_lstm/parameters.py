@@ -15,8 +15,12 @@ CELL_SUFFIX = "_l0"
 GATES = ("i", "f", "g", "o")
 """The order in which torch stacks the gates along the first axis: input, forget, cell, output."""
 
-_NAME = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9]\d{0,5})(_reverse)?")
-_CELL_NAME = re.compile(r"weight_ih|weight_hh|bias_ih|bias_hh")
+NAME = r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9]\d{0,5})(_reverse)?"
+CELL_NAME = r"weight_ih|weight_hh|bias_ih|bias_hh"
+"""Patterns of the parameters' names."""
+
+_NAME = re.compile(NAME)
+_CELL_NAME = re.compile(CELL_NAME)
 _OTHERS = {3: "GRU", 1: "RNN"}  # gates
 _FOUND_SHOWN = 10  # prefixes that a message lists
 _READ_ONLY = (
@@ -172,17 +176,6 @@ def prefixes(names: Iterable[str], cell: bool = False) -> list[str]:
     return sorted(name.removesuffix(first) for name in names if name.endswith(first))
 
 
-def belongs(name: str, prefix: str, cell: bool = False) -> bool:
-    """Return whether a name is that of an LSTM's parameter under a prefix, or of a cell's.
-
-    Examples
-    --------
-    >>> belongs("lstm.bias_hh_l1_reverse", "lstm."), belongs("lstm.bias_hh_l1_reverse", "")
-    (True, False)
-    """
-    return name.startswith(prefix) and (_CELL_NAME if cell else _NAME).fullmatch(name[len(prefix) :]) is not None
-
-
 def infer_cell(mapping: Mapping[str, Any], prefix: str = "", names: Iterable[str] | None = None) -> Architecture:
     """Work out the sizes of a cell, as `infer` does for an LSTM.
 
@@ -191,7 +184,11 @@ def infer_cell(mapping: Mapping[str, Any], prefix: str = "", names: Iterable[str
     >>> infer_cell({"weight_ih": np.zeros((20, 3)), "weight_hh": np.zeros((20, 5))}).hidden_size
     5
     """
-    cells = {name: value for name, value in mapping.items() if belongs(name, prefix, cell=True)}
+    cells = {
+        name: value
+        for name, value in mapping.items()
+        if name.startswith(prefix) and _CELL_NAME.fullmatch(name[len(prefix) :])
+    }
     if not cells:
         raise ValueError(_nothing_under(prefix, mapping if names is None else names, cell=True))
     try:

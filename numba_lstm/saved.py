@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from . import checks
+from .located import Located, concerns
 from .module import Module, Weights
-from .parameters import CELL_SUFFIX, Architecture, belongs, first_name, infer, infer_cell, listed
+from .parameters import CELL_SUFFIX, Architecture
 from .record import RECORDED_OR_FALSE, RECORDED_OR_ZERO, Recorded, common_dtype, encode_record, read_record
 
 OfLSTM = TypeVar("OfLSTM", bound="SavedModule")
@@ -35,7 +36,8 @@ class SavedModule(Module):
     ) -> OfLSTM:
         """Make a module from a file of weights.
 
-        Every size is worked out from names and shapes.  What these cannot tell is an argument.
+        Every size is worked out from names and shapes.  What these cannot tell is an argument.  Parameters that a
+        module computes from others, as with weight drop, pruning and weight norm, come from those others.
 
         Parameters
         ----------
@@ -45,7 +47,8 @@ class SavedModule(Module):
         prefix : str
             What precedes the names, such as ``"encoder.lstm."``; the file may hold more than this LSTM.  If it is a
             checkpoint whose state dict lies in another dict, that one's key may stand before: ``"state_dict.lstm."``
-            and, if there is one such LSTM only, ``"lstm."``.
+            and, if there is one such LSTM only, ``"lstm."``.  So it is with ``module.`` and ``_orig_mod.``, which
+            torch's wrappers put into names.
         batch_first, dropout : bool and float
             As for a new module.  By default what `save` has recorded, or torch in a whole module; False and 0.0 in
             files without a record.
@@ -64,8 +67,9 @@ class SavedModule(Module):
         OSError
             If the file cannot be opened.
         ValueError
-            If its suffix is another, it is damaged, or it has no complete LSTM under this prefix.  The message
-            begins with the path.
+            If its suffix is another, it is damaged, or it has no complete LSTM under this prefix; or if the module
+            there computes something else than torch's, as its class or what is beside its parameters tells.  The
+            message begins with the path.
         MemoryError
             If there is no room for the weights twice: those of the file, and the module's.
 
@@ -193,25 +197,17 @@ def _load(path: str | os.PathLike[str], prefix: str, dtype: Any, cell: bool = Fa
     """Read what is under a prefix of a file; ``dtype`` as given to `LSTM.load`."""
     from . import io
 
-    contents = io.read_contents(path, lambda name: belongs(name, prefix, cell))
+    contents = io.read_contents(path, lambda name: concerns(name, prefix, cell))
     try:
-        prefix = _whole_prefix(contents, prefix, first_name(cell))
-        architecture = (infer_cell if cell else infer)(contents.arrays, prefix, contents.names)
+        located = Located(contents.names, cell, contents.inner)
+        prefix = located.whole_prefix(prefix)
+        architecture, sources = located.understood(prefix, contents.arrays, contents.modules)
         names = [name.removesuffix(CELL_SUFFIX) if cell else name for name in architecture.shapes()]
-        arrays = {name: contents.arrays[prefix + name] for name in names}
-        recorded = dict(contents.options.get(prefix, {})) | read_record(contents.metadata)
+        arrays = {name: sources[name].read(contents.arrays) for name in names}
+        module = contents.modules.get(prefix)
+        recorded = dict(module.options if module else {}) | read_record(contents.metadata)
         if dtype is None:
             dtype = checks.float_dtype(recorded.get("dtype", common_dtype(arrays)))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
     return _Loaded(architecture, arrays, recorded, dtype)
-
-
-def _whole_prefix(contents: Any, prefix: str, first: str) -> str:
-    """Return a prefix with the keys of the dicts in which the file has the state dict."""
-    if prefix + first in contents.arrays:
-        return prefix
-    found = [name.removesuffix(first) for name, inner in contents.inner.items() if inner == prefix + first]
-    if len(found) > 1:
-        raise ValueError(f"prefix {prefix!r} is there more than once: {listed(found)}")
-    return found[0] if found else prefix

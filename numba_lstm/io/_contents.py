@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+
+from ..whole_module import WholeModule
 
 
 class Declared(NamedTuple):
@@ -27,5 +29,5 @@ class Contents(NamedTuple):
     """What was recorded beside the arrays."""
     inner: Mapping[str, str] = {}
     """Names without what precedes them because the file has a state dict within dicts, by whole name."""
-    options: Mapping[str, Mapping[str, Any]] = {}
-    """Arguments of modules that lie whole in the file, by prefix."""
+    modules: Mapping[str, WholeModule] = {}
+    """Modules that lie whole in the file, by prefix."""

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from ..whole_module import OPTIONS, WholeModule
 from ._bfloat16 import widened
 from ._pickle_machine import Global, Machine, Pairs, Placeholder
 
@@ -24,6 +25,9 @@ _STORAGES = {
     "ByteStorage": "uint8", "BoolStorage": "bool", "ComplexFloatStorage": "complex64",
     "ComplexDoubleStorage": "complex128", "UntypedStorage": "uint8",
 }  # fmt: skip
+
+_SCRIPTED = "__torch__"
+"""The module that TorchScript puts before those of Python's classes."""
 
 _MOST_AXES = 32  # NumPy's oldest limit
 
@@ -57,8 +61,8 @@ class Tree(NamedTuple):
     tensors: dict[str, Tensor]
     inner: dict[str, str]
     """Names in a state dict, without the keys of dicts in which it lies, by whole name."""
-    options: dict[str, dict[str, Any]]
-    """Arguments of whole modules, by prefix."""
+    modules: dict[str, WholeModule]
+    """Whole modules, by prefix."""
     storages: dict[str, str]
     """The type of their numbers, by key."""
 
@@ -150,7 +154,7 @@ def read_tree(content: bytes, memory: int, position: int = 0) -> tuple[Tree, int
     walk = _Walk(machine.holders)
     if id(root) in machine.holders:
         walk.visit(root, "", True, [])
-    return Tree(walk.tensors, walk.inner, walk.options, storages), machine.position
+    return Tree(walk.tensors, walk.inner, walk.modules, storages), machine.position
 
 
 class _Walk:
@@ -159,7 +163,7 @@ class _Walk:
     def __init__(self, holders: set[int]) -> None:
         self.tensors: dict[str, Tensor] = {}
         self.inner: dict[str, str] = {}
-        self.options: dict[str, dict[str, Any]] = {}
+        self.modules: dict[str, WholeModule] = {}
         self._holders = holders
         self._visits, self._characters = _VISITS, _CHARACTERS
 
@@ -172,7 +176,7 @@ class _Walk:
         plain = plain and state is None
         if isinstance(state, Pairs):
             self._visits -= len(state)
-            self._note_options(state, prefix)
+            self._note_module(holder.kind, state, prefix)
         above = [*above, id(holder)]
         inner = []
         for key, value in _children(holder, state):
@@ -194,11 +198,24 @@ class _Walk:
         if self._visits < 0 or self._characters < 0:
             raise ValueError("its pickle reaches its tensors on too many ways")
 
-    def _note_options(self, state: Pairs, prefix: str) -> None:
-        """Keep what an LSTM knows and its parameters do not tell."""
-        found = {key: value(state, key) for key in ("batch_first", "dropout")}
-        if type(found["batch_first"]) is bool and type(found["dropout"]) in (int, float):
-            self.options[prefix] = found
+    def _note_module(self, kind: Any, state: Pairs, prefix: str) -> None:
+        """Keep what a module's state tells beside its parameters: its class and its options."""
+        if not isinstance(kind, Global) or not (_is_module(state) or kind.module.startswith(_SCRIPTED)):
+            return
+        found = {name: value(state, name) for name in OPTIONS}
+        options = {name: option for name, option in found.items() if type(option) in OPTIONS[name]}
+        self.modules.setdefault(prefix, WholeModule(_class_name(kind), options))
+
+
+def _is_module(state: Any) -> bool:
+    """Return whether a state is that of a module of torch's."""
+    return all(isinstance(value(state, name), Pairs) for name in ("_parameters", "_modules"))
+
+
+def _class_name(kind: Global) -> str:
+    """Return the whole name of a class, without what TorchScript adds."""
+    parts = [part for part in (*kind.module.split("."), kind.name) if not part.startswith("___torch_mangle_")]
+    return ".".join(parts[1:] if parts[0] == _SCRIPTED else parts)
 
 
 def _children(holder: Any, state: Any) -> Iterator[tuple[str, Any]]:
@@ -208,9 +225,8 @@ def _children(holder: Any, state: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(holder, (list, tuple)):
         yield from ((str(index), value) for index, value in enumerate(holder))
     elif isinstance(holder, Placeholder):
-        parts = [value(state, name) for name in ("_parameters", "_buffers", "_modules")]
-        if isinstance(parts[0], Pairs) and isinstance(parts[2], Pairs):  # a module of torch's
-            yield from (("", part) for part in parts)
+        if _is_module(state):
+            yield from (("", value(state, name)) for name in ("_parameters", "_buffers", "_modules"))
             return
         yield from ((str(index), value) for index, value in enumerate(holder.items))
         yield from _named(holder.pairs)

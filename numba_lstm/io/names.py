@@ -9,44 +9,50 @@ from typing import Any
 
 import numpy as np
 
+from ..located import QUANTIZED, Located, quantized_modules
 from ..lstm import LSTM
 from ..lstm_cell import LSTMCell
-from ..parameters import CELL_SUFFIX, belongs, first_name, infer, infer_cell, prefixes
-from . import Declared
+from ..parameters import CELL_SUFFIX
+from . import Contents, Declared, read_contents
 from . import describe as declared_in
 from ._found import Found, Runner, State
 
 _OTHERS = {3: "GRU", 1: "RNN"}
 """What has so many rows in weight_hh for each of its columns; an LSTM has four."""
 
-_QUANTIZED = "_all_weight_values"
-"""A part of the names that torch's quantized modules give their parameters."""
-
 
 def describe(path: Path) -> list[Found]:
     """Return everything recurrent in a file."""
-    declared = declared_in(path)
-    found = [_found(declared, prefix, cell) for cell in (False, True) for prefix in prefixes(declared, cell)]
-    quantized = sorted({name.partition(_QUANTIZED)[0] for name in declared if _QUANTIZED in name})
+    declared, contents = declared_in(path), _names_in(path)
+    found = []
+    for cell in (False, True):
+        located = Located(declared, cell, contents.inner)
+        found += [_found(located, declared, contents, prefix, cell) for prefix in located.prefixes]
     return found + [
-        Found(prefix, "quantized module", {}, {}, "its weights are quantized: save the module from before")
-        for prefix in quantized
+        Found(prefix, "quantized module", {}, {}, f"its weights are quantized: {QUANTIZED}")
+        for prefix in quantized_modules(declared)
     ]
 
 
-def _found(declared: Mapping[str, Declared], prefix: str, cell: bool) -> Found:
-    names = [name for name in declared if belongs(name, prefix, cell)]
-    parameters = {name.removeprefix(prefix): (declared[name].shape, declared[name].dtype) for name in names}
+def _names_in(path: Path) -> Contents:
+    return read_contents(path, lambda name: False)
+
+
+def _found(located: Located, declared: Mapping[str, Declared], contents: Contents, prefix: str, cell: bool) -> Found:
+    parameters = {
+        name.removeprefix(prefix): (declared[name].shape, declared[name].dtype) for name in located.names(prefix)
+    }
     kind = _kind(parameters, cell)
     try:
-        architecture = (infer_cell if cell else infer)({name: declared[name] for name in names}, prefix)
+        architecture, sources = located.understood(prefix, declared, contents.modules)
     except ValueError as error:
         instead = "" if kind.startswith("LSTM") else f"; a {kind} is not taken, it stays with torch"
         return Found(prefix, kind, {}, parameters, f"{error}{instead}")
     shown = ("input_size", "hidden_size", "bias") if cell else tuple(field.name for field in fields(architecture))
     order = [name.removesuffix(CELL_SUFFIX) if cell else name for name in architecture.shapes()]
+    parts = [part.removeprefix(prefix) for name in order for part in sources[name].parts]
     return Found(
-        prefix, kind, {name: getattr(architecture, name) for name in shown}, {name: parameters[name] for name in order}
+        prefix, kind, {name: getattr(architecture, name) for name in shown}, {part: parameters[part] for part in parts}
     )
 
 
@@ -83,11 +89,9 @@ def runner(path: Path, name: str, dtype: Any = None, batch_first: bool = False) 
 
 def load_lstm(path: Path, name: str | None = None, dtype: Any = None) -> LSTM | LSTMCell:
     """Load what is under a prefix, whose last dot may be left out; a cell if it is one."""
-    prefix = name or ""
-    declared = declared_in(path)
+    prefix, contents = name or "", _names_in(path)
     for start in (prefix, f"{prefix}."):
-        if start + first_name() in declared:
-            return LSTM.load(path, start, dtype=dtype)
-        if start + first_name(cell=True) in declared:
-            return LSTMCell.load(path, start, dtype=dtype)
+        for module, cell in ((LSTM, False), (LSTMCell, True)):
+            if start in Located(contents.names, cell, contents.inner).prefixes:
+                return module.load(path, start, dtype=dtype)
     return LSTM.load(path, prefix, dtype=dtype)  # which finds it in a dict within the file, or says what there is

@@ -48,7 +48,7 @@ def read(file: BinaryIO, size: int, wanted: Callable[[str], bool]) -> Contents:
 
     A name is wanted whole, or without the keys of the dicts in which a state dict lies.
     """
-    (tensors, inner, options, _), place, order = _open(file, size)
+    (tensors, inner, modules, _), place, order = _open(file, size)
     names = [name for name in tensors if wanted(name) or (name in inner and wanted(inner[name]))]
     total = sum(_bytes_of(tensors[name]) for name in names)
     if total > max(size, _SMALL):
@@ -61,7 +61,7 @@ def read(file: BinaryIO, size: int, wanted: Callable[[str], bool]) -> Contents:
                 arrays[tensor] = read_tensor(file, tensor, *place(tensor.key), order)
             except ValueError as error:
                 raise ValueError(f"{name} {error}") from None
-    return Contents({name: arrays[tensors[name]] for name in names}, list(tensors), {}, inner, options)
+    return Contents({name: arrays[tensors[name]] for name in names}, list(tensors), {}, inner, modules)
 
 
 def describe(file: BinaryIO, size: int) -> dict[str, Declared]:

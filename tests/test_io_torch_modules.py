@@ -1,0 +1,151 @@
+"""Whole modules and TorchScript in torch's files: what they compute, and with which options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numba_lstm
+from numba_lstm import cli
+
+torch: Any = pytest.importorskip("torch")
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning")
+
+SIZES = (3, 5)
+
+
+class NormedLSTM(torch.nn.LSTM):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__(*SIZES)
+        self.norm = torch.nn.LayerNorm(5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(super().forward(x)[0])
+
+
+class ScaledLSTM(torch.nn.LSTM):  # type: ignore[misc]
+    """Has torch's parameters only."""
+
+    def __init__(self) -> None:
+        super().__init__(*SIZES)
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return super().forward(2 * x, hx)
+
+
+class PeepholeCell(torch.nn.LSTMCell):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__(*SIZES)
+        self.peephole = torch.nn.Parameter(torch.zeros(3, 5))
+
+
+class OwnCell(torch.nn.Module):  # type: ignore[misc]
+    """No subclass, but with torch's names, as in many repositories."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, value in torch.nn.LSTMCell(*SIZES).named_parameters():
+            self.register_parameter(name, value)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(x @ self.weight_ih.t())
+
+
+class Tagger(torch.nn.Module):  # type: ignore[misc]
+    """A container around anything."""
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.norm = torch.nn.LayerNorm(5)
+        self.h0 = torch.nn.Parameter(torch.zeros(5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.encoder(x)[0])
+
+
+def numbers(module: Any) -> dict[str, np.ndarray]:
+    return {name: tensor.detach().numpy() for name, tensor in module.named_parameters()}
+
+
+def assert_same(loaded: Any, module: Any) -> None:
+    for name, array in numbers(module).items():
+        np.testing.assert_array_equal(loaded.state_dict()[name], array)
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["new layout", "old layout"])
+@pytest.mark.parametrize("kind", [NormedLSTM, ScaledLSTM, PeepholeCell, OwnCell, torch.nn.GRU])
+def test_other_classes_are_refused(kind: Any, old: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """At the top, in a container, in a dict; what is printed names the class as well."""
+    module = torch.nn.GRU(*SIZES) if kind is torch.nn.GRU else kind()
+    loader: Any = numba_lstm.LSTMCell if "Cell" in kind.__name__ else numba_lstm.LSTM
+    path = tmp_path / "model.pt"
+    for value, prefix in (
+        (module, ""),
+        (Tagger(module), "encoder."),
+        ({"epoch": 3, "model": Tagger(module)}, "model.encoder."),
+    ):
+        torch.save(value, path, _use_new_zipfile_serialization=not old)
+        with pytest.raises(ValueError, match=rf"it is a \S*{kind.__name__}, not torch\.nn\.{loader.__name__}"):
+            loader.load(path, prefix)
+        cli.main(["info", str(path)])
+        assert f"{kind.__name__}, not" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.LSTMCell])
+def test_containers_are_not_looked_at(kind: Any, tmp_path: Path) -> None:
+    """Whatever is around torch's own module: a class of the user, DataParallel, Sequential, a dict."""
+    module, path = kind(*SIZES), tmp_path / "model.pt"
+    loader: Any = getattr(numba_lstm, kind.__name__)
+    for value, prefix in (
+        (Tagger(module), "encoder."),
+        (torch.nn.DataParallel(Tagger(module)), "encoder."),
+        (torch.nn.Sequential(torch.nn.Linear(3, 3), module), "1."),
+        ({"model": torch.nn.ModuleDict({"a": module, "norm": torch.nn.LayerNorm(3)})}, "model.a."),
+    ):
+        torch.save(value, path)
+        assert_same(loader.load(path, prefix), module)
+
+
+def test_state_of_other_classes(tmp_path: Path) -> None:
+    """Without the class, what is beside the parameters tells."""
+    path = tmp_path / "model.pt"
+    for module, loader in ((NormedLSTM(), numba_lstm.LSTM), (PeepholeCell(), numba_lstm.LSTMCell)):
+        for value, prefix in ((module, ""), (Tagger(module), "encoder.")):
+            torch.save(value.state_dict(), path)
+            with pytest.raises(ValueError, match="more than the parameters of torch's module"):
+                loader.load(path, prefix)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("trace", [False, True], ids=["script", "trace"])
+def test_other_classes_in_torchscript(trace: bool, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    made = torch.jit.trace(OwnCell(), torch.zeros(2, 3)) if trace else torch.jit.script(OwnCell())
+    made.save(str(path))
+    with pytest.raises(ValueError, match=r"it is a \S*OwnCell, not torch\.nn\.LSTMCell"):
+        numba_lstm.LSTMCell.load(path)
+
+
+def test_accelerated_modules(tmp_path: Path) -> None:
+    """What `accelerate` has put in place of torch's classes computes the same."""
+    from numba_lstm.io.torch import accelerate
+
+    module, path = torch.nn.LSTM(*SIZES, batch_first=True).eval(), tmp_path / "model.pt"
+    torch.save(accelerate(torch.nn.Sequential(module)), path)
+    loaded = numba_lstm.LSTM.load(path, "0.")
+    assert_same(loaded, module)
+    assert loaded.batch_first
+
+
+def test_sizes_that_contradict_the_parameters(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    for name, value in (("num_layers", 2), ("hidden_size", 6), ("bias", False), ("proj_size", 2)):
+        module = torch.nn.LSTM(*SIZES)
+        module.__dict__[name] = value
+        torch.save(module, path)
+        with pytest.raises(ValueError, match=rf"the module has {name}={value}, and parameters for {name}="):
+            numba_lstm.LSTM.load(path)
