@@ -13,7 +13,10 @@ from numba_lstm import cli
 
 torch: Any = pytest.importorskip("torch")
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning"),
+]
 
 SIZES = (3, 5)
 
@@ -149,3 +152,111 @@ def test_sizes_that_contradict_the_parameters(tmp_path: Path) -> None:
         torch.save(module, path)
         with pytest.raises(ValueError, match=rf"the module has {name}={value}, and parameters for {name}="):
             numba_lstm.LSTM.load(path)
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"batch_first": True},
+    {"num_layers": 2, "dropout": 0.25, "bias": False},
+    {"num_layers": 2, "dropout": 1e-05, "bidirectional": True, "batch_first": True},
+]
+
+
+@pytest.mark.parametrize("trace", [False, True], ids=["script", "trace"])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_options_of_torchscript(options: dict[str, Any], trace: bool, tmp_path: Path) -> None:
+    """As attributes of classes, or in the call that was traced; each of two LSTMs has its own."""
+    lstm, path, x = torch.nn.LSTM(*SIZES, **options).eval(), tmp_path / "model.pt", torch.zeros(2, 4, 3)
+    other = torch.nn.LSTM(*SIZES, batch_first=not options.get("batch_first"))
+    for module, prefix in ((lstm, ""), (Two(lstm, other).eval(), "a.")):
+        made = torch.jit.trace(module, x) if trace else torch.jit.script(module)
+        made.save(str(path))
+        loaded = numba_lstm.LSTM.load(path, prefix)
+        assert_same(loaded, lstm)
+        assert (loaded.batch_first, loaded.dropout) == (lstm.batch_first, lstm.dropout)
+    assert numba_lstm.LSTM.load(path, "b.").batch_first is not loaded.batch_first
+    assert numba_lstm.LSTM.load(path, "a.", batch_first=not loaded.batch_first).batch_first is not loaded.batch_first
+
+
+class Two(torch.nn.Module):  # type: ignore[misc]
+    def __init__(self, a: Any, b: Any) -> None:
+        super().__init__()
+        self.a, self.b = a, b
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.a(x)[0], self.b(x)[0]
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")
+def test_a_projection_in_torchscript(tmp_path: Path) -> None:
+    lstm, path = torch.nn.LSTM(*SIZES, proj_size=2, batch_first=True).eval(), tmp_path / "model.torchscript"
+    torch.jit.script(lstm).save(str(path))
+    loaded = numba_lstm.LSTM.load(path)
+    assert_same(loaded, lstm)
+    assert loaded.batch_first
+
+
+def test_cells_and_packed_sequences_in_torchscript(tmp_path: Path) -> None:
+    cell, path = torch.nn.LSTMCell(*SIZES).eval(), tmp_path / "model.pt"
+    for made in (torch.jit.script(cell), torch.jit.trace(cell, torch.zeros(2, 3))):
+        made.save(str(path))
+        assert_same(numba_lstm.LSTMCell.load(path), cell)
+    packed = Packed()
+    torch.jit.trace(packed, (torch.zeros(2, 4, 3), torch.tensor([4, 3])), check_trace=False).save(str(path))
+    assert_same(numba_lstm.LSTM.load(path, "lstm."), packed.lstm)
+
+
+class Packed(torch.nn.Module):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = torch.nn.LSTM(*SIZES)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> Any:
+        packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+        return self.lstm(packed)[0].data
+
+
+def test_frozen_torchscript(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says what it is, and how to save it."""
+    path = tmp_path / "model.pt"
+    for change in (torch.jit.freeze, torch.jit.optimize_for_inference):
+        change(torch.jit.script(Two(torch.nn.LSTM(*SIZES), torch.nn.LSTM(*SIZES)).eval())).save(str(path))
+        with pytest.raises(ValueError, match=r"was frozen: \d+ arrays are constants .* from before torch\.jit\.freeze"):
+            numba_lstm.LSTM.load(path)
+        assert cli.main(["info", str(path)]) == 2
+        assert "was frozen" in capsys.readouterr().err
+
+
+class Mixed(Two):
+    """Freezing a trace of it leaves the LSTMs their parameters, though not their methods."""
+
+    def __init__(self, a: Any, b: Any) -> None:
+        super().__init__(a, b)
+        self.cell = torch.nn.LSTMCell(*SIZES)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return super().forward(x), self.cell(x[:, 0])
+
+
+def test_frozen_traces(tmp_path: Path) -> None:
+    """Options are in calls that do not tell whose they are."""
+    path, x = tmp_path / "model.pt", torch.zeros(2, 4, 3)
+    first, same, other = (torch.nn.LSTM(*SIZES, batch_first=each) for each in (True, True, False))
+    torch.jit.freeze(torch.jit.trace(Mixed(first, same).eval(), x)).save(str(path))
+    loaded = numba_lstm.LSTM.load(path, "b.")
+    assert_same(loaded, same)
+    assert loaded.batch_first
+    torch.jit.freeze(torch.jit.trace(Mixed(first, other).eval(), x)).save(str(path))
+    with pytest.raises(ValueError, match="its LSTMs differ in batch_first"):
+        numba_lstm.LSTM.load(path, "a.")
+
+
+def test_options_of_whole_modules(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    for options in OPTIONS:
+        lstm = torch.nn.LSTM(*SIZES, **options)
+        for old in (False, True):
+            torch.save({"model": torch.nn.Sequential(lstm)}, path, _use_new_zipfile_serialization=not old)
+            loaded = numba_lstm.LSTM.load(path, "model.0.")
+            assert_same(loaded, lstm)
+            assert (loaded.batch_first, loaded.dropout) == (lstm.batch_first, lstm.dropout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from ..whole_module import OPTIONS, WholeModule
 from ._bfloat16 import widened
 from ._pickle_machine import Global, Machine, Pairs, Placeholder
+from ._torchscript import SCRIPTED, class_name
 
 NUMBERS = {
     "float64": "f8", "float32": "f4", "float16": "f2", "bfloat16": "u2", "int64": "i8", "int32": "i4", "int16": "i2",
@@ -25,9 +26,6 @@ _STORAGES = {
     "ByteStorage": "uint8", "BoolStorage": "bool", "ComplexFloatStorage": "complex64",
     "ComplexDoubleStorage": "complex128", "UntypedStorage": "uint8",
 }  # fmt: skip
-
-_SCRIPTED = "__torch__"
-"""The module that TorchScript puts before those of Python's classes."""
 
 _MOST_AXES = 32  # NumPy's oldest limit
 
@@ -139,8 +137,13 @@ def _tensor(name: str, storage: Any, offset: Any, shape: Any, strides: Any, *res
 # --- names ------------------------------------------------------------------------------------------------------
 
 
-def read_tree(content: bytes, memory: int, position: int = 0) -> tuple[Tree, int]:
-    """Return the tensors of a pickle that begins at a position, and where it ends."""
+def read_tree(
+    content: bytes, memory: int, position: int = 0, constants: Callable[[Global], dict[str, Any]] = lambda kind: {}
+) -> tuple[Tree, int]:
+    """Return the tensors of a pickle that begins at a position, and where it ends.
+
+    ``constants`` tells what is known of all modules of a class, by name.
+    """
     storages: dict[str, str] = {}
 
     def noted(reference: Any) -> Any:
@@ -151,7 +154,7 @@ def read_tree(content: bytes, memory: int, position: int = 0) -> tuple[Tree, int
 
     machine = Machine(content, memory, call, noted, Tensor, position)
     root = machine.run()
-    walk = _Walk(machine.holders)
+    walk = _Walk(machine.holders, constants)
     if id(root) in machine.holders:
         walk.visit(root, "", True, [])
     return Tree(walk.tensors, walk.inner, walk.modules, storages), machine.position
@@ -160,11 +163,11 @@ def read_tree(content: bytes, memory: int, position: int = 0) -> tuple[Tree, int
 class _Walk:
     """Gives tensors names: what they are reached by, joined with dots."""
 
-    def __init__(self, holders: set[int]) -> None:
+    def __init__(self, holders: set[int], constants: Callable[[Global], dict[str, Any]]) -> None:
         self.tensors: dict[str, Tensor] = {}
         self.inner: dict[str, str] = {}
         self.modules: dict[str, WholeModule] = {}
-        self._holders = holders
+        self._holders, self._constants = holders, constants
         self._visits, self._characters = _VISITS, _CHARACTERS
 
     def visit(self, holder: Any, prefix: str, plain: bool, above: list[int]) -> None:
@@ -200,22 +203,16 @@ class _Walk:
 
     def _note_module(self, kind: Any, state: Pairs, prefix: str) -> None:
         """Keep what a module's state tells beside its parameters: its class and its options."""
-        if not isinstance(kind, Global) or not (_is_module(state) or kind.module.startswith(_SCRIPTED)):
+        if not isinstance(kind, Global) or not (_is_module(state) or kind.module.startswith(SCRIPTED)):
             return
         found = {name: value(state, name) for name in OPTIONS}
         options = {name: option for name, option in found.items() if type(option) in OPTIONS[name]}
-        self.modules.setdefault(prefix, WholeModule(_class_name(kind), options))
+        self.modules.setdefault(prefix, WholeModule(class_name(kind), self._constants(kind) | options))
 
 
 def _is_module(state: Any) -> bool:
     """Return whether a state is that of a module of torch's."""
     return all(isinstance(value(state, name), Pairs) for name in ("_parameters", "_modules"))
-
-
-def _class_name(kind: Global) -> str:
-    """Return the whole name of a class, without what TorchScript adds."""
-    parts = [part for part in (*kind.module.split("."), kind.name) if not part.startswith("___torch_mangle_")]
-    return ".".join(parts[1:] if parts[0] == _SCRIPTED else parts)
 
 
 def _children(holder: Any, state: Any) -> Iterator[tuple[str, Any]]:

@@ -1,8 +1,8 @@
 """What ``torch.save`` and ``torch.jit.save`` write, read without torch and without running anything of it.
 
 A checkpoint is a zip archive: a pickle that describes the objects, and a member for the numbers of each storage.  So
-is a TorchScript file, with its program beside them, which is not looked at.  Before version 1.6 torch wrote the same
-things one after the other: five pickles, and then the storages.
+is a TorchScript file, with its program beside them, of which only options of modules are read.  Before version 1.6
+torch wrote the same things one after the other: five pickles, and then the storages.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from ._contents import Contents, Declared
 from ._pickle_machine import Machine
 from ._torch_objects import NUMBERS, Tensor, Tree, call, read_tensor, read_tree, refer, value
+from ._torchscript import Program
 from ._zip import Archive
 
 _PICKLE_MEMORY = 32 << 20
@@ -99,7 +100,14 @@ def _open_zip(file: BinaryIO, size: int) -> _Read:
     stored = sum(member.size for name, member in archive.members.items() if name.startswith(data))
     memory = _PICKLE_MEMORY + min(stored, size)
     content = archive.read(root + _PICKLE, memory // 4)
-    tree, _ = read_tree(content, memory - len(content))
+    program = Program(archive, root, memory // 4)
+    tree, _ = read_tree(content, memory - len(content), constants=program.options)
+    frozen = sum(name.startswith(f"{root}/constants/") for name in archive.members)
+    if frozen and not tree.tensors:
+        raise ValueError(
+            f"TorchScript that was frozen: {frozen} arrays are constants of its program and have no names any more; "
+            "save the module from before torch.jit.freeze or torch.jit.optimize_for_inference"
+        )
     missing = [key for key in tree.storages if data + key not in archive.members]
     if missing:
         raise ValueError(f"its storage {missing[0]} is missing")
