@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch_files
-from torch_files import Archive, called, named
+from torch_files import Archive, Raw, called, named
 
 import numba_lstm
 from numba_lstm import io
@@ -157,6 +158,101 @@ def test_a_gru_is_named(tmp_path: Path) -> None:
         numba_lstm.LSTM.load(path)
 
 
+# --- layouts and protocols --------------------------------------------------------------------------------
+
+
+def old_text(text: str) -> Raw:
+    """Return the operations for a text as Python 2 writes it."""
+    return Raw(b"U" + bytes([len(text)]) + text.encode())
+
+
+class Python2:
+    """A file in the layout from before version 1.6, as Python 2 writes it: five pickles, then the storages."""
+
+    def __init__(self) -> None:
+        self.storages: list[np.ndarray] = []
+
+    def tensor(self, array: np.ndarray, view: tuple[int, int] | None = None) -> Raw:
+        """Store an array; ``view`` has it as a part of a larger storage, from some element on."""
+        key = old_text(str(94000000 + len(self.storages)))
+        self.storages.append(np.concatenate([np.zeros(view[0], array.dtype), array.ravel()]) if view else array)
+        kind = named("torch", torch_files.STORAGES[str(array.dtype)])
+        part = None if view is None else (old_text("1"), view[0], array.size)
+        whole = (old_text("storage"), kind, key, old_text("cuda:0"), array.size, part)
+        strides = tuple(stride // array.itemsize for stride in array.strides)
+        return called(
+            named("torch._utils", "_rebuild_tensor"), Raw(torch_files.pickled(whole) + b"Q"), 0, array.shape, strides
+        )
+
+    def finish(self, value: Any) -> bytes:
+        system = {
+            old_text("protocol_version"): 1001,
+            old_text("type_sizes"): {old_text("int"): 4},
+            old_text("little_endian"): True,
+        }
+        keys = [old_text(str(94000000 + index)) for index in range(len(self.storages))]
+        magic = Raw(b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19")
+        pickles = [b"\x80\x02" + torch_files.pickled(each) + b"." for each in (magic, 1001, system, value, keys)]
+        stored = [struct.pack("<q", each.size) + each.tobytes() for each in self.storages]
+        return b"".join(pickles + stored)
+
+
+def state_of_python2(tensors: dict[str, Raw]) -> Raw:
+    """Return an OrderedDict that is called with its pairs, and has attributes."""
+    ordered = called(named("collections", "OrderedDict"), [[old_text(name), each] for name, each in tensors.items()])
+    return Raw(ordered + torch_files.pickled({old_text("_metadata"): {}}) + b"b")
+
+
+@pytest.mark.parametrize("view", [None, (7, 60)], ids=["storages", "parts of storages"])
+def test_files_of_python_2(view: tuple[int, int] | None, tmp_path: Path) -> None:
+    arrays, file = state(), Python2()
+    tensors = {f"lstm.{name}": file.tensor(array, view) for name, array in arrays.items()}
+    junk = {
+        old_text("name"): Raw(b"U\x03\xff\x00\xfe"),  # bytes
+        old_text("seen"): Raw(b"I123456789012\n"),
+        old_text("more"): Raw(b"L-123456789012345678901L\n"),
+        old_text("tags"): called(named("__builtin__", "set"), [old_text("a")]),
+        old_text("old class"): Raw(b"(" + named("trainer", "Log") + b"o"),
+        old_text("new class"): called(named("copy_reg", "_reconstructor"), named("t", "L"), named("t", "object"), None),
+    }
+    path = save(file.finish({**junk, old_text("state_dict"): state_of_python2(tensors)}), tmp_path)
+    assert_same(numba_lstm.LSTM.load(path, prefix="lstm."), arrays)
+
+
+def test_a_whole_module_of_python_2(tmp_path: Path) -> None:
+    """Made in the ways of protocol 1 and of protocol 2; its class is stored with the text of its source."""
+    arrays, file = state(), Python2()
+    tensors = {name: file.tensor(array) for name, array in arrays.items()}
+    for kind in ("LSTM", "NormedLSTM"):
+        source = (old_text("module"), named("torch.nn.modules.rnn", kind), old_text("rnn.py"), old_text("class LSTM:"))
+        cls = Raw(torch_files.pickled(source) + b"Q")
+        attributes = {
+            old_text("batch_first"): True,
+            old_text("dropout"): 0,
+            old_text("_parameters"): state_of_python2(tensors),
+            old_text("_buffers"): called(named("collections", "OrderedDict")),
+            old_text("_modules"): called(named("collections", "OrderedDict")),
+        }
+        for made in (
+            called(named("copy_reg", "_reconstructor"), cls, named("__builtin__", "object"), None),
+            Raw(cls + b")\x81"),
+        ):
+            path = save(file.finish(Raw(made + torch_files.pickled(attributes) + b"b")), tmp_path)
+            if kind == "LSTM":
+                lstm = numba_lstm.LSTM.load(path)
+                assert_same(lstm, arrays)
+                assert lstm.batch_first
+            else:
+                with pytest.raises(ValueError, match=r"it is a torch\.nn\.modules\.rnn\.NormedLSTM"):
+                    numba_lstm.LSTM.load(path)
+
+
+def test_a_number_that_is_too_long(tmp_path: Path) -> None:
+    path = save(torch_files.Archive().finish({"x": Raw(b"I" + b"9" * 5000 + b"\n")}), tmp_path)
+    with pytest.raises(ValueError, match="a number of 5,000 digits"):
+        numba_lstm.LSTM.load(path)
+
+
 # --- written by torch -------------------------------------------------------------------------------------
 
 
@@ -211,6 +307,25 @@ def test_torchscript(trace: bool, torch: Any, tmp_path: Path) -> None:
     made.save(str(path))
     lstm = numba_lstm.LSTM.load(path, prefix="encoder.")
     assert_same(lstm, numbers(model.encoder))
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["old layout", "new layout"])
+@pytest.mark.parametrize("protocol", [1, 2, 3, 4, 5])
+def test_protocols_of_pickle(protocol: int, zipped: bool, torch: Any, tmp_path: Path) -> None:
+    """States and modules, whatever the protocol."""
+    lstm, path = torch.nn.LSTM(*SIZES, batch_first=True), tmp_path / "model.pt"
+    more = {"pickle_protocol": protocol, "_use_new_zipfile_serialization": zipped}
+    for value, prefix in (
+        (lstm.state_dict(), ""),
+        ({"model": {"encoder": lstm.state_dict()}, "step": 10**12, "rate": 0.5, "lr": 10**30}, "model.encoder."),
+        (torch.nn.Sequential(lstm), "0."),
+    ):
+        torch.save(value, path, **more)
+        assert_same(numba_lstm.LSTM.load(path, prefix), numbers(lstm))
+    assert numba_lstm.LSTM.load(path, "0.").batch_first
+    torch.save({"lstm": torch.nn.GRU(*SIZES)}, path, **more)
+    with pytest.raises(ValueError, match=r"it is a torch\.nn\.modules\.rnn\.GRU"):
+        numba_lstm.LSTM.load(path, "lstm.")
 
 
 def test_a_whole_module(torch: Any, tmp_path: Path) -> None:

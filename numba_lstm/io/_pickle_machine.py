@@ -20,7 +20,8 @@ _OPERATIONS, _OPERATIONS_SHARE = 1_000_000, 1 / 16
 """Operations that a pickle may have: a million takes most of a second.  And a share of the bytes of memory that it
 may take, since those of large files have more to describe."""
 
-_LONGEST_NUMBER = 1024
+_LONGEST_NUMBER, _LONGEST_DECIMAL = 1024, 100
+"""Bytes of a binary number, and digits of another."""
 
 _UINT2, _INT4, _UINT4, _UINT8 = (struct.Struct(code) for code in ("<H", "<i", "<I", "<Q"))
 _FLOAT = struct.Struct(">d")
@@ -142,6 +143,14 @@ class Machine:
     def _text(self, length: int) -> None:
         self._push(self._take(length).decode("utf-8", "surrogatepass"), length)
 
+    def _old_text(self, length: int) -> None:
+        """Take what is a text in Python 2, and may have been meant as bytes: one that is no UTF-8 stays bytes."""
+        taken = self._take(length)
+        try:
+            self._push(taken.decode(), length)
+        except UnicodeDecodeError:
+            self._push(taken, length)
+
     def _bytes(self, length: int) -> None:
         self._push(self._take(length), length)
 
@@ -171,6 +180,12 @@ class Machine:
         if length > _LONGEST_NUMBER:
             raise ValueError(f"its pickle has a number of {length:,} bytes")
         self._push(int.from_bytes(self._take(length), "little", signed=True), length)
+
+    def _decimal(self, digits: str) -> None:
+        if len(digits) > _LONGEST_DECIMAL:
+            raise ValueError(f"its pickle has a number of {len(digits):,} digits")
+        known = {"01": True, "00": False}
+        self._push(known[digits] if digits in known else int(digits))
 
     # --- containers -------------------------------------------------------------------------------------------
 
@@ -288,7 +303,8 @@ _METHODS: dict[int, Callable[[Machine], None]] = {
         b"N": lambda m: m._push(None),
         b"\x88": lambda m: m._push(True),
         b"\x89": lambda m: m._push(False),
-        b"I": lambda m: m._push({"01": True, "00": False}[m._line()]),  # all that binary pickles have it for
+        b"I": lambda m: m._decimal(m._line()),  # protocol 1, and large ones of Python 2
+        b"L": lambda m: m._decimal(m._line().removesuffix("L")),
         b"J": lambda m: m._push(m._number(_INT4)),
         b"K": lambda m: m._push(m._take(1)[0]),
         b"M": lambda m: m._push(m._number(_UINT2)),
@@ -298,8 +314,8 @@ _METHODS: dict[int, Callable[[Machine], None]] = {
         b"X": lambda m: m._text(m._number(_UINT4)),
         b"\x8c": lambda m: m._text(m._take(1)[0]),
         b"\x8d": lambda m: m._text(m._number(_UINT8)),
-        b"T": lambda m: m._text(m._number(_INT4)),  # texts of Python 2
-        b"U": lambda m: m._text(m._take(1)[0]),
+        b"T": lambda m: m._old_text(m._number(_INT4)),
+        b"U": lambda m: m._old_text(m._take(1)[0]),
         b"B": lambda m: m._bytes(m._number(_UINT4)),
         b"C": lambda m: m._bytes(m._take(1)[0]),
         b"\x8e": lambda m: m._bytes(m._number(_UINT8)),
@@ -334,4 +350,4 @@ _METHODS: dict[int, Callable[[Machine], None]] = {
     }.items()
 }
 """What to do for every operation of the binary protocols, 1 to 5, except for extension registers and buffers that are
-kept elsewhere.  Protocol 0 cannot refer to storages, so that torch never writes it."""
+kept elsewhere.  Protocol 0 cannot refer to storages, so that torch's own pickler refuses it."""

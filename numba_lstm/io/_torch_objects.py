@@ -41,6 +41,8 @@ class Storage(NamedTuple):
 
     key: str
     kind: str
+    offset: int = 0
+    """Where a part of it begins, which old files have as a storage of its own."""
 
 
 class Tensor(NamedTuple):
@@ -72,8 +74,10 @@ def refer(reference: Any) -> Any:
     """Return the storage that a pickle refers to."""
     if isinstance(reference, tuple) and len(reference) >= 5 and reference[0] == "storage":
         _, kind, key, *_ = reference
-        if isinstance(kind, Global) and type(key) is str and not any(reference[5:]):
-            return Storage(key, _STORAGES.get(kind.name, kind.name))
+        view = reference[5] if len(reference) > 5 else None
+        offset = 0 if view is None else view[1]
+        if isinstance(kind, Global) and type(key) is str and type(offset) is int and offset >= 0:
+            return Storage(key, _STORAGES.get(kind.name, kind.name), offset)
     if isinstance(reference, tuple) and len(reference) >= 2 and reference[0] == "module":  # a class with its source
         return reference[1]
     raise ValueError("its pickle refers to something that is no storage")
@@ -89,7 +93,17 @@ def call(function: Any, arguments: Any) -> Any:
         return _tensor(function.name, *arguments)
     if function in _THEIR_ARGUMENT:
         return arguments[0]
+    if function in _RECONSTRUCTOR:  # how protocol 1 makes objects, of a class, a base and what that is made from
+        return Placeholder(arguments[0], arguments[2:])
     return Placeholder(function, arguments)
+
+
+def _both_pythons(module: str, old: str, *names: str) -> list[Global]:
+    """Return names under those that their module has in Python 3 and in Python 2."""
+    return [Global(each, name) for each in (module, old) for name in names]
+
+
+_RECONSTRUCTOR = _both_pythons("copyreg", "copy_reg", "_reconstructor")
 
 
 _FROM_TYPE = [Global("torch._tensor", name) for name in ("_rebuild_from_type", "_rebuild_from_type_v2")]
@@ -131,7 +145,7 @@ def _tensor(name: str, storage: Any, offset: Any, shape: Any, strides: Any, *res
     metadata = rest[3:] if name == "_rebuild_tensor_v3" else rest[2:]
     if metadata and metadata[0]:  # conj and neg bits: the numbers are not those of the storage
         dtype = f"lazily changed {dtype}"
-    return Tensor(storage.key, dtype, offset, tuple(shape), tuple(strides))
+    return Tensor(storage.key, dtype, storage.offset + offset, tuple(shape), tuple(strides))
 
 
 # --- names ------------------------------------------------------------------------------------------------------

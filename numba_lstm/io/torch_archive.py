@@ -26,7 +26,7 @@ _PICKLE = "/data.pkl"
 _ORDERS = {b"little": "<", b"big": ">"}
 
 _ZIP_START = b"PK"
-_OLD_START, _OLD_VERSION, _LENGTH_SIZE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", 1001, 8
+_OLD_MAGIC, _OLD_VERSION, _LENGTH_SIZE = 0x1950A86A20F9469CFC6C, 1001, 8
 _TAR_PLACE, _LONGEST_START = 257, 262
 
 _SMALL = 16 << 20
@@ -78,13 +78,22 @@ def _open(file: BinaryIO, size: int) -> _Read:
     start = file.read(_LONGEST_START)
     if start.startswith(_ZIP_START):
         return _open_zip(file, size)
-    if start.startswith(_OLD_START):
+    if _is_old(start):
         return _open_old(file, size)
     if start[_TAR_PLACE:] == b"ustar":
         raise ValueError("torch's tar format from before version 0.4: load it with torch, and save it again")
     if start.startswith(b"\x80"):
         raise ValueError("a pickle, which is not read: save it with torch.save, or as .npz or .safetensors")
     raise ValueError("neither torch's zip archive nor what torch wrote before")
+
+
+def _is_old(start: bytes) -> bool:
+    """Return whether a file begins as torch did before version 1.6: with a number, in any protocol of pickle."""
+    machine = Machine(start, _PICKLE_MEMORY, call, refer, Tensor)
+    try:
+        return bool(machine.run() == _OLD_MAGIC)
+    except ValueError:
+        return False
 
 
 def _open_zip(file: BinaryIO, size: int) -> _Read:
