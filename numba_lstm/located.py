@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -39,7 +40,9 @@ _MARKS = {
 
 
 _QUANTIZED = re.compile(r"(|.*\.)(?:_all_weight_values|_packed_weight_[ih]h)(?:\.|\Z)", re.DOTALL)
-QUANTIZED = "save the module from before it was quantized"
+NOT_TAKEN = "save a torch.nn.LSTM or LSTMCell with its weights, if it was quantized the one from before"
+
+_SHOWN = 10
 
 
 class _Place(NamedTuple):
@@ -184,8 +187,11 @@ class Located:
             module.complain_if_other(self._cell)
         sources = self._sources(prefix, module is not None)
         found = {prefix + name: shapes[each.parts[0]] for name, each in sources.items()}
-        if not found:
-            _complain_of_quantized(self._names)
+        others = other_modules(self._names, modules)
+        if not found and others and (prefix in others or not self.prefixes):
+            there = "; ".join(f"under {each!r} is a {others[each]}" for each in [*others][:_SHOWN])
+            kind = "LSTMCell" if self._cell else "LSTM"
+            raise ValueError(f"no parameters of torch.nn.{kind} under prefix {prefix!r}; {there}: {NOT_TAKEN}")
         names = {*self._names, *(each + self._first for each in self.prefixes)}
         architecture = (infer_cell if self._cell else infer)(found, prefix, names)
         if module is not None:
@@ -251,18 +257,26 @@ def _marked(name: str) -> bool:
     return not _MARKS.isdisjoint(re.split(r"[^a-z0-9]+|(?<=[a-z]{2})\d+", name.lower()))
 
 
-def quantized_modules(names: Iterable[str]) -> list[str]:
-    """Return the prefixes of torch's quantized modules, whose parameters have names of their own.
+def other_modules(names: Iterable[str], modules: Mapping[str, WholeModule]) -> dict[str, str]:
+    """Return what else is an LSTM in a file and has other parameters, its class by prefix.
+
+    Of modules in each other it is the outermost; what has torch's LSTMs in it is a container, however it is called.
 
     Examples
     --------
-    >>> quantized_modules(["a._all_weight_values.0.param", "b.weight"])
-    ['a.']
+    >>> other_modules(["a._all_weight_values.0.param", "b.weight"], {})
+    {'a.': 'quantized module'}
     """
-    return sorted({match[1] for match in map(_QUANTIZED.match, names) if match})
-
-
-def _complain_of_quantized(names: Iterable[str]) -> None:
-    found = quantized_modules(names)
-    if found:
-        raise ValueError(f"the modules under {listed(found)} are quantized: {QUANTIZED}")
+    names = list(names)
+    places = [_place(name, cell) for name in names for cell in (False, True)]
+    within = sorted({place.prefix for place in places if place is not None and place.part in ORIGINALS})
+    found = {match[1]: "quantized module" for match in map(_QUANTIZED.match, names) if match}
+    found |= {prefix: each.kind for prefix, each in modules.items() if each.is_other_lstm}
+    others: dict[str, str] = {}
+    last = None
+    for prefix in sorted(found):
+        place = bisect_left(within, prefix)
+        contains = place < len(within) and within[place].startswith(prefix)
+        if not contains and (last is None or not prefix.startswith(last)):
+            others[prefix], last = found[prefix], prefix
+    return others

@@ -27,6 +27,11 @@ class WholeModule(NamedTuple):
     options: Mapping[str, Any]
     """Those of `OPTIONS` that the file has."""
 
+    @property
+    def is_other_lstm(self) -> bool:
+        """Whether its class calls itself an LSTM, and is not torch's."""
+        return "LSTM" in self.kind.rpartition(".")[2] and not any(self.kind in known for known in _CLASSES.values())
+
     def complain_if_other(self, cell: bool) -> None:
         """Raise ValueError if it is no LSTM of torch's, or no cell.
 

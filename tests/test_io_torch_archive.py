@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import collections
+import datetime
+import decimal
+import functools
 import pickle
 import struct
 import zipfile
@@ -253,6 +258,84 @@ def test_a_number_that_is_too_long(tmp_path: Path) -> None:
         numba_lstm.LSTM.load(path)
 
 
+# --- what is not torch's --------------------------------------------------------------------------------------
+
+
+def numpy_array(array: np.ndarray, content: Any = None, shape: Any = None, package: str = "numpy.core") -> Raw:
+    """Return the operations for an array of NumPy, whose bytes are a text as up to protocol 2."""
+    order = {"=": "<"}.get(array.dtype.byteorder, array.dtype.byteorder)
+    dtype = Raw(
+        called(named("numpy", "dtype"), array.dtype.str[1:], False, True)
+        + torch_files.pickled((3, order, None, None, None, -1, -1, 0))
+        + b"b"
+    )
+    if content is None:
+        content = called(named("_codecs", "encode"), array.tobytes(order="A").decode("latin-1"), "latin1")
+    fortran = not array.flags.c_contiguous
+    made = called(named(f"{package}.multiarray", "_reconstruct"), named("numpy", "ndarray"), (0,), "b")
+    state = (1, array.shape if shape is None else shape, dtype, fortran, content)
+    return Raw(made + torch_files.pickled(state) + b"b")
+
+
+@pytest.mark.parametrize("package", ["numpy.core", "numpy._core"])
+def test_arrays_of_numpy(package: str, tmp_path: Path) -> None:
+    """Of both byte orders, in Fortran order, as bytes of either Python; beside what has no numbers."""
+    arrays = state()
+    changed = [arrays["weight_ih_l0"].astype(">f4"), np.asfortranarray(arrays["weight_hh_l0"]), arrays["bias_ih_l0"]]
+    pickled = {
+        name: numpy_array(array, package=package)
+        for name, array in zip(arrays, [*changed, arrays["bias_hh_l0"]], strict=True)
+    }
+    raw = arrays["bias_ih_l0"].tobytes()
+    pickled["bias_ih_l0"] = numpy_array(arrays["bias_ih_l0"], Raw(b"B" + struct.pack("<I", len(raw)) + raw))
+    pickled["texts"] = numpy_array(np.array(["a"]), content="abcd", package=package)
+    pickled["objects"] = numpy_array(np.array([None]), content=[None], package=package)
+    content = torch_files.Archive().finish({"epoch": 3, "state_dict": pickled})
+    path = save(content, tmp_path)
+    assert_same(numba_lstm.LSTM.load(path), arrays)
+    assert io.describe(path)["state_dict.weight_ih_l0"] == ((20, 3), "float32")
+    assert len(io.read(path)) == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"content": Raw(b"C\x04abcd")},
+        {"content": 7},
+        {"content": called(named("_codecs", "encode"), "\u20ac" * 400, "latin1")},
+        {"content": called(named("os", "system"), "x")},
+        {"shape": (20, 6)},
+        {"shape": (-20, -5)},
+        {"shape": 100},
+        {"shape": (10**9, 10**9)},
+        {"shape": (1,) * 99},
+    ],
+    ids=str,
+)
+def test_arrays_of_numpy_that_are_damaged(change: dict[str, Any], tmp_path: Path) -> None:
+    arrays = state()
+    changes = {"weight_hh_l0": change}
+    pickled = {name: numpy_array(array, **changes.get(name, {})) for name, array in arrays.items()}
+    assert outcome(save(torch_files.Archive().finish(pickled), tmp_path)) is None
+
+
+def test_tensors_that_something_is_called_with(tmp_path: Path) -> None:
+    """Named tuples have fields, other classes arguments; parameters from before version 0.4 are around tensors."""
+    arrays, archive = state(), torch_files.Archive()
+    tensors = {name: archive.tensor(array) for name, array in arrays.items()}
+    variables = {name: called(named("torch.nn.parameter", "Parameter"), each) for name, each in tensors.items()}
+    queue = called(named("collections", "deque"), [tensors["bias_ih_l0"]], 7)
+    value = {
+        "pair": Raw(named("my", "Pair") + torch_files.pickled((tensors, 2)) + b"\x81"),
+        "appended": Raw(queue + torch_files.pickled(tensors) + b"a"),
+        "old": variables,
+    }
+    path = save(archive.finish(value), tmp_path)
+    for prefix in ("pair.0.", "appended.0.", "old."):
+        assert_same(numba_lstm.LSTM.load(path, prefix), arrays)
+    assert "appended.arguments.0.0" in io.describe(path)
+
+
 # --- written by torch -------------------------------------------------------------------------------------
 
 
@@ -350,3 +433,39 @@ def test_torch_does_not_load(torch: Any, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(torch, "load", forbidden)
     monkeypatch.setattr(torch.jit, "load", forbidden)
     assert_same(numba_lstm.LSTM.load(path), numbers(lstm))
+
+
+def test_what_trainers_leave(torch: Any, tmp_path: Path) -> None:
+    """Beside the state dict, with tensors or arrays in all kinds of objects; in both layouts and new protocols."""
+    lstm, path, tensor = torch.nn.LSTM(*SIZES), tmp_path / "model.pt", torch.ones(3)
+    optimizer = torch.optim.Adam(lstm.parameters())
+    beside = {
+        "arguments": argparse.Namespace(weights=tensor, rate=0.1, path=Path("here")),
+        "call": functools.partial(print, tensor),
+        "queue": collections.deque([tensor], 3),
+        "packed": torch.nn.utils.rnn.pack_sequence([tensor]),
+        "distribution": torch.distributions.Normal(tensor, tensor),
+        "optimizer": optimizer.state_dict(),
+        "the optimizer": optimizer,
+        "sparse": torch.eye(3).to_sparse(),
+        "numpy": [np.float32(3), np.array([None, 1], object), np.array(["a"])],
+        "generator": np.random.default_rng(0),
+        "random": torch.get_rng_state(),
+        "when": [datetime.datetime(2020, 2, 2), decimal.Decimal(1), {1, 2}, frozenset([3]), b"ab", bytearray(b"x"), 1j],
+    }
+    everything = {"state_dict": {f"lstm.{name}": each for name, each in lstm.state_dict().items()}, **beside}
+    arrays = {"model": {name: each.numpy() for name, each in lstm.state_dict().items()}, **beside}
+    options: dict[str, Any]
+    for options in ({}, {"_use_new_zipfile_serialization": False}, {"pickle_protocol": 4}, {"pickle_protocol": 5}):
+        torch.save(everything, path, **options)
+        assert_same(numba_lstm.LSTM.load(path, "lstm."), numbers(lstm))
+        torch.save(arrays, path, **options)
+        assert_same(numba_lstm.LSTM.load(path, "model."), numbers(lstm))
+
+
+def test_large_arrays_of_numpy(torch: Any, tmp_path: Path) -> None:
+    """More than what a pickle of tensors may have."""
+    lstm = numba_lstm.LSTM(700, 1000, seed=0)
+    path = tmp_path / "model.pt"
+    torch.save({name: np.array(array) for name, array in lstm.state_dict().items()}, path)
+    assert_same(numba_lstm.LSTM.load(path), {name: np.array(array) for name, array in lstm.state_dict().items()})

@@ -260,3 +260,64 @@ def test_options_of_whole_modules(tmp_path: Path) -> None:
             loaded = numba_lstm.LSTM.load(path, "model.0.")
             assert_same(loaded, lstm)
             assert (loaded.batch_first, loaded.dropout) == (lstm.batch_first, lstm.dropout)
+
+
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+@pytest.mark.parametrize("whole", [False, True], ids=["state", "module"])
+def test_quantized_modules(whole: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `info` knows of them, loading says as well."""
+    parts = {"a": torch.nn.LSTM, "b": torch.nn.LSTMCell, "c": torch.nn.LSTM}
+    model = torch.nn.ModuleDict({name: kind(*SIZES) for name, kind in parts.items()})
+    quantized = torch.ao.quantization.quantize_dynamic(model, {torch.nn.LSTM, torch.nn.LSTMCell})
+    path = tmp_path / "model.pt"
+    torch.save(quantized if whole else quantized.state_dict(), path)
+    words = r"torch\.ao\.nn\.quantized\.dynamic\.modules\.rnn\.LSTM" if whole else "quantized module"
+    for loader in (numba_lstm.LSTM, numba_lstm.LSTMCell):
+        for prefix in ("", "a.", "lstm."):
+            with pytest.raises(ValueError, match=rf"under 'a\.' is a {words}; .*: save a torch\.nn\.LSTM"):
+                loader.load(path, prefix)  # type: ignore[attr-defined]
+    assert cli.main(["info", str(path)]) == 0
+    assert capsys.readouterr().out.count("if it was quantized the one from before") == 3
+
+
+def test_quantizable_modules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Made of Linear modules, whose class is all that says LSTM."""
+    path = tmp_path / "model.pt"
+    torch.save(torch.ao.nn.quantizable.LSTM(*SIZES), path)
+    with pytest.raises(ValueError, match=r"under '' is a torch\.ao\.nn\.quantizable\.modules\.rnn\.LSTM: save"):
+        numba_lstm.LSTM.load(path)
+    assert cli.main(["info", str(path)]) == 0
+    assert capsys.readouterr().out.count("cannot be run") == 1
+
+
+class LSTMTagger(Tagger):
+    """A container, though its name says something else."""
+
+
+def test_containers_that_are_called_lstm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.pt"
+    torch.save(LSTMTagger(torch.nn.LSTM(*SIZES)), path)
+    with pytest.raises(ValueError, match=r"no LSTM under prefix ''; found: 'encoder\.'"):
+        numba_lstm.LSTM.load(path)
+    assert cli.main(["info", str(path)]) == 0
+    assert "cannot be run" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["new layout", "old layout"])
+def test_compiled_modules(old: bool, tmp_path: Path) -> None:
+    """Which are saved as a class that is called with the module; states have its name in theirs."""
+    lstm, path = torch.nn.LSTM(*SIZES, batch_first=True), tmp_path / "model.pt"
+    for value, prefixes in (
+        (torch.compile(lstm), ("", "_orig_mod.")),
+        (torch.compile(torch.nn.Sequential(lstm)), ("0.", "_orig_mod.0.")),
+        (torch.nn.Sequential(torch.compile(lstm)), ("0.", "0._orig_mod.")),
+    ):
+        torch.save(value, path, _use_new_zipfile_serialization=not old)
+        for prefix in prefixes:
+            loaded = numba_lstm.LSTM.load(path, prefix)
+            assert_same(loaded, lstm)
+            assert loaded.batch_first
+        torch.save(value.state_dict(), path)
+        for prefix in prefixes:
+            assert_same(numba_lstm.LSTM.load(path, prefix), lstm)

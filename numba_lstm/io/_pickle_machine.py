@@ -67,7 +67,7 @@ class Machine:
         `Placeholder`.
     refer : callable
         Takes what the pickle says of an object that is stored beside it; returns what stands for that.
-    sought : type
+    sought : type or tuple of types
         What the caller looks for: ``holders`` has the id of every container with one of those in it, or with another
         such container.
     """
@@ -78,7 +78,7 @@ class Machine:
         memory: int,
         call: Callable[[Any, Any], Any],
         refer: Callable[[Any], Any],
-        sought: type,
+        sought: type | tuple[type, ...],
         position: int = 0,
     ) -> None:
         self.position = position

@@ -11,6 +11,7 @@ import numpy as np
 from ..whole_module import OPTIONS, WholeModule
 from ._bfloat16 import widened
 from ._pickle_machine import Global, Machine, Pairs, Placeholder
+from ._pickled_arrays import ArrayInPickle, PickledArray, makes_array
 from ._torchscript import SCRIPTED, class_name
 
 NUMBERS = {
@@ -26,6 +27,14 @@ _STORAGES = {
     "ByteStorage": "uint8", "BoolStorage": "bool", "ComplexFloatStorage": "complex64",
     "ComplexDoubleStorage": "complex128", "UntypedStorage": "uint8",
 }  # fmt: skip
+
+_CONTAINERS = "torch.nn.modules.container."
+"""Has classes without a computation of their own."""
+
+_QUANTIZED_SIZES = {
+    "QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4, "QUInt4x2Storage": 1, "QUInt2x4Storage": 1,
+}  # fmt: skip
+"""Bytes of an element of storages that are not read."""
 
 _MOST_AXES = 32  # NumPy's oldest limit
 
@@ -55,10 +64,14 @@ class Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
+SOUGHT = (Tensor, ArrayInPickle)
+"""What has numbers."""
+
+
 class Tree(NamedTuple):
     """The tensors of a file, by name."""
 
-    tensors: dict[str, Tensor]
+    tensors: dict[str, Tensor | PickledArray]
     inner: dict[str, str]
     """Names in a state dict, without the keys of dicts in which it lies, by whole name."""
     modules: dict[str, WholeModule]
@@ -93,17 +106,22 @@ def call(function: Any, arguments: Any) -> Any:
         return _tensor(function.name, *arguments)
     if function in _THEIR_ARGUMENT:
         return arguments[0]
+    if function in _AROUND_A_TENSOR and arguments and isinstance(arguments[0], SOUGHT):
+        return arguments[0]
+    if makes_array(function):
+        return ArrayInPickle(function, arguments)
     if function in _RECONSTRUCTOR:  # how protocol 1 makes objects, of a class, a base and what that is made from
         return Placeholder(arguments[0], arguments[2:])
     return Placeholder(function, arguments)
 
 
-def _both_pythons(module: str, old: str, *names: str) -> list[Global]:
-    """Return names under those that their module has in Python 3 and in Python 2."""
-    return [Global(each, name) for each in (module, old) for name in names]
-
-
-_RECONSTRUCTOR = _both_pythons("copyreg", "copy_reg", "_reconstructor")
+_RECONSTRUCTOR = [Global(module, "_reconstructor") for module in ("copyreg", "copy_reg")]
+_AROUND_A_TENSOR = [
+    Global("torch.autograd.variable", "Variable"),
+    Global("torch.nn.parameter", "Parameter"),
+    Global("torch._utils", "_rebuild_device_tensor_from_numpy"),
+]
+"""Of before version 0.4, and of devices that are no CPU or GPU."""
 
 
 _FROM_TYPE = [Global("torch._tensor", name) for name in ("_rebuild_from_type", "_rebuild_from_type_v2")]
@@ -166,7 +184,7 @@ def read_tree(
             storages[referred.key] = referred.kind
         return referred
 
-    machine = Machine(content, memory, call, noted, Tensor, position)
+    machine = Machine(content, memory, call, noted, SOUGHT, position)
     root = machine.run()
     walk = _Walk(machine.holders, constants)
     if id(root) in machine.holders:
@@ -178,7 +196,7 @@ class _Walk:
     """Gives tensors names: what they are reached by, joined with dots."""
 
     def __init__(self, holders: set[int], constants: Callable[[Global], dict[str, Any]]) -> None:
-        self.tensors: dict[str, Tensor] = {}
+        self.tensors: dict[str, Tensor | PickledArray] = {}
         self.inner: dict[str, str] = {}
         self.modules: dict[str, WholeModule] = {}
         self._holders, self._constants = holders, constants
@@ -198,7 +216,9 @@ class _Walk:
         inner = []
         for key, value in _children(holder, state):
             self._visits -= 1
-            if isinstance(value, Tensor):
+            if isinstance(value, ArrayInPickle):
+                value = value.described()
+            if isinstance(value, (Tensor, PickledArray)):
                 self._count(len(prefix) + len(key))
                 if prefix + key in self.tensors:
                     raise ValueError(f"{prefix}{key} is there twice")
@@ -219,9 +239,12 @@ class _Walk:
         """Keep what a module's state tells beside its parameters: its class and its options."""
         if not isinstance(kind, Global) or not (_is_module(state) or kind.module.startswith(SCRIPTED)):
             return
-        found = {name: value(state, name) for name in OPTIONS}
-        options = {name: option for name, option in found.items() if type(option) in OPTIONS[name]}
-        self.modules.setdefault(prefix, WholeModule(class_name(kind), self._constants(kind) | options))
+        name = class_name(kind)
+        if name.startswith(_CONTAINERS):
+            return
+        found = {key: value(state, key) for key in OPTIONS}
+        options = {key: option for key, option in found.items() if type(option) in OPTIONS[key]}
+        self.modules.setdefault(prefix, WholeModule(name, self._constants(kind) | options))
 
 
 def _is_module(state: Any) -> bool:
@@ -229,21 +252,35 @@ def _is_module(state: Any) -> bool:
     return all(isinstance(value(state, name), Pairs) for name in ("_parameters", "_modules"))
 
 
+_ARGUMENTS = {Global("torch._dynamo.eval_frame", "OptimizedModule"): ("_orig_mod",)}
+"""Names of what classes are called with; others are numbered."""
+
+
 def _children(holder: Any, state: Any) -> Iterator[tuple[str, Any]]:
     """Yield what is in a container, with the part of a name that leads to it; "" leads to what it is itself."""
     if isinstance(holder, Pairs):
         yield from _named(holder)
     elif isinstance(holder, (list, tuple)):
-        yield from ((str(index), value) for index, value in enumerate(holder))
+        yield from ((str(index), each) for index, each in enumerate(holder))
     elif isinstance(holder, Placeholder):
+        yield from _arguments(holder)
         if _is_module(state):
             yield from (("", value(state, name)) for name in ("_parameters", "_buffers", "_modules"))
             return
-        yield from ((str(index), value) for index, value in enumerate(holder.items))
+        yield from ((str(index), each) for index, each in enumerate(holder.items))
         yield from _named(holder.pairs)
-        # Without slots the state is the dict of attributes, otherwise a pair of such dicts.
-        for attributes in state if type(state) is tuple else (state,):
-            yield "", attributes
+        # Without slots the state is the dict of attributes, otherwise a pair of such dicts; or what a class makes it.
+        slots = type(state) is tuple and all(each is None or isinstance(each, Pairs) for each in state)
+        for attributes in state if slots else (state,):
+            yield ("state" if isinstance(attributes, SOUGHT) else ""), attributes
+
+
+def _arguments(holder: Placeholder) -> Iterator[tuple[str, Any]]:
+    """Yield what a class was called with, which of a named tuple is all that there is."""
+    known = _ARGUMENTS.get(holder.kind, ()) if isinstance(holder.kind, Global) else ()
+    alone = not holder.items and not holder.pairs and holder.state is None
+    for index, each in enumerate(holder.arguments if type(holder.arguments) is tuple else ()):
+        yield known[index] if index < len(known) else f"{index}" if alone else f"arguments.{index}", each
 
 
 def _named(pairs: Pairs) -> Iterator[tuple[str, Any]]:
@@ -259,6 +296,11 @@ def value(pairs: Any, key: str) -> Any:
             if type(pairs[index]) is str and pairs[index] == key:
                 return pairs[index + 1]
     return None
+
+
+def item_size(kind: str) -> int | None:
+    """Return the bytes of an element of a storage, if its kind is known."""
+    return np.dtype(NUMBERS[kind]).itemsize if kind in NUMBERS else _QUANTIZED_SIZES.get(kind)
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..located import QUANTIZED, Located, quantized_modules
+from ..located import NOT_TAKEN, Located, other_modules
 from ..lstm import LSTM
 from ..lstm_cell import LSTMCell
 from ..parameters import CELL_SUFFIX
@@ -28,10 +28,8 @@ def describe(path: Path) -> list[Found]:
     for cell in (False, True):
         located = Located(declared, cell, contents.inner)
         found += [_found(located, declared, contents, prefix, cell) for prefix in located.prefixes]
-    return found + [
-        Found(prefix, "quantized module", {}, {}, f"its weights are quantized: {QUANTIZED}")
-        for prefix in quantized_modules(declared)
-    ]
+    others = other_modules(declared, contents.modules)
+    return found + [Found(prefix, kind, {}, {}, NOT_TAKEN) for prefix, kind in others.items()]
 
 
 def _names_in(path: Path) -> Contents:

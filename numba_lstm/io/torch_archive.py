@@ -15,7 +15,8 @@ import numpy as np
 
 from ._contents import Contents, Declared
 from ._pickle_machine import Machine
-from ._torch_objects import NUMBERS, Tensor, Tree, call, read_tensor, read_tree, refer, value
+from ._pickled_arrays import PickledArray
+from ._torch_objects import NUMBERS, SOUGHT, Tensor, Tree, call, item_size, read_tensor, read_tree, refer, value
 from ._torchscript import Program
 from ._zip import Archive
 
@@ -55,14 +56,21 @@ def read(file: BinaryIO, size: int, wanted: Callable[[str], bool]) -> Contents:
     if total > max(size, _SMALL):
         raise ValueError(f"its arrays share their memory, and would be {total:,} bytes without")
     arrays: dict[Tensor, np.ndarray] = {}  # tied ones are read once
-    for name in names:
-        tensor = tensors[name]
+
+    def array(tensor: Tensor | PickledArray) -> np.ndarray:
+        if isinstance(tensor, PickledArray):
+            return tensor.read()
         if tensor not in arrays:
-            try:
-                arrays[tensor] = read_tensor(file, tensor, *place(tensor.key), order)
-            except ValueError as error:
-                raise ValueError(f"{name} {error}") from None
-    return Contents({name: arrays[tensors[name]] for name in names}, list(tensors), {}, inner, modules)
+            arrays[tensor] = read_tensor(file, tensor, *place(tensor.key), order)
+        return arrays[tensor]
+
+    read = {}
+    for name in names:
+        try:
+            read[name] = array(tensors[name])
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from None
+    return Contents(read, list(tensors), {}, inner, modules)
 
 
 def describe(file: BinaryIO, size: int) -> dict[str, Declared]:
@@ -70,7 +78,7 @@ def describe(file: BinaryIO, size: int) -> dict[str, Declared]:
     return {name: Declared(tensor.shape, tensor.dtype) for name, tensor in _open(file, size).tree.tensors.items()}
 
 
-def _bytes_of(tensor: Tensor) -> int:
+def _bytes_of(tensor: Tensor | PickledArray) -> int:
     return math.prod(tensor.shape) * np.dtype(NUMBERS.get(tensor.dtype, "u1")).itemsize
 
 
@@ -89,7 +97,7 @@ def _open(file: BinaryIO, size: int) -> _Read:
 
 def _is_old(start: bytes) -> bool:
     """Return whether a file begins as torch did before version 1.6: with a number, in any protocol of pickle."""
-    machine = Machine(start, _PICKLE_MEMORY, call, refer, Tensor)
+    machine = Machine(start, _PICKLE_MEMORY, call, refer, SOUGHT)
     try:
         return bool(machine.run() == _OLD_MAGIC)
     except ValueError:
@@ -107,7 +115,8 @@ def _open_zip(file: BinaryIO, size: int) -> _Read:
         order = _ORDERS[archive.read(f"{root}/byteorder", _LONGEST_START)]
     data = f"{root}/data/"
     stored = sum(member.size for name, member in archive.members.items() if name.startswith(data))
-    memory = _PICKLE_MEMORY + min(stored, size)
+    # What lies in the pickle itself is there again in what is made of it.
+    memory = _PICKLE_MEMORY + min(stored, size) + 4 * min(archive.members[root + _PICKLE].packed, size)
     content = archive.read(root + _PICKLE, memory // 4)
     program = Program(archive, root, memory // 4)
     tree, _ = read_tree(content, memory - len(content), constants=program.options)
@@ -131,7 +140,7 @@ def _open_old(file: BinaryIO, size: int) -> _Read:
     memory -= len(content)
 
     def unpickled(position: int) -> tuple[Any, int]:
-        machine = Machine(content, memory, call, refer, Tensor, position)
+        machine = Machine(content, memory, call, refer, SOUGHT, position)
         return machine.run(), machine.position
 
     _, position = unpickled(0)
@@ -145,11 +154,12 @@ def _open_old(file: BinaryIO, size: int) -> _Read:
     places = {}
     for key in keys:
         kind = tree.storages[key]
-        if kind not in NUMBERS:
+        size_of_item = item_size(kind)
+        if size_of_item is None:
             raise ValueError(f"its storage {key} holds {kind}")
         file.seek(position)
         length = int.from_bytes(file.read(_LENGTH_SIZE), "little" if order == "<" else "big")
-        length *= np.dtype(NUMBERS[kind]).itemsize
+        length *= size_of_item
         position += _LENGTH_SIZE
         places[key] = position, length
         position += length
