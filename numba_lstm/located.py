@@ -187,11 +187,8 @@ class Located:
             module.complain_if_other(self._cell)
         sources = self._sources(prefix, module is not None)
         found = {prefix + name: shapes[each.parts[0]] for name, each in sources.items()}
-        others = other_modules(self._names, modules)
-        if not found and others and (prefix in others or not self.prefixes):
-            there = "; ".join(f"under {each!r} is a {others[each]}" for each in [*others][:_SHOWN])
-            kind = "LSTMCell" if self._cell else "LSTM"
-            raise ValueError(f"no parameters of torch.nn.{kind} under prefix {prefix!r}; {there}: {NOT_TAKEN}")
+        if not found:
+            self._complain_of_other_modules(prefix, other_modules(self._names, modules))
         names = {*self._names, *(each + self._first for each in self.prefixes)}
         architecture = (infer_cell if self._cell else infer)(found, prefix, names)
         if module is not None:
@@ -208,6 +205,13 @@ class Located:
         if not known and sources:
             self._complain_of_others(prefix)
         return sources
+
+    def _complain_of_other_modules(self, prefix: str, others: Mapping[str, str]) -> None:
+        """Raise if there are only such, or one is what was asked for."""
+        if others and (prefix in others or not self.prefixes):
+            there = "; ".join(f"under {each!r} is a {others[each]}" for each in [*others][:_SHOWN])
+            kind = "LSTMCell" if self._cell else "LSTM"
+            raise ValueError(f"no parameters of torch.nn.{kind} under prefix {prefix!r}; {there}: {NOT_TAKEN}")
 
     def _complain_of_others(self, prefix: str) -> None:
         """Raise if a module has more than torch's LSTM.

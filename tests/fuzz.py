@@ -140,6 +140,14 @@ def torch_pickle() -> bytes:
         return archive.read("archive/data.pkl")
 
 
+def numpy_pickle() -> bytes:
+    """Return a pickle of torch with arrays of NumPy in it, in an object of some class."""
+    state = numba_lstm.LSTM(3, 5, seed=3).state_dict()
+    arrays = {name: torch_files.numpy_array(np.array(array)) for name, array in state.items()}
+    made = torch_files.called(torch_files.named("types", "SimpleNamespace"))
+    return b"\x80\x02" + made + torch_files.pickled(arrays) + b"b."
+
+
 def originals(folder: Path) -> dict[str, list[bytes]]:
     """Write undamaged files into a folder and return, for every kind, what is to be damaged."""
     lstm = numba_lstm.LSTM(3, 5, 2, bidirectional=True, proj_size=2, batch_first=True, seed=1)
@@ -159,8 +167,8 @@ def originals(folder: Path) -> dict[str, list[bytes]]:
         "npz": [(folder / name).read_bytes() for name in ("w.npz", "packed.npz")],
         "npz member": [npy(weight), npy(np.asfortranarray(weight)), npy(weight.astype(">f8"))],
         "npy": [npy(array) for array in arrays],
-        "torch": [torch_files.checkpoint(state)],
-        "torch pickle": [torch_pickle()],
+        "torch": [torch_files.checkpoint(state), torch_files.old_checkpoint(state)],
+        "torch pickle": [torch_pickle(), numpy_pickle()],
         "keras": [(KERAS / "model.keras").read_bytes()],
         "keras member": [(KERAS / "model.weights.h5").read_bytes()],
         "keras h5": [(KERAS / "model.h5").read_bytes()],

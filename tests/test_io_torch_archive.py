@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch_files
-from torch_files import Archive, Raw, called, named
+from torch_files import Archive, Python2, Raw, called, named, numpy_array, old_text, state_of_python2
 
 import numba_lstm
 from numba_lstm import io
@@ -166,48 +166,6 @@ def test_a_gru_is_named(tmp_path: Path) -> None:
 # --- layouts and protocols --------------------------------------------------------------------------------
 
 
-def old_text(text: str) -> Raw:
-    """Return the operations for a text as Python 2 writes it."""
-    return Raw(b"U" + bytes([len(text)]) + text.encode())
-
-
-class Python2:
-    """A file in the layout from before version 1.6, as Python 2 writes it: five pickles, then the storages."""
-
-    def __init__(self) -> None:
-        self.storages: list[np.ndarray] = []
-
-    def tensor(self, array: np.ndarray, view: tuple[int, int] | None = None) -> Raw:
-        """Store an array; ``view`` has it as a part of a larger storage, from some element on."""
-        key = old_text(str(94000000 + len(self.storages)))
-        self.storages.append(np.concatenate([np.zeros(view[0], array.dtype), array.ravel()]) if view else array)
-        kind = named("torch", torch_files.STORAGES[str(array.dtype)])
-        part = None if view is None else (old_text("1"), view[0], array.size)
-        whole = (old_text("storage"), kind, key, old_text("cuda:0"), array.size, part)
-        strides = tuple(stride // array.itemsize for stride in array.strides)
-        return called(
-            named("torch._utils", "_rebuild_tensor"), Raw(torch_files.pickled(whole) + b"Q"), 0, array.shape, strides
-        )
-
-    def finish(self, value: Any) -> bytes:
-        system = {
-            old_text("protocol_version"): 1001,
-            old_text("type_sizes"): {old_text("int"): 4},
-            old_text("little_endian"): True,
-        }
-        keys = [old_text(str(94000000 + index)) for index in range(len(self.storages))]
-        magic = Raw(b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19")
-        pickles = [b"\x80\x02" + torch_files.pickled(each) + b"." for each in (magic, 1001, system, value, keys)]
-        stored = [struct.pack("<q", each.size) + each.tobytes() for each in self.storages]
-        return b"".join(pickles + stored)
-
-
-def state_of_python2(tensors: dict[str, Raw]) -> Raw:
-    """Return an OrderedDict that is called with its pairs, and has attributes."""
-    ordered = called(named("collections", "OrderedDict"), [[old_text(name), each] for name, each in tensors.items()])
-    return Raw(ordered + torch_files.pickled({old_text("_metadata"): {}}) + b"b")
-
-
 @pytest.mark.parametrize("view", [None, (7, 60)], ids=["storages", "parts of storages"])
 def test_files_of_python_2(view: tuple[int, int] | None, tmp_path: Path) -> None:
     arrays, file = state(), Python2()
@@ -253,28 +211,12 @@ def test_a_whole_module_of_python_2(tmp_path: Path) -> None:
 
 
 def test_a_number_that_is_too_long(tmp_path: Path) -> None:
-    path = save(torch_files.Archive().finish({"x": Raw(b"I" + b"9" * 5000 + b"\n")}), tmp_path)
+    path = save(Archive().finish({"x": Raw(b"I" + b"9" * 5000 + b"\n")}), tmp_path)
     with pytest.raises(ValueError, match="a number of 5,000 digits"):
         numba_lstm.LSTM.load(path)
 
 
 # --- what is not torch's --------------------------------------------------------------------------------------
-
-
-def numpy_array(array: np.ndarray, content: Any = None, shape: Any = None, package: str = "numpy.core") -> Raw:
-    """Return the operations for an array of NumPy, whose bytes are a text as up to protocol 2."""
-    order = {"=": "<"}.get(array.dtype.byteorder, array.dtype.byteorder)
-    dtype = Raw(
-        called(named("numpy", "dtype"), array.dtype.str[1:], False, True)
-        + torch_files.pickled((3, order, None, None, None, -1, -1, 0))
-        + b"b"
-    )
-    if content is None:
-        content = called(named("_codecs", "encode"), array.tobytes(order="A").decode("latin-1"), "latin1")
-    fortran = not array.flags.c_contiguous
-    made = called(named(f"{package}.multiarray", "_reconstruct"), named("numpy", "ndarray"), (0,), "b")
-    state = (1, array.shape if shape is None else shape, dtype, fortran, content)
-    return Raw(made + torch_files.pickled(state) + b"b")
 
 
 @pytest.mark.parametrize("package", ["numpy.core", "numpy._core"])
@@ -290,7 +232,7 @@ def test_arrays_of_numpy(package: str, tmp_path: Path) -> None:
     pickled["bias_ih_l0"] = numpy_array(arrays["bias_ih_l0"], Raw(b"B" + struct.pack("<I", len(raw)) + raw))
     pickled["texts"] = numpy_array(np.array(["a"]), content="abcd", package=package)
     pickled["objects"] = numpy_array(np.array([None]), content=[None], package=package)
-    content = torch_files.Archive().finish({"epoch": 3, "state_dict": pickled})
+    content = Archive().finish({"epoch": 3, "state_dict": pickled})
     path = save(content, tmp_path)
     assert_same(numba_lstm.LSTM.load(path), arrays)
     assert io.describe(path)["state_dict.weight_ih_l0"] == ((20, 3), "float32")
@@ -316,12 +258,12 @@ def test_arrays_of_numpy_that_are_damaged(change: dict[str, Any], tmp_path: Path
     arrays = state()
     changes = {"weight_hh_l0": change}
     pickled = {name: numpy_array(array, **changes.get(name, {})) for name, array in arrays.items()}
-    assert outcome(save(torch_files.Archive().finish(pickled), tmp_path)) is None
+    assert outcome(save(Archive().finish(pickled), tmp_path)) is None
 
 
 def test_tensors_that_something_is_called_with(tmp_path: Path) -> None:
     """Named tuples have fields, other classes arguments; parameters from before version 0.4 are around tensors."""
-    arrays, archive = state(), torch_files.Archive()
+    arrays, archive = state(), Archive()
     tensors = {name: archive.tensor(array) for name, array in arrays.items()}
     variables = {name: called(named("torch.nn.parameter", "Parameter"), each) for name, each in tensors.items()}
     queue = called(named("collections", "deque"), [tensors["bias_ih_l0"]], 7)

@@ -87,9 +87,11 @@ def runner(path: Path, name: str, dtype: Any = None, batch_first: bool = False) 
 
 def load_lstm(path: Path, name: str | None = None, dtype: Any = None) -> LSTM | LSTMCell:
     """Load what is under a prefix, whose last dot may be left out; a cell if it is one."""
-    prefix, contents = name or "", _names_in(path)
+    prefix, names = name or "", _names_in(path).names
+    lstms, cells = (Located(names, cell).prefixes for cell in (False, True))
     for start in (prefix, f"{prefix}."):
-        for module, cell in ((LSTM, False), (LSTMCell, True)):
-            if start in Located(contents.names, cell, contents.inner).prefixes:
-                return module.load(path, start, dtype=dtype)
+        if start in lstms:
+            return LSTM.load(path, start, dtype=dtype)
+        if start in cells:
+            return LSTMCell.load(path, start, dtype=dtype)
     return LSTM.load(path, prefix, dtype=dtype)  # which finds it in a dict within the file, or says what there is
