@@ -42,8 +42,9 @@ class SavedModule(Module):
         Parameters
         ----------
         path : path
-            A file with torch's names: ``.safetensors``, ``.npz``, or what torch writes, which is ``.pt``, ``.pth``,
-            ``.ckpt``, ``.bin``, ``.jit`` or ``.torchscript``.  Nothing in it is executed, and torch is not needed.
+            A file with torch's names: safetensors, npz, or what torch writes, which are checkpoints, TorchScript and
+            archives of ``torch.export``.  The content tells which, whatever the name.  Of a checkpoint in several files
+            the index, such as ``model.safetensors.index.json``.  Nothing in it is executed, and torch is not needed.
         prefix : str
             What precedes the names, such as ``"encoder.lstm."``; the file may hold more than this LSTM.  If it is a
             checkpoint whose state dict lies in another dict, that one's key may stand before: ``"state_dict.lstm."``
@@ -67,9 +68,9 @@ class SavedModule(Module):
         OSError
             If the file cannot be opened.
         ValueError
-            If its suffix is another, it is damaged, or it has no complete LSTM under this prefix; or if the module
-            there computes something else than torch's, as its class or what is beside its parameters tells.  The
-            message begins with the path.
+            If it is something else, one of several files of a checkpoint, damaged, or has no complete LSTM under this
+            prefix; or if the module there computes something else than torch's, as its class or what is beside its
+            parameters tells.  The message begins with the path.
         MemoryError
             If there is no room for the weights twice: those of the file, and the module's.
 

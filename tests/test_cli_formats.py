@@ -181,5 +181,5 @@ def test_a_format_whose_package_is_missing(folder: Path, capsys: Any, monkeypatc
         return real(name, package)
 
     monkeypatch.setattr("numba_lstm.io.formats.importlib.import_module", missing)
-    Path("model.onnx").write_bytes(b"")
+    Path("model.onnx").write_bytes(b"\x08\x08")
     assert "pip install 'numba-lstm[onnx]'" in complaint(capsys, "info", "model.onnx")

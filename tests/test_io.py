@@ -224,17 +224,11 @@ def test_safetensors_of_a_dtype_that_numpy_lacks(tmp_path: Path) -> None:
 
 # --- bad files ----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["lstm.onnx", "lstm", "lstm.npy", "npz", "lstm.pt"])
-def test_other_suffixes(tmp_path: Path, name: str) -> None:
+def test_other_suffixes_are_not_written(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"")
-    written, read = ".safetensors or .npz", ".safetensors, .npz, .pt, .* or .torchscript"
-    for call, words in ((LSTM.load, read), (LSTM(3, 5).save, written), (io.read, read), (io.describe, read)):
-        if name == "lstm.pt" and words == read:
-            words = "not a complete .pt file of numbers: neither torch's zip archive"
-        elif name == "lstm.onnx":
-            words = "numba_lstm.io.onnx reads such files"
-        with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: .*{words}"):
-            call(path)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: the name should end in .safetensors or .npz$"):
+        LSTM(3, 5).save(path)
     assert path.read_bytes() == b""
 
 
@@ -299,14 +293,6 @@ def test_something_else_under_the_name(tmp_path: Path, suffix: str, content: byt
         LSTM.load(path)
 
 
-def test_the_other_format_under_the_name(tmp_path: Path) -> None:
-    for suffix, other in (SUFFIXES, SUFFIXES[::-1]):
-        LSTM(3, 5).save(tmp_path / ("a" + suffix))
-        os.replace(tmp_path / ("a" + suffix), tmp_path / ("a" + other))
-        with pytest.raises(ValueError, match="not a complete"):
-            LSTM.load(tmp_path / ("a" + other))
-
-
 def test_objects_are_not_unpickled(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> Any:
@@ -330,6 +316,10 @@ def test_an_archive_of_other_things(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("weight_ih_l0", "text")
+    with pytest.raises(ValueError, match=r"a\.npz: .* a zip archive of other things, such as 'weight_ih_l0'"):
+        LSTM.load(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("bias.npy", "text")
     with pytest.raises(ValueError, match="weight_ih_l0 is no array"):
         LSTM.load(path)
 

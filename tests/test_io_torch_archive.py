@@ -137,7 +137,6 @@ def test_shared_memory_that_would_be_much_without(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "neither torch's zip archive nor what torch wrote before"),
         (pickle.dumps({"weight_ih_l0": 1}), "a pickle, which is not read"),
         (b"\0" * 257 + b"ustar" + bytes(500), "torch's tar format from before version 0.4"),
     ],
@@ -151,7 +150,7 @@ def test_another_archive(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "nothing")
-    with pytest.raises(ValueError, match=r"it has no data\.pkl"):
+    with pytest.raises(ValueError, match=r"a zip archive of other things, such as 'readme\.txt'; what can be read: "):
         numba_lstm.LSTM.load(path)
 
 

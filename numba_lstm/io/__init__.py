@@ -1,4 +1,4 @@
-"""Weight files <-> mappings from names to arrays.  One module for a format, chosen by the file's suffix.
+"""Weight files <-> mappings from names to arrays.  One module for a format, chosen by what is in a file.
 
 `numba_lstm.io.torch`, `numba_lstm.io.onnx` and `numba_lstm.io.keras` need the packages of these names, and are imported
 by those who want them.
@@ -6,26 +6,27 @@ by those who want them.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from . import _npy, npz, safetensors, torch_archive
+from . import _npy, _shards, npz, safetensors, torch_archive
 from ._contents import Contents, Declared
+from ._kinds import Unreadable, kind_by_name, kind_of, label, what_a_folder_is
 
 __all__ = ["Contents", "Declared", "describe", "read", "read_array", "read_contents", "write", "write_whole"]
 
 _WRITTEN = {".safetensors": safetensors, ".npz": npz}
-_TORCHS = dict.fromkeys((".pt", ".pth", ".ckpt", ".bin", ".jit", ".torchscript"), torch_archive)
-_READ = _WRITTEN | _TORCHS
-
-OTHER_FORMATS = {".onnx": "onnx", ".keras": "keras", ".h5": "keras", ".hdf5": "keras"}
-"""Suffixes of files in which weights have other names than torch's, and the modules here that read them."""
+_READ: dict[str, ModuleType] = {"safetensors": safetensors, "npz": npz, "torch": torch_archive}
+_INDEX = "index"
 
 StrPath = str | os.PathLike[str]
 T = TypeVar("T")
@@ -37,8 +38,9 @@ def read(path: StrPath) -> dict[str, np.ndarray]:
     Parameters
     ----------
     path : path
-        ``.safetensors``, ``.npz``, or what torch writes: ``.pt``, ``.pth``, ``.ckpt``, ``.bin``, ``.jit``,
-        ``.torchscript``.  Nothing in it is executed.
+        A file of safetensors, NumPy's npz, or what torch writes: checkpoints, TorchScript, archives of
+        ``torch.export``.  The content tells which, whatever the name.  Of a checkpoint in several files the index, such
+        as ``model.safetensors.index.json``.  Nothing in it is executed.
 
     Returns
     -------
@@ -50,7 +52,8 @@ def read(path: StrPath) -> dict[str, np.ndarray]:
     OSError
         If the file cannot be opened.
     ValueError
-        If its suffix is another, it is damaged, or it was changed meanwhile; the message begins with the path.
+        If it is something else, one of several files of a checkpoint, damaged, or was changed meanwhile; the message
+        begins with the path.
     MemoryError
         If there is no room for its arrays.
 
@@ -82,10 +85,11 @@ def read_contents(path: StrPath, wanted: Callable[[str], bool] = lambda name: Tr
     OSError, ValueError, MemoryError
         As `read` does.
     """
-    file = Path(path)
-    module = _format(file, _READ)
-    contents: Contents = _parsed(file, lambda stream, size: module.read(stream, size, wanted))
-    return contents
+    def read_one(file: Path, wanted: Callable[[str], bool], join: Any = None) -> Contents:
+        contents: Contents = _parsed(file, lambda module, stream, size: module.read(stream, size, wanted), join)
+        return contents
+
+    return read_one(Path(path), wanted, lambda index: _shards.read(index, wanted, read_one))
 
 
 def describe(path: StrPath) -> dict[str, Declared]:
@@ -106,25 +110,89 @@ def describe(path: StrPath) -> dict[str, Declared]:
     OSError, ValueError
         As `read` does.
     """
+
+    def describe_one(file: Path, join: Any = None) -> dict[str, Declared]:
+        declared: dict[str, Declared] = _parsed(file, lambda module, *stream: module.describe(*stream), join)
+        return declared
+
+    return describe_one(Path(path), lambda index: _shards.describe(index, describe_one))
+
+
+def kind_in(path: StrPath) -> str:
+    """Return what a file is, a key of `numba_lstm.io._kinds.SUFFIXES`.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened.
+    ValueError
+        If it is nothing that is read; the message begins with the path, and says what it is.
+    """
     file = Path(path)
-    declared: dict[str, Declared] = _parsed(file, _format(file, _READ).describe)
-    return declared
+    with _opened(file) as (stream, size):
+        return _kind(file, stream, size)
 
 
-def _parsed(file: Path, parse: Callable[[BinaryIO, int], T]) -> T:
-    """Return what a function makes of an open file and its size."""
+def _parsed(
+    file: Path, parse: Callable[[Any, BinaryIO, int], T], join: Callable[[_shards.Index], T] | None
+) -> T:
+    """Return what a function makes of a format's module, an open file and its size; or another one of an index.
+
+    Without the latter the file is one that an index has named.
+    """
     # Opened once: another file that takes its name meanwhile is not seen.
-    with file.open("rb") as stream:
-        size, changed = _stamp(stream)
+    with _opened(file) as (stream, size):
+        kind = _kind(file, stream, size)
+        if kind == _INDEX and join is not None:
+            return _joined(file, stream, size, join)
+        if kind not in _READ:
+            reader = "LSTM.load and io.read read" if kind == _INDEX else f"numba_lstm.io.{kind} reads"
+            raise ValueError(f"{file}: has no names of torch's: {reader} such files")
+        if join is not None:
+            problem = _shards.why_incomplete(file)
+            if problem is not None:
+                raise ValueError(f"{file}: {problem}")
+        before = _stamp(stream)
+        stream.seek(0)
         try:
-            made = parse(stream, size)
+            made = parse(_READ[kind], stream, size)
         except MemoryError:
             raise
         except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
-            raise ValueError(f"{file}: not a complete {file.suffix} file of numbers: {error}") from error
-        if _stamp(stream) != (size, changed):
+            raise ValueError(f"{file}: not a complete {label(file.name, kind)} file of numbers: {error}") from error
+        if _stamp(stream) != before:
             raise ValueError(f"{file}: was changed while it was read")
     return made
+
+
+def _joined(file: Path, stream: BinaryIO, size: int, join: Callable[[_shards.Index], T]) -> T:
+    """Return what a function makes of an index of shards."""
+    try:
+        return join(_shards.Index(file.parent, stream, size))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a file that can be read from any place; give it and its size."""
+    if file.is_dir():
+        text = f"{os.strerror(errno.EISDIR)}: {what_a_folder_is(file)}"
+        raise IsADirectoryError(errno.EISDIR, text, str(file))
+    with file.open("rb") as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{file}: a pipe or a device, which cannot be read from any place: write a file first")
+        yield stream, status.st_size
+
+
+def _kind(file: Path, stream: BinaryIO, size: int) -> str:
+    try:
+        return kind_of(stream, size, file.name)
+    except Unreadable as error:
+        promised = kind_by_name(file.name)
+        what = "not a file of weights" if promised is None else f"not a complete {label(file.name, promised)} file"
+        raise ValueError(f"{file}: {what}: it is {error}") from None
 
 
 def read_array(path: StrPath) -> np.ndarray:
@@ -195,7 +263,5 @@ def _format(path: Path, formats: Mapping[str, ModuleType]) -> ModuleType:
     suffix = path.suffix.lower()
     if suffix in formats:
         return formats[suffix]
-    if suffix in OTHER_FORMATS:
-        raise ValueError(f"{path}: has no names of torch's: numba_lstm.io.{OTHER_FORMATS[suffix]} reads such files")
     *others, last = formats
     raise ValueError(f"{path}: the name should end in {', '.join(others)} or {last}")

@@ -16,16 +16,21 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from . import OTHER_FORMATS, names
+from . import kind_in, names
+
+_OWN_NAMES = ("onnx", "keras")
+"""Formats in which weights have other names than torch's, and the modules here that read them."""
 
 
 def format_of(path: Path) -> Any:
-    """Return the module for a file, by the file's suffix.
+    """Return the module for a file, by what is in it.
 
     Raises
     ------
+    OSError, ValueError
+        If the file cannot be opened, or is nothing that is read.
     ModuleNotFoundError
         If the format needs a package that is not installed; the message says which extra brings it.
     """
-    suffix = path.suffix.lower()
-    return importlib.import_module(f".{OTHER_FORMATS[suffix]}", __package__) if suffix in OTHER_FORMATS else names
+    kind = kind_in(path)
+    return importlib.import_module(f".{kind}", __package__) if kind in _OWN_NAMES else names

@@ -24,6 +24,9 @@ _DTYPES = {
 
 _METADATA = "__metadata__"
 
+_DISTRIBUTED = "DCP_SHARDING_INFO"
+"""What torch.distributed.checkpoint records in files that have some rows of each array."""
+
 _LENGTH_SIZE = 8
 
 _HEADER_SIZE, _HEADER_SHARE = 1 << 21, 1 / 16
@@ -73,6 +76,8 @@ def _header(file: BinaryIO, size: int) -> tuple[dict[str, Any], dict[str, str], 
     metadata = header.pop(_METADATA, None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError(f"{_METADATA} is not a mapping of texts")
+    if _DISTRIBUTED in metadata:
+        raise ValueError("it has parts of arrays, of a checkpoint of torch.distributed, which can join its files")
     return header, metadata, start
 
 
