@@ -41,9 +41,54 @@ def read_record(metadata: Mapping[str, str]) -> dict[str, Any]:
     return record
 
 
+_INSTEAD = "save them as float32"
+_INTEGERS = f"integers, as of quantized weights, whose scales are elsewhere: dequantize them, and {_INSTEAD}"
+
+_NOT_FLOATS = {
+    "b": "truth values",
+    "i": _INTEGERS,
+    "u": _INTEGERS,
+    "c": "complex numbers, with which an LSTM does not compute",
+    "V": f"numbers that NumPy cannot name, such as bfloat16 of ml_dtypes and JAX: {_INSTEAD}, with "
+    "array.astype('float32') where they were made, or array.view(ml_dtypes.bfloat16).astype('float32')",
+}
+"""What is wrong with an array of a kind."""
+
+
+def not_floats(dtype: str) -> str | None:
+    """Return what is wrong with weights of a dtype, as NumPy or a format calls it; None if they are floats.
+
+    Examples
+    --------
+    >>> not_floats("float16"), not_floats("bfloat16"), not_floats(">f8")
+    (None, None, None)
+    >>> not_floats("complex64")
+    'complex64, complex numbers, with which an LSTM does not compute'
+    >>> not_floats("F8_E4M3")
+    'F8_E4M3, which is not computed with: save them as float32'
+    """
+    if dtype == "bfloat16":
+        return None
+    if dtype.startswith(("[", "{")):
+        return f"{dtype}, records"
+    try:
+        kind = np.dtype(dtype).kind
+    except (TypeError, ValueError, SyntaxError):  # in the words of a format
+        return f"{dtype}, which is not computed with: {_INSTEAD}"
+    return None if kind == "f" else f"{dtype}, {_NOT_FLOATS.get(kind, 'no numbers')}"
+
+
+def check_floats(arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise ValueError if weights are no floats: integers would be wrong numbers without the scale they had."""
+    for name, array in arrays.items():
+        problem = not_floats(str(array.dtype))
+        if problem is not None:
+            raise ValueError(f"{name} holds {problem}")
+
+
 def common_dtype(arrays: Mapping[str, np.ndarray]) -> np.dtype[Any]:
     """Return float64 if one of the arrays is, else float32; arrays of floats only."""
     for name, array in arrays.items():
-        if array.dtype.kind != "f":
-            raise ValueError(f"{name} holds {array.dtype}, not floats: say with dtype= what to make of it")
+        if array.dtype.itemsize > 8:
+            raise ValueError(f"{name} holds {array.dtype}: say with dtype 'float64' that it is to be rounded")
     return np.result_type(np.float32, *(array.dtype for array in arrays.values())).newbyteorder("=")

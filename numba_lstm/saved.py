@@ -11,7 +11,15 @@ from . import checks
 from .located import Located, concerns
 from .module import Module, Weights
 from .parameters import CELL_SUFFIX, Architecture
-from .record import RECORDED_OR_FALSE, RECORDED_OR_ZERO, Recorded, common_dtype, encode_record, read_record
+from .record import (
+    RECORDED_OR_FALSE,
+    RECORDED_OR_ZERO,
+    Recorded,
+    check_floats,
+    common_dtype,
+    encode_record,
+    read_record,
+)
 
 OfLSTM = TypeVar("OfLSTM", bound="SavedModule")
 OfCell = TypeVar("OfCell", bound="SavedCell")
@@ -54,7 +62,8 @@ class SavedModule(Module):
             As for a new module.  By default what `save` has recorded, or torch in a whole module; False and 0.0 in
             files without a record.
         dtype : float32 or float64, optional
-            By default what was recorded, or else float64 if the file has that, and float32 for shorter ones.
+            By default what was recorded, or else float64 if the file has that, and float32 for shorter ones.  Arrays of
+            integers are no weights, whatever it is.
         seed : optional
             As for a new module; dropout masks come from it.
 
@@ -204,6 +213,8 @@ def _load(path: str | os.PathLike[str], prefix: str, dtype: Any, cell: bool = Fa
         prefix = located.whole_prefix(prefix)
         architecture, sources = located.understood(prefix, contents.arrays, contents.modules)
         names = [name.removesuffix(CELL_SUFFIX) if cell else name for name in architecture.shapes()]
+        originals = [sources[name].parts[0] for name in names]
+        check_floats({name: contents.arrays[name] for name in originals})
         arrays = {name: sources[name].read(contents.arrays) for name in names}
         module = contents.modules.get(prefix)
         recorded = dict(module.options if module else {}) | read_record(contents.metadata)

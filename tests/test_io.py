@@ -17,7 +17,7 @@ import pytest
 from cases import Shape, assert_same_bits, parameter_shapes, random_case
 from safetensors.numpy import load_file, save_file
 
-from numba_lstm import LSTM, io
+from numba_lstm import LSTM, cli, io
 
 SUFFIXES = [".safetensors", ".npz"]
 by_suffix = pytest.mark.parametrize("suffix", SUFFIXES)
@@ -162,21 +162,88 @@ def test_dtype_of_the_file(tmp_path: Path, suffix: str, kinds: list[str], expect
 
 
 @by_suffix
-def test_integers_are_weights_only_if_asked_for(tmp_path: Path, suffix: str) -> None:
-    arrays = {name: np.ones(shape, np.int8) for name, shape in parameter_shapes(Shape(3, 5)).items()}
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "int64", "bool"])
+@pytest.mark.parametrize("dtype", [None, "float32", "float64"])
+def test_integers_are_no_weights(tmp_path: Path, suffix: str, kind: str, dtype: str | None, capsys: Any) -> None:
+    """Quantized weights are such: without their scale they would be wrong numbers, asked for or not."""
+    arrays = {name: np.ones(shape, kind) for name, shape in parameter_shapes(Shape(3, 5)).items()}
     path = write(tmp_path / ("quantized" + suffix), arrays)
-    with pytest.raises(ValueError, match=r"quantized.*: weight_ih_l0 holds int8, not floats"):
+    words = "bool, truth values" if kind == "bool" else f"{kind}, integers, as of quantized weights"
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: weight_ih_l0 holds {words}"):
+        LSTM.load(path, dtype=dtype)
+    assert cli.main(["convert", str(path), str(tmp_path / "out.npz")]) == 2
+    assert words in capsys.readouterr().err
+    # Who knows that they are meant as they are has a way.
+    np.testing.assert_array_equal(io.read(path)["weight_ih_l0"], 1)
+
+
+ODD = {
+    "|V2": "numbers that NumPy cannot name, such as bfloat16",
+    "|V1": "numbers that NumPy cannot name",
+    "|V16": "numbers that NumPy cannot name",
+    "<c8": "complex64, complex numbers",
+    "<c16": "complex128, complex numbers",
+    "<U3": "no numbers",
+    "|S2": "no numbers",
+    "<M8[s]": "no numbers",
+    "<m8[s]": "no numbers",
+}
+
+
+@pytest.mark.parametrize(("kind", "words"), ODD.items(), ids=ODD)
+@pytest.mark.parametrize("dtype", [None, "float32"])
+def test_npz_of_what_is_no_float(tmp_path: Path, kind: str, words: str, dtype: str | None, capsys: Any) -> None:
+    path, shapes = tmp_path / "odd.npz", parameter_shapes(Shape(3, 5))
+    np.savez(path, **{name: np.zeros(shape, kind) for name, shape in shapes.items()})
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: weight_ih_l0 holds .*{words}"):
+        LSTM.load(path, dtype=dtype)
+    assert {name: each.shape for name, each in io.describe(path).items()} == shapes
+    np.save(tmp_path / "x.npy", np.zeros((2, 1, 3), kind))
+    LSTM(3, 5).save(tmp_path / "w.npz")
+    assert cli.main(["run", str(tmp_path / "w.npz"), str(tmp_path / "x.npy"), "--dtype", "float32"]) == 2
+    assert "x.npy holds " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [[("a", "<f4")], [("a", "<f4"), ("b", "<i4")]], ids=["one field", "two"])
+def test_npz_of_records(tmp_path: Path, kind: Any) -> None:
+    path = tmp_path / "odd.npz"
+    np.savez(path, **{name: np.zeros(shape, kind) for name, shape in parameter_shapes(Shape(3, 5)).items()})
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: weight_ih_l0 holds .*records$"):
         LSTM.load(path)
-    np.testing.assert_array_equal(LSTM.load(path, dtype="float32").weight_ih_l0, 1)
 
 
-def test_big_endian_npz(tmp_path: Path) -> None:
+def test_the_advice_for_bfloat16_works(tmp_path: Path) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
     case = random_case(Shape(3, 5), 0)
-    np.savez(tmp_path / "big.npz", **{name: a.astype(">f4") for name, a in case.state_dict.items()})
-    lstm = LSTM.load(tmp_path / "big.npz")
-    assert lstm.dtype == np.float32
-    assert lstm.dtype.isnative
+    path = tmp_path / "bf16.npz"
+    np.savez(path, **{name: array.astype(ml_dtypes.bfloat16) for name, array in case.state_dict.items()})
+    with pytest.raises(ValueError, match=r"array\.view\(ml_dtypes\.bfloat16\)\.astype\('float32'\)"):
+        LSTM.load(path)
+    with np.load(path) as arrays:
+        wide = {name: array.view(ml_dtypes.bfloat16).astype("float32") for name, array in arrays.items()}
+    np.savez(path, **wide)
+    for name, array in LSTM.load(path).state_dict().items():
+        np.testing.assert_array_equal(array, case.state_dict[name].astype(ml_dtypes.bfloat16).astype("float32"))
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize <= 8, reason="long double is double here")
+def test_longer_floats_are_rounded_if_asked_for(tmp_path: Path) -> None:
+    case = random_case(Shape(3, 5), 0, np.float64)
+    np.savez(tmp_path / "long.npz", **{name: a.astype(np.longdouble) for name, a in case.state_dict.items()})
+    with pytest.raises(ValueError, match=r"long\.npz: weight_ih_l0 holds float128: say with dtype 'float64'"):
+        LSTM.load(tmp_path / "long.npz")
+    lstm = LSTM.load(tmp_path / "long.npz", dtype="float64")
     np.testing.assert_array_equal(lstm.weight_ih_l0, case.state_dict["weight_ih_l0"])
+
+
+@pytest.mark.parametrize("kind", [">f2", ">f4", ">f8"])
+def test_big_endian_npz(tmp_path: Path, kind: str) -> None:
+    case = random_case(Shape(3, 5), 0)
+    np.savez(tmp_path / "big.npz", **{name: a.astype(kind) for name, a in case.state_dict.items()})
+    lstm = LSTM.load(tmp_path / "big.npz")
+    assert lstm.dtype == (np.float64 if kind == ">f8" else np.float32)
+    assert lstm.dtype.isnative
+    np.testing.assert_array_equal(lstm.weight_ih_l0, case.state_dict["weight_ih_l0"].astype(kind))
 
 
 def safetensors_bytes(entries: dict[str, tuple[str, tuple[int, ...], bytes]]) -> bytes:
@@ -218,8 +285,18 @@ def test_safetensors_of_a_dtype_that_numpy_lacks(tmp_path: Path) -> None:
     path = tmp_path / "f8.safetensors"
     path.write_bytes(safetensors_bytes({**arrays, "scale": ("F8_E4M3", (3,), b"abc")}))
     assert repr(LSTM.load(path)) == "LSTM(3, 5)"  # beside the LSTM it does not matter
-    with pytest.raises(ValueError, match="scale holds F8_E4M3"):
+    with pytest.raises(ValueError, match="scale holds F8_E4M3, which NumPy lacks: save them as float32"):
         io.read(path)
+
+
+@pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "F6_E2M3", "C64", "of tomorrow"])
+@pytest.mark.parametrize("dtype", [None, "float32"])
+def test_weights_of_a_dtype_that_numpy_lacks(tmp_path: Path, kind: str, dtype: str | None) -> None:
+    path, shapes = tmp_path / "odd.safetensors", parameter_shapes(Shape(3, 5))
+    path.write_bytes(safetensors_bytes({name: (kind, shape, bytes(8)) for name, shape in shapes.items()}))
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: .*weight_ih_l0 holds {kind}, which NumPy lacks"):
+        LSTM.load(path, dtype=dtype)
+    assert {name: each.dtype for name, each in io.describe(path).items()} == dict.fromkeys(shapes, kind)
 
 
 # --- bad files ----------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def read(file: BinaryIO, size: int, wanted: Callable[[str], bool]) -> Contents:
     for name in filter(wanted, places):
         kind, shape = header[name]["dtype"], header[name]["shape"]
         if kind not in _DTYPES:
-            raise ValueError(f"{name} holds {kind}")
+            raise ValueError(f"{name} holds {kind}, which NumPy lacks: save them as float32")
         file.seek(start + places[name])
         array = np.fromfile(file, _DTYPES[kind], math.prod(shape)).reshape(shape)
         arrays[name] = widened(array) if kind == "BF16" else array
