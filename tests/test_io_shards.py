@@ -277,7 +277,7 @@ def test_files_elsewhere(tmp_path: Path, place: Any) -> None:
         ("{", "JSON that is damaged"),
         ("{" * 100, "JSON that is damaged"),
         ('{"a": ' + "[" * 100_000, "JSON that is damaged"),
-        ('{"weight_map": {"a": "b", "a": "c"}}', "it has a name twice"),
+        ('{"weight_map": {"a": "b", "a": "c"}}', "it has the name 'a' twice"),
         ('{"weight_map": {}}', "without a weight_map"),
         ('{"weight_map": ["a"]}', "without a weight_map"),
         ('{"model_type": "bert"}', "JSON without weights"),

@@ -6,16 +6,16 @@ looks like one of two.  So such files are only read through their index.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from ._contents import Contents, Declared
+from ._json import parse
 
 SUFFIX = ".index.json"
 
@@ -118,8 +118,8 @@ def _parse(stream: BinaryIO, size: int, folder: Path) -> dict[str, str]:
         raise ValueError(f"an index of {size:,} bytes, which is too long for the files beside it")
     stream.seek(0)
     try:
-        index = json.loads(stream.read(longest).decode("utf-8-sig"), object_pairs_hook=_mapping)
-    except (ValueError, RecursionError) as error:
+        index = parse(stream.read(longest))
+    except ValueError as error:
         raise ValueError(f"JSON that is damaged: {error}") from None
     places = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(places, dict) or not places:
@@ -201,10 +201,3 @@ def _siblings(path: Path) -> list[str]:
 
 def _is_plain(name: str) -> bool:
     return name not in ("", ".", "..") and not any(letter in name for letter in "/\\:\0")
-
-
-def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    mapping = dict(pairs)
-    if len(mapping) < len(pairs):
-        raise ValueError("it has a name twice")
-    return mapping

@@ -36,7 +36,7 @@ _QUANTIZED_SIZES = {
 }  # fmt: skip
 """Bytes of an element of storages that are not read."""
 
-_MOST_AXES = 32  # NumPy's oldest limit
+MOST_AXES = 32  # NumPy's oldest limit
 
 _DEEPEST = 100
 """Containers within each other around a tensor that is to have a name."""
@@ -153,7 +153,7 @@ def _tensor(name: str, storage: Any, offset: Any, shape: Any, strides: Any, *res
     numbers = (offset, *shape, *strides)
     if any(type(number) is not int or number < 0 for number in numbers) or len(shape) != len(strides):
         raise ValueError(f"its pickle has a tensor of shape {shape}, strides {strides}, at {offset}")
-    if len(shape) > _MOST_AXES:
+    if len(shape) > MOST_AXES:
         raise ValueError(f"its pickle has a tensor of {len(shape)} axes")
     dtype = storage.kind
     if name == "_rebuild_qtensor":

@@ -38,7 +38,7 @@ class Member(NamedTuple):
 
 
 class Archive:
-    """The directory of an open zip file of so many bytes.
+    """The directory of an open zip file of so many bytes, which may begin within another file.
 
     Raises
     ------
@@ -46,12 +46,12 @@ class Archive:
         If it is none, or its members overlap or reach beyond it.
     """
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file = file
-        start, length, count = _directory(file, size)
+    def __init__(self, file: BinaryIO, size: int, begin: int = 0) -> None:
+        self._file, self._begin = file, begin
+        start, length, count = _directory(file, size, begin)
         if length > _DIRECTORY_SIZE + _DIRECTORY_SHARE * size:
             raise ValueError(f"its directory is too long for what it describes: {length:,} bytes")
-        file.seek(start)
+        file.seek(begin + start)
         self.members: dict[str, Member] = {}
         for name, member in _entries(file.read(length)):
             if name in self.members:
@@ -90,22 +90,22 @@ class Archive:
         return content
 
     def _start(self, name: str) -> int:
-        """Return where a member's bytes begin: behind a header whose length only itself tells."""
+        """Return where in the file a member's bytes begin: behind a header whose length only itself tells."""
         member = self.members[name]
-        self._file.seek(member.header)
+        self._file.seek(self._begin + member.header)
         signature, _, flags, *_, name_length, extra_length = _LOCAL.unpack(self._file.read(_LOCAL.size))
         start = member.header + _LOCAL.size + int(name_length) + int(extra_length)
         if signature != b"PK\x03\x04" or start + member.packed > self._ends[name]:
             raise ValueError(f"{name} is not where the directory says")
         if flags & _ENCRYPTED:
             raise ValueError(f"{name} is encrypted")
-        return start
+        return self._begin + start
 
 
-def _directory(file: BinaryIO, size: int) -> tuple[int, int, int]:
-    """Return where the directory begins, its length, and how many members there are."""
+def _directory(file: BinaryIO, size: int, begin: int) -> tuple[int, int, int]:
+    """Return where in the archive its directory begins, its length, and how many members there are."""
     tail = min(size, _END.size + _LONGEST_COMMENT)
-    file.seek(size - tail)
+    file.seek(begin + size - tail)
     content = file.read(tail)
     place = content.rfind(b"PK\x05\x06")
     if place < 0 or len(content) - place < _END.size:
@@ -113,12 +113,12 @@ def _directory(file: BinaryIO, size: int) -> tuple[int, int, int]:
     *_, count, length, start, _ = _END.unpack_from(content, place)
     end = size - tail + place
     if end >= _END64_PLACE.size:
-        file.seek(end - _END64_PLACE.size)
+        file.seek(begin + end - _END64_PLACE.size)
         signature, _, place64, _ = _END64_PLACE.unpack(file.read(_END64_PLACE.size))
         if signature == b"PK\x06\x07":
             if place64 > size - _END64.size:
                 raise ValueError("its directory is not in the file")
-            file.seek(place64)
+            file.seek(begin + place64)
             signature, *_, count, length, start = _END64.unpack(file.read(_END64.size))
             if signature != b"PK\x06\x06":
                 raise ValueError("its directory is not where it should be")

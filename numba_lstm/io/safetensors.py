@@ -6,7 +6,6 @@ stops at bfloat16, of which NumPy has no type.  So files are read here, with its
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
@@ -16,6 +15,7 @@ from safetensors.numpy import save
 
 from ._bfloat16 import widened
 from ._contents import Contents, Declared
+from ._json import parse
 
 _DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
@@ -70,7 +70,7 @@ def _header(file: BinaryIO, size: int) -> tuple[dict[str, Any], dict[str, str], 
         raise ValueError(f"its header is longer than the file: {header_size:,} bytes")
     if header_size > _HEADER_SIZE + _HEADER_SHARE * (size - start):
         raise ValueError(f"its header is too long for what it describes: {header_size:,} bytes")
-    header = json.loads(file.read(header_size).decode(), object_pairs_hook=_mapping)
+    header = parse(file.read(header_size))
     if not isinstance(header, dict):
         raise ValueError("its header is not a mapping")
     metadata = header.pop(_METADATA, None) or {}
@@ -84,13 +84,6 @@ def _header(file: BinaryIO, size: int) -> tuple[dict[str, Any], dict[str, str], 
 def write(file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write arrays and metadata."""
     file.write(save({name: np.array(array, order="C") for name, array in arrays.items()}, dict(metadata) or None))
-
-
-def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    mapping = dict(pairs)
-    if len(mapping) < len(pairs):
-        raise ValueError("its header has a name twice")
-    return mapping
 
 
 def _places(header: Mapping[str, Any], size: int) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What ``torch.save`` and ``torch.jit.save`` write, read without torch and without running anything of it.
+"""What ``torch.save``, ``torch.jit.save`` and ``torch.export.save`` write, read without torch and without running it.
 
 A checkpoint is a zip archive: a pickle that describes the objects, and a member for the numbers of each storage.  So
 is a TorchScript file, with its program beside them, of which only options of modules are read.  Before version 1.6
@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from ._contents import Contents, Declared
+from ._exported import Checkpoint, find
 from ._pickle_machine import Machine
 from ._pickled_arrays import PickledArray
 from ._torch_objects import NUMBERS, SOUGHT, Tensor, Tree, call, item_size, read_tensor, read_tree, refer, value
@@ -104,15 +105,18 @@ def _is_old(start: bytes) -> bool:
         return False
 
 
-def _open_zip(file: BinaryIO, size: int) -> _Read:
-    archive = Archive(file, size)
+def _open_zip(file: BinaryIO, size: int, begin: int = 0) -> _Read:
+    archive = Archive(file, size, begin)
+    exported = find(archive, size) if begin == 0 else None  # there is no such archive within one
+    if isinstance(exported, Checkpoint):
+        begin, size = archive.place(exported.member)
+        return _open_zip(file, size, begin)
+    if exported is not None:
+        return _Read(Tree(exported.tensors, {}, {}, {}), archive.place, _order(archive, exported.root))
     roots = [name.removesuffix(_PICKLE) for name in archive.members if name.endswith(_PICKLE) and name.count("/") == 1]
     if len(roots) != 1:
         raise ValueError("a zip archive, but not of torch.save or torch.jit.save: it has no data.pkl")
     (root,) = roots
-    order = "<"
-    if f"{root}/byteorder" in archive.members:
-        order = _ORDERS[archive.read(f"{root}/byteorder", _LONGEST_START)]
     data = f"{root}/data/"
     stored = sum(member.size for name, member in archive.members.items() if name.startswith(data))
     # What lies in the pickle itself is there again in what is made of it.
@@ -129,7 +133,13 @@ def _open_zip(file: BinaryIO, size: int) -> _Read:
     missing = [key for key in tree.storages if data + key not in archive.members]
     if missing:
         raise ValueError(f"its storage {missing[0]} is missing")
-    return _Read(tree, lambda key: archive.place(data + key), order)
+    return _Read(tree, lambda key: archive.place(data + key), _order(archive, root))
+
+
+def _order(archive: Archive, root: str) -> str:
+    """Return the byte order of numbers, as NumPy writes it."""
+    name = f"{root}/byteorder"
+    return _ORDERS[archive.read(name, _LONGEST_START)] if name in archive.members else "<"
 
 
 def _open_old(file: BinaryIO, size: int) -> _Read:
