@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import faulthandler
 import io as standard_io
+import json
 import logging
 import os
 import sys
@@ -19,7 +20,7 @@ import time
 import tracemalloc
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,34 @@ def numpy_pickle() -> bytes:
     return b"\x80\x02" + made + torch_files.pickled(arrays) + b"b."
 
 
+def exported(state: Mapping[str, np.ndarray], change: Callable[[bytes], bytes] = lambda index: index) -> bytes:
+    """Return an archive of ``torch.export``, with a change of its index."""
+    config = {}
+    for name, array in state.items():
+        sizes, strides = ([{"as_int": n} for n in numbers] for numbers in (array.shape, np.array(array.strides) // 4))
+        meta = {"dtype": 7, "sizes": sizes, "strides": strides, "storage_offset": {"as_int": 0}, "layout": 7}
+        config[name] = {"path_name": name, "is_param": True, "use_pickle": False, "tensor_meta": meta}
+    index = json.dumps({"config": config}, default=int).encode()
+    file = standard_io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("m/archive_format", "pt2")
+        archive.writestr("m/data/weights/model_weights_config.json", change(index))
+        for name, array in state.items():
+            archive.writestr(f"m/data/weights/{name}", array.tobytes())
+    return file.getvalue()
+
+
+def shards(state: Mapping[str, np.ndarray]) -> bytes:
+    """Return the index of a checkpoint in two files."""
+    return json.dumps({"weight_map": {name: f"{n % 2}.safetensors" for n, name in enumerate(state)}}).encode()
+
+
+def exported_index(state: Mapping[str, np.ndarray]) -> bytes:
+    """Return the index of such an archive."""
+    with zipfile.ZipFile(standard_io.BytesIO(exported(state))) as archive:
+        return archive.read("m/data/weights/model_weights_config.json")
+
+
 def originals(folder: Path) -> dict[str, list[bytes]]:
     """Write undamaged files into a folder and return, for every kind, what is to be damaged."""
     lstm = numba_lstm.LSTM(3, 5, 2, bidirectional=True, proj_size=2, batch_first=True, seed=1)
@@ -169,6 +198,9 @@ def originals(folder: Path) -> dict[str, list[bytes]]:
         "npy": [npy(array) for array in arrays],
         "torch": [torch_files.checkpoint(state), torch_files.old_checkpoint(state)],
         "torch pickle": [torch_pickle(), numpy_pickle()],
+        "exported": [exported(state)],
+        "exported index": [exported_index(state)],
+        "index": [shards(state)],
         "keras": [(KERAS / "model.keras").read_bytes()],
         "keras member": [(KERAS / "model.weights.h5").read_bytes()],
         "keras h5": [(KERAS / "model.h5").read_bytes()],
@@ -234,6 +266,21 @@ def load_torch_pickle(path: Path) -> str:
         for name in sound.namelist():
             file.writestr(name, path.read_bytes() if name.endswith(".pkl") else sound.read(name))
     return load(archive)
+
+
+def load_exported_index(path: Path) -> str:
+    """Load weights that the index at a path describes, in a sound archive of ``torch.export``."""
+    archive = path.with_suffix(".pt2")
+    archive.write_bytes(exported(numba_lstm.LSTM(3, 5, seed=3).state_dict(), lambda index: path.read_bytes()))
+    return load(archive)
+
+
+def load_shards(path: Path) -> str:
+    """Load weights from two sound files, through the index at a path."""
+    state = numba_lstm.LSTM(3, 5, seed=3).state_dict()
+    for part in (0, 1):
+        save_file({name: np.array(array) for name, array in [*state.items()][part::2]}, f"{part}.safetensors")
+    return load(path)
 
 
 def load_onnx(path: Path) -> str:
@@ -323,6 +370,9 @@ FILES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "npy": ("bad.npy", read_array),
     "torch": ("bad.pt", load),
     "torch pickle": ("data.pkl", load_torch_pickle),
+    "exported": ("bad.pt2", load),
+    "exported index": ("weights_config.json", load_exported_index),
+    "index": ("bad.index.json", load_shards),
     "keras": ("bad.keras", load_keras),
     "keras member": ("member.h5", load_keras_member),
     "keras h5": ("bad.h5", load_keras),
