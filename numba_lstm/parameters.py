@@ -22,7 +22,7 @@ CELL_NAME = r"weight_ih|weight_hh|bias_ih|bias_hh"
 _NAME = re.compile(NAME)
 _CELL_NAME = re.compile(CELL_NAME)
 _OTHERS = {3: "GRU", 1: "RNN"}  # gates
-_FOUND_SHOWN = 10  # prefixes that a message lists
+_FOUND_SHOWN, _LONGEST = 10, 120  # names that a message lists, and letters of one
 _READ_ONLY = (
     "parameters are read-only: assign a new array to the module's attribute instead of writing into this one, "
     "such as lstm.weight_ih_l0 = array"
@@ -190,7 +190,7 @@ def infer_cell(mapping: Mapping[str, Any], prefix: str = "", names: Iterable[str
         if name.startswith(prefix) and _CELL_NAME.fullmatch(name[len(prefix) :])
     }
     if not cells:
-        raise ValueError(_nothing_under(prefix, mapping if names is None else names, cell=True))
+        raise ValueError(nothing_under(prefix, mapping if names is None else names, cell=True))
     try:
         return infer({f"{name}{CELL_SUFFIX}": value for name, value in cells.items()}, prefix)
     except ValueError as error:
@@ -232,7 +232,7 @@ def infer(mapping: Mapping[str, Any], prefix: str = "", names: Iterable[str] | N
             shapes[match[0]] = tuple(value.shape)
             parts.append((match[1], int(match[2]), match[3] is not None))
     if not shapes:
-        raise ValueError(_nothing_under(prefix, mapping if names is None else names))
+        raise ValueError(nothing_under(prefix, mapping if names is None else names))
 
     kinds = {kind for kind, _, _ in parts}
     layers = {layer for _, layer, _ in parts}
@@ -282,17 +282,56 @@ def _misfits(architecture: Architecture, shapes: Mapping[str, tuple[int, ...]]) 
     return problems
 
 
-def _nothing_under(prefix: str, names: Iterable[str], cell: bool = False) -> str:
+def nothing_under(prefix: str, names: Iterable[str], cell: bool = False) -> str:
+    """Return what there is instead of an LSTM, or a cell, under a prefix of some names.
+
+    Examples
+    --------
+    >>> nothing_under("rnn.", ["encoder.weight_ih_l0", "encoder.weight_hh_l0"])
+    "no LSTM under prefix 'rnn.'; found: 'encoder.'"
+    >>> nothing_under("", ["embedding.weight", "lstm.kernel", "lstm.recurrent_kernel"])
+    "no LSTM under prefix '', and none under another: no name ends in weight_ih_l0; there are 3 arrays: \
+'lstm.kernel', 'lstm.recurrent_kernel', 'embedding.weight'; a recurrent_kernel is what Keras and JAX call such weights"
+    """
     kind, other, names = ("LSTMCell", "LSTM", list(names)) if cell else ("LSTM", "LSTMCell", list(names))
     found = prefixes(names, cell)
     if found:
-        return f"no {kind} under prefix {prefix!r}; found: {listed(found)}"
-    text = f"no {kind} under prefix {prefix!r}, and none under another: no name ends in {first_name(cell)}"
+        return f"no {kind} under prefix {prefix!r}; found: {listed(_nearest(prefix, found))}"
+    parts = [f"no {kind} under prefix {prefix!r}, and none under another: no name ends in {first_name(cell)}"]
     others = prefixes(names, not cell)
-    return f"{text}; {other}.load would take {listed(others)}" if others else text
+    if others:
+        parts.append(f"{other}.load would take {listed(others)}")
+    elif names:
+        likely = sorted(names, key=lambda name: (_LIKELY.search(name) is None, name))
+        parts.append(f"there are {len(names):,} arrays: {listed(likely)}")
+    else:
+        parts.append("there is no array at all")
+    parts += [what for pattern, what in _OTHER_NAMES.items() if any(map(re.compile(pattern).search, names))]
+    return "; ".join(parts)
+
+
+_LIKELY = re.compile(r"(?i)weight_[ih]h|bias_[ih]h|lstm|rnn|gru|recurrent")
+"""In the names that tell most about what a file has instead of an LSTM."""
+
+_OTHER_NAMES = {
+    r"(?:^|[._])(?:qweight|qzeros|g_idx|absmax|quant_map|quant_state|SCB|_?packed_params|scale_inv)(?:$|[._])": (
+        "these are the names of quantized weights, which are not taken: save the model from before"
+    ),
+    r"recurrent_kernel": "a recurrent_kernel is what Keras and JAX call such weights",
+}
+"""What names tell that are not torch's."""
+
+
+def _nearest(prefix: str, found: list[str]) -> list[str]:
+    """Return prefixes with those first that are most like one, if they are more than a message lists."""
+    if len(found) <= _FOUND_SHOWN:
+        return found
+
+    parts = {*prefix.split(".")} - {""}
+    return sorted(found, key=lambda other: len(parts.intersection(other.split("."))), reverse=True)
 
 
 def listed(names: list[str]) -> str:
     """Return some names in one line, or the first of them and how many there are more."""
-    shown = ", ".join(map(repr, names[:_FOUND_SHOWN]))
+    shown = ", ".join(repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}...") for name in names[:_FOUND_SHOWN])
     return f"{shown} and {len(names) - _FOUND_SHOWN} more" if len(names) > _FOUND_SHOWN else shown

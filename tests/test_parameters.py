@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from cases import Shape, parameter_shapes
 
-from numba_lstm.parameters import Architecture, Parameter, cast, infer, prefixes
+from numba_lstm.parameters import Architecture, Parameter, cast, infer, nothing_under, prefixes
 
 F32 = np.dtype(np.float32)
 
@@ -212,3 +212,50 @@ def test_casting_overflows_silently_as_torchs_does() -> None:
 def test_what_is_no_real_number(value: Any) -> None:
     with pytest.raises(TypeError, match="should hold real numbers"):
         cast(value, F32)
+
+
+# --- what is there instead ----------------------------------------------------------------------------------
+
+
+def test_the_nearest_of_many_prefixes_come_first() -> None:
+    names = [f"block.{index}.rnn.weight_ih_l0" for index in range(50)] + ["head.lstm.weight_ih_l0"]
+    text = nothing_under("model.head.lstm.", names)
+    assert text.startswith("no LSTM under prefix 'model.head.lstm.'; found: 'head.lstm.', 'block.0.rnn.', ")
+    assert text.endswith(" and 41 more")
+
+
+def test_names_that_are_there_instead() -> None:
+    names = [f"layer.{index}.weight" for index in range(30)] + ["a.lstm.bias", "weight_hh_l0.x"]
+    assert nothing_under("", names) == (
+        "no LSTM under prefix '', and none under another: no name ends in weight_ih_l0; there are 32 arrays: "
+        "'a.lstm.bias', 'weight_hh_l0.x', 'layer.0.weight', 'layer.1.weight', 'layer.10.weight', 'layer.11.weight', "
+        "'layer.12.weight', 'layer.13.weight', 'layer.14.weight', 'layer.15.weight' and 22 more"
+    )
+    assert nothing_under("", []).endswith("no name ends in weight_ih_l0; there is no array at all")
+    assert nothing_under("", ["weight_ih"]).endswith("; LSTMCell.load would take ''")
+    assert nothing_under("", ["weight_ih_l0"], cell=True).endswith("; LSTM.load would take ''")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lstm.ih_l0.qweight",
+        "rnn.qzeros",
+        "fc.weight.absmax",
+        "fc.weight.quant_state.bitsandbytes__nf4",
+        "fc.SCB",
+        "rnn._packed_params",
+        "rnn.weight_scale_inv",
+    ],
+)
+def test_names_of_quantized_weights(name: str) -> None:
+    assert "these are the names of quantized weights" in nothing_under("", ["embedding.weight", name])
+
+
+@pytest.mark.parametrize("name", ["escbar.weight", "descale.weight", "scb", "head.weight"])
+def test_names_of_other_weights(name: str) -> None:
+    assert "quantized" not in nothing_under("", ["embedding.weight", name])
+
+
+def test_long_names_are_cut() -> None:
+    assert len(nothing_under("", ["x" * 10_000_000])) < 400

@@ -14,7 +14,7 @@ from .. import io
 from ..io import names
 from ..io._found import Found
 from ..io.formats import format_of
-from ..parameters import listed
+from ..parameters import listed, nothing_under
 from ._console import InputError, check_target, notice_compiling, prepare_kernels, set_threads
 
 _ITEM_SIZES = {"bfloat16": 2}
@@ -97,7 +97,8 @@ def info(options: argparse.Namespace) -> None:
     module = format_of(path)
     found = module.describe(path)
     if not found:
-        raise InputError(f"{path} holds no LSTM{': no name ends in weight_ih_l0' if module is names else ''}")
+        what = f": {nothing_under('', io.describe(path))}" if module is names else ""
+        raise InputError(f"{path} holds no LSTM{what}")
     if options.name is not None:
         there = [each.name for each in found]
         found = [each for each in found if each.name in (options.name, f"{options.name}.")]
