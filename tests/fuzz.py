@@ -149,6 +149,14 @@ def numpy_pickle() -> bytes:
     return b"\x80\x02" + made + torch_files.pickled(arrays) + b"b."
 
 
+PROGRAM = {
+    "target": "torch.ops.aten.lstm.input",
+    "inputs": [{"name": "num_layers", "arg": {"as_int": 1}}, {"name": "batch_first", "arg": {"as_bool": True}}],
+    "metadata": {"nn_module_stack": "L__self__,,torch.nn.modules.rnn.LSTM"},
+}
+"""The one node of an exported LSTM."""
+
+
 def exported(state: Mapping[str, np.ndarray], change: Callable[[bytes], bytes] = lambda index: index) -> bytes:
     """Return an archive of ``torch.export``, with a change of its index."""
     config = {}
@@ -161,6 +169,7 @@ def exported(state: Mapping[str, np.ndarray], change: Callable[[bytes], bytes] =
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("m/archive_format", "pt2")
         archive.writestr("m/data/weights/model_weights_config.json", change(index))
+        archive.writestr("m/models/model.json", json.dumps({"nodes": [PROGRAM]}))
         for name, array in state.items():
             archive.writestr(f"m/data/weights/{name}", array.tobytes())
     return file.getvalue()

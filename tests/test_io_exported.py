@@ -224,6 +224,81 @@ def test_damaged_indices(tmp_path: Path, text: bytes, words: str) -> None:
     assert words in complaint(tmp_path / "a.pt2", file.getvalue())
 
 
+# --- what the program tells ---------------------------------------------------------------------------------
+
+
+LSTM_CLASS = "torch.nn.modules.rnn.LSTM"
+
+
+def node(kind: str = LSTM_CLASS, path: str = "rnn", **options: Any) -> dict[str, Any]:
+    """Return the node of an LSTM's call."""
+    given = {"has_biases": True, "num_layers": 1, "dropout": 0.0, "train": False, "bidirectional": False} | options
+    types = {bool: "as_bool", int: "as_int", float: "as_float", str: "as_string", list: "as_ints"}
+    arguments = [{"name": name, "arg": {types[type(value)]: value}, "kind": 1} for name, value in given.items()]
+    stack = f"L__self__,,my.Tagger;L__self__rnn,{path},{kind}"
+    metadata = {"stack_trace": 'File "a.py", line 3\n    "nn_module_stack": "x,rnn,y"', "nn_module_stack": stack}
+    return {"target": "torch.ops.aten.lstm.input", "inputs": arguments, "metadata": metadata}
+
+
+def program(*nodes: dict[str, Any]) -> bytes:
+    return json.dumps({"graph_module": {"graph": {"nodes": nodes}}, "torch_version": "2.13.0"}).encode()
+
+
+LAYOUTS = ["index", "checkpoint", "older"]
+
+
+def with_program(layout: str, content: bytes, **options: Any) -> bytes:
+    arrays = state(**options)
+    if layout == "index":
+        return exported(arrays, **{"models/model.json": content})
+    if layout == "checkpoint":
+        members = {"archive_format": b"pt2", "data/weights/model.pt": checkpoint(arrays), "models/model.json": content}
+        return archive(members)
+    return archive({"serialized_state_dict.pt": checkpoint(arrays), "serialized_exported_program.json": content}, "")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_options_are_read_from_the_program(tmp_path: Path, layout: str, batch_first: bool) -> None:
+    path = tmp_path / "a.pt2"
+    called = node(num_layers=2, dropout=0.25, batch_first=batch_first)
+    path.write_bytes(with_program(layout, program(called, node(path="other")), num_layers=2))
+    lstm = LSTM.load(path, "rnn.")
+    assert (lstm.batch_first, lstm.dropout) == (batch_first, 0.25)
+    assert LSTM.load(path, "rnn.", batch_first=not batch_first).batch_first is not batch_first
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_other_classes_are_refused(tmp_path: Path, layout: str) -> None:
+    content = with_program(layout, program(node("my.PeepholeLSTM", batch_first=True)))
+    assert "it is a my.PeepholeLSTM, not torch.nn.LSTM, and may compute something else" in complaint(
+        tmp_path / "a.pt2", content
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (program(node(num_layers=2)), "num_layers=2"),
+        (program(node(bidirectional=True)), "bidirectional=True"),
+        (program(node(batch_first=True), node(batch_first=False, path="rnn@1")), "calls the LSTM under prefix 'rnn.'"),
+        (b"\xff", "not a complete .pt2 file of numbers"),
+        (b'{"target": "torch.ops.aten.lstm.input", "inputs": 3}', "not a complete .pt2 file of numbers"),
+        (b'{"target": "torch.ops.aten.lstm.input"' * 1000, "not a complete .pt2 file of numbers"),
+    ],
+    ids=["layers", "directions", "two ways", "no text", "no list", "no end"],
+)
+def test_programs_that_do_not_fit(tmp_path: Path, content: bytes, words: str) -> None:
+    assert words in complaint(tmp_path / "a.pt2", with_program("index", content))
+
+
+@pytest.mark.parametrize("content", [b"{}", b"", program(node(batch_first="yes", dropout=[1]))])
+def test_programs_that_tell_nothing(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.pt2"
+    path.write_bytes(with_program("index", content))
+    assert repr(LSTM.load(path, "rnn.")) == "LSTM(3, 5)"
+
+
 # --- written by torch ---------------------------------------------------------------------------------------
 
 
@@ -253,6 +328,33 @@ def test_what_torch_exports(torch: Any, dtype: str, tmp_path: Path) -> None:
     torch.export.save(program, path)
     expected = {f"rnn.{name}": tensor.double().numpy() for name, tensor in model.rnn.state_dict().items()}
     lstm = LSTM.load(path, "rnn.")
+    assert repr(lstm) == "LSTM(3, 5, num_layers=2, batch_first=True, bidirectional=True)"
     assert lstm.dtype == (np.float64 if dtype == "float64" else np.float32)
     assert_same(lstm, expected)
     assert [*io.describe(path)] == [*model.state_dict()]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_torch_exports_of_other_modules(torch: Any, tmp_path: Path) -> None:
+    """The class is in the program, also where that was decomposed; so a subclass is not taken for an LSTM."""
+
+    class Doubled(torch.nn.LSTM):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return super().forward(2 * x)
+
+    class Both(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.doubled, self.plain = Doubled(3, 5), torch.nn.LSTM(3, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.doubled(self.plain(self.plain(x)[0])[0])[0]
+
+    model = Both().eval()
+    program = torch.export.export(model, (torch.zeros(4, 2, 3),))
+    for number, each in enumerate((program, program.run_decompositions())):
+        path = tmp_path / f"{number}.pt2"
+        torch.export.save(each, path)
+        with pytest.raises(ValueError, match=r"it is a .*\.Doubled, not torch\.nn\.LSTM, and may compute"):
+            LSTM.load(path, "doubled.")
+        assert repr(LSTM.load(path, "plain.")) == "LSTM(3, 3)"

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from ..whole_module import WholeModule
+from . import _exported_program
 from ._json import parse
 from ._torch_objects import MOST_AXES, Tensor
 from ._zip import Archive
@@ -16,6 +18,7 @@ from ._zip import Archive
 _FORMAT, _WEIGHTS, _COMPILED = "archive_format", "data/weights/", "data/aotinductor/"
 _INDEX, _CHECKPOINT = "_weights_config.json", ".pt"
 _OLDER = ("serialized_state_dict.pt", "serialized_state_dict.json")  # a checkpoint, both
+_PROGRAM, _OLDER_PROGRAM = "models/{}.json", "serialized_exported_program.json"
 
 _INDEX_SIZE, _INDEX_SHARE = 1 << 21, 1 / 16
 """Bytes that an index may have: this much, and a share of the file, as a header of safetensors."""
@@ -35,6 +38,8 @@ class Exported(NamedTuple):
 
     tensors: dict[str, Tensor]
     """By name; a key is that of a member."""
+    modules: dict[str, WholeModule]
+    """What the programs tell of modules, by prefix."""
     root: str
     """The folder of all members."""
 
@@ -43,6 +48,7 @@ class Checkpoint(NamedTuple):
     """A member that is a checkpoint of torch with all weights of an archive."""
 
     member: str
+    modules: dict[str, WholeModule]
 
 
 def find(archive: Archive, size: int) -> Exported | Checkpoint | None:
@@ -55,7 +61,7 @@ def find(archive: Archive, size: int) -> Exported | Checkpoint | None:
     """
     older = [name for name in _OLDER if name in archive.members]
     if older:
-        return Checkpoint(older[0])
+        return Checkpoint(older[0], _modules(archive, _OLDER_PROGRAM, size))
     roots = [name.removesuffix(_FORMAT) for name in archive.members if name.partition("/")[2] == _FORMAT]
     if not roots:
         return None
@@ -64,21 +70,30 @@ def find(archive: Archive, size: int) -> Exported | Checkpoint | None:
     indices = {name[len(start) :].removesuffix(_INDEX): name for name in inside if name.endswith(_INDEX)}
     checkpoints = [name for name in inside if name.endswith(_CHECKPOINT)]
     if len(checkpoints) == 1 and not indices:
-        return Checkpoint(checkpoints[0])
+        model = checkpoints[0][len(start) :].removesuffix(_CHECKPOINT)
+        return Checkpoint(checkpoints[0], _modules(archive, roots[0] + _PROGRAM.format(model), size))
     if not indices:
         compiled = any(name.startswith(roots[0] + _COMPILED) for name in archive.members)
         what = "a program that AOTInductor has compiled" if compiled else "an archive of torch.export without weights"
         raise ValueError(f"{what}: save the model with torch.export.save, or its state_dict with torch.save")
     tensors: dict[str, Tensor] = {}
+    modules: dict[str, WholeModule] = {}
     for model, index in indices.items():
         # Each of several models has names of its own.
         prefix = f"{model}." if len(indices) > 1 else ""
         content = archive.read(index, int(_INDEX_SIZE + _INDEX_SHARE * size))
         tensors.update((prefix + name, tensor) for name, tensor in _tensors(content, start))
+        found = _modules(archive, roots[0] + _PROGRAM.format(model), size)
+        modules.update((prefix + name, module) for name, module in found.items())
     missing = [name for name, tensor in tensors.items() if tensor.key not in archive.members]
     if missing:
         raise ValueError(f"the numbers of {missing[0]} are missing")
-    return Exported(tensors, roots[0].removesuffix("/"))
+    return Exported(tensors, modules, roots[0].removesuffix("/"))
+
+
+def _modules(archive: Archive, program: str, size: int) -> dict[str, WholeModule]:
+    """Return what a program tells of modules; nothing if it is not there."""
+    return _exported_program.modules(archive.read(program, size)) if program in archive.members else {}
 
 
 def _tensors(content: bytes, folder: str) -> Iterator[tuple[str, Tensor]]:

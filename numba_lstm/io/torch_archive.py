@@ -110,9 +110,11 @@ def _open_zip(file: BinaryIO, size: int, begin: int = 0) -> _Read:
     exported = find(archive, size) if begin == 0 else None  # there is no such archive within one
     if isinstance(exported, Checkpoint):
         begin, size = archive.place(exported.member)
-        return _open_zip(file, size, begin)
+        inner = _open_zip(file, size, begin)
+        return inner._replace(tree=inner.tree._replace(modules=exported.modules))
     if exported is not None:
-        return _Read(Tree(exported.tensors, {}, {}, {}), archive.place, _order(archive, exported.root))
+        tree = Tree({**exported.tensors}, {}, exported.modules, {})
+        return _Read(tree, archive.place, _order(archive, exported.root))
     roots = [name.removesuffix(_PICKLE) for name in archive.members if name.endswith(_PICKLE) and name.count("/") == 1]
     if len(roots) != 1:
         raise ValueError("a zip archive, but not of torch.save or torch.jit.save: it has no data.pkl")
