@@ -78,10 +78,16 @@ def not_floats(dtype: str) -> str | None:
     return None if kind == "f" else f"{dtype}, {_NOT_FLOATS.get(kind, 'no numbers')}"
 
 
-def check_floats(arrays: Mapping[str, np.ndarray]) -> None:
-    """Raise ValueError if weights are no floats: integers would be wrong numbers without the scale they had."""
-    for name, array in arrays.items():
-        problem = not_floats(str(array.dtype))
+def check_floats(dtypes: Mapping[str, Any]) -> None:
+    """Raise ValueError if weights are no floats: integers would be wrong numbers without the scale they had.
+
+    Parameters
+    ----------
+    dtypes : mapping of str to dtype
+        By the names of the weights, in the words of NumPy or a format.
+    """
+    for name, dtype in dtypes.items():
+        problem = not_floats(str(dtype))
         if problem is not None:
             raise ValueError(f"{name} holds {problem}")
 

@@ -214,7 +214,7 @@ def _load(path: str | os.PathLike[str], prefix: str, dtype: Any, cell: bool = Fa
         architecture, sources = located.understood(prefix, contents.arrays, contents.modules)
         names = [name.removesuffix(CELL_SUFFIX) if cell else name for name in architecture.shapes()]
         originals = [sources[name].parts[0] for name in names]
-        check_floats({name: contents.arrays[name] for name in originals})
+        check_floats({name: contents.arrays[name].dtype for name in originals})
         arrays = {name: sources[name].read(contents.arrays) for name in names}
         module = contents.modules.get(prefix)
         recorded = dict(module.options if module else {}) | read_record(contents.metadata)

@@ -198,6 +198,8 @@ def test_npz_of_what_is_no_float(tmp_path: Path, kind: str, words: str, dtype: s
     with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: weight_ih_l0 holds .*{words}"):
         LSTM.load(path, dtype=dtype)
     assert {name: each.shape for name, each in io.describe(path).items()} == shapes
+    assert cli.main(["info", str(path)]) == 0
+    assert "cannot be run: weight_ih_l0 holds " in capsys.readouterr().out
     np.save(tmp_path / "x.npy", np.zeros((2, 1, 3), kind))
     LSTM(3, 5).save(tmp_path / "w.npz")
     assert cli.main(["run", str(tmp_path / "w.npz"), str(tmp_path / "x.npy"), "--dtype", "float32"]) == 2

@@ -13,6 +13,7 @@ from ..located import NOT_TAKEN, Located, other_modules
 from ..lstm import LSTM
 from ..lstm_cell import LSTMCell
 from ..parameters import CELL_SUFFIX
+from ..record import check_floats
 from . import Contents, Declared, read_contents
 from . import describe as declared_in
 from ._found import Found, Runner, State
@@ -43,6 +44,8 @@ def _found(located: Located, declared: Mapping[str, Declared], contents: Content
     kind = _kind(parameters, cell)
     try:
         architecture, sources = located.understood(prefix, declared, contents.modules)
+        originals = [source.parts[0] for source in sources.values()]
+        check_floats({name: declared[name].dtype for name in originals})
     except ValueError as error:
         instead = "" if kind.startswith("LSTM") else f"; a {kind} is not taken, it stays with torch"
         return Found(prefix, kind, {}, parameters, f"{error}{instead}")
