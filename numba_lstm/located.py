@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from .parameters import CELL_NAME, NAME, Architecture, first_name, infer, infer_cell, listed
+from .parameters import CELL_NAME, NAME, Architecture, first_name, infer, infer_cell, listed, quantized_name
 from .reparametrized import ORIGINALS, PLAIN, SAVE_PLAIN, Source, source
 from .whole_module import WholeModule
 
@@ -201,6 +201,13 @@ class Located:
         If it is not known that they are those of torch's own module, what is beside them may tell that they are not.
         """
         group = self._groups.get(prefix, {})
+        if group:
+            below = [name for name in self._names if name.startswith(prefix)] if prefix.endswith(".") else []
+            quantized = quantized_name([*self.names(prefix), *below])
+            if quantized is not None:
+                raise ValueError(
+                    f"the weights under prefix {prefix!r} are quantized, as {quantized!r} tells: {NOT_TAKEN}"
+                )
         sources = {name: source(prefix + name, found) for name, found in group.items()}
         if not known and sources:
             self._complain_of_others(prefix)

@@ -306,20 +306,32 @@ def nothing_under(prefix: str, names: Iterable[str], cell: bool = False) -> str:
         parts.append(f"there are {len(names):,} arrays: {listed(likely)}")
     else:
         parts.append("there is no array at all")
-    parts += [what for pattern, what in _OTHER_NAMES.items() if any(map(re.compile(pattern).search, names))]
+    if quantized_name(names) is not None:
+        parts.append("these are the names of quantized weights, which are not taken: save the model from before")
+    if any("recurrent_kernel" in name for name in names):
+        parts.append("a recurrent_kernel is what Keras and JAX call such weights")
     return "; ".join(parts)
 
 
 _LIKELY = re.compile(r"(?i)weight_[ih]h|bias_[ih]h|lstm|rnn|gru|recurrent")
 """In the names that tell most about what a file has instead of an LSTM."""
 
-_OTHER_NAMES = {
-    r"(?:^|[._])(?:qweight|qzeros|g_idx|absmax|quant_map|quant_state|SCB|_?packed_params|scale_inv)(?:$|[._])": (
-        "these are the names of quantized weights, which are not taken: save the model from before"
-    ),
-    r"recurrent_kernel": "a recurrent_kernel is what Keras and JAX call such weights",
-}
-"""What names tell that are not torch's."""
+_QUANTIZED = re.compile(
+    r"(?:^|[._])(?:qweight|qzeros|g_idx|absmax|quant_map|quant_state|SCB|_?packed_params|scale_inv)(?:$|[._])"
+    r"|(?:weight|bias)_[ih]h\w*[._](?:scales?|zero_points?)$"
+)
+"""What quantizers (GPTQ, AWQ, bitsandbytes, float8) write beside weights, or instead."""
+
+
+def quantized_name(names: Iterable[str]) -> str | None:
+    """Return the first name that only quantized weights have, or None.
+
+    Examples
+    --------
+    >>> quantized_name(["rnn.weight_ih_l0", "rnn.weight_ih_l0.absmax"])
+    'rnn.weight_ih_l0.absmax'
+    """
+    return next((name for name in names if _QUANTIZED.search(name)), None)
 
 
 def _nearest(prefix: str, found: list[str]) -> list[str]:

@@ -177,6 +177,39 @@ def test_integers_are_no_weights(tmp_path: Path, suffix: str, kind: str, dtype: 
     np.testing.assert_array_equal(io.read(path)["weight_ih_l0"], 1)
 
 
+QUANTIZED = {
+    "bitsandbytes, 4 bits": {"weight_ih_l0": "u1", "weight_ih_l0.absmax": "f4", "weight_ih_l0.quant_map": "f4"},
+    "bitsandbytes, 8 bits": {"weight_ih_l0": "i1", "SCB": "f4"},
+    "float8": {"weight_ih_l0_scale": "f4"},
+    "float8 in blocks": {"weight_ih_l0_scale_inv": "f4"},
+    "GPTQ": {"weight_ih_l0.qweight": "i4", "weight_ih_l0.qzeros": "i4", "weight_ih_l0.g_idx": "i4"},
+    "names of their own": {"ih_l0.qweight": "i4", "ih_l0.scales": "f2", "weight_ih_l0": None, "weight_hh_l0": None,
+                           "bias_ih_l0": None, "bias_hh_l0": None},
+}  # fmt: skip
+"""Arrays of quantizers: those that they add to an LSTM, change, or (None) leave out."""
+
+
+@pytest.mark.parametrize("change", QUANTIZED.values(), ids=QUANTIZED)
+@pytest.mark.parametrize("dtype", [None, "float32"])
+def test_quantized_weights_are_named(tmp_path: Path, change: dict[str, Any], dtype: str | None, capsys: Any) -> None:
+    arrays = {name: np.ones(shape, "f4") for name, shape in parameter_shapes(Shape(3, 5)).items()}
+    arrays |= {name: np.ones((20, 3), kind) for name, kind in change.items() if kind}
+    path = write(
+        tmp_path / "a.safetensors", {f"rnn.{name}": a for name, a in arrays.items() if change.get(name, True)}
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: .*quantized"):
+        LSTM.load(path, "rnn.", dtype=dtype)
+    cli.main(["info", str(path)])
+    printed = capsys.readouterr()
+    assert "quantized" in printed.out + printed.err
+
+
+def test_quantized_weights_of_another_module(tmp_path: Path) -> None:
+    arrays = {f"rnn.{name}": np.ones(shape, "f4") for name, shape in parameter_shapes(Shape(3, 5)).items()}
+    path = write(tmp_path / "a.safetensors", {**arrays, "fc.weight": np.ones(3, "i1"), "fc.SCB": np.ones(3, "f4")})
+    assert repr(LSTM.load(path, "rnn.")) == "LSTM(3, 5)"
+
+
 ODD = {
     "|V2": "numbers that NumPy cannot name, such as bfloat16",
     "|V1": "numbers that NumPy cannot name",
