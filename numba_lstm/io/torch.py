@@ -11,7 +11,8 @@ import numpy as np
 
 from ..lstm import LSTM
 from ..lstm_cell import LSTMCell
-from ._torch_modules import OURS, AcceleratedLSTM, AcceleratedLSTMCell, torch
+from ._torch_modules import AcceleratedLSTM, AcceleratedLSTMCell, as_torch
+from ._torch_tensors import torch
 
 __all__ = ["AcceleratedLSTM", "AcceleratedLSTMCell", "accelerate", "from_module", "restore"]
 
@@ -78,7 +79,8 @@ def accelerate(model: Any) -> Any:
 
     The model then is for inference: in eval mode, under ``torch.inference_mode()`` or ``torch.no_grad()``, on the CPU,
     in float32 or float64.  Tensors go in and come out without copying.  Parameters are the same objects as before, so
-    that ``state_dict`` and ``load_state_dict``, optimizers and copies work as ever.
+    that ``state_dict`` and ``load_state_dict``, optimizers and copies work as ever, and so do pruning, norms and
+    parametrizations that are put on afterwards.
 
     Parameters
     ----------
@@ -107,6 +109,11 @@ def accelerate(model: Any) -> Any:
     elements that are compared as well, which new weights do and a change of a few elements may not.  After those call
     ``flatten_parameters()`` of the module.
 
+    Under ``torch.autocast`` results have the dtypes that torch's own module gives them, and are computed in float32.
+    ``torch.compile`` leaves the LSTMs out of its graphs.  What has to look at torch's operators (``torch.export``,
+    ``torch.jit``, ``torch.fx``, ``torch.func``, fake tensors, forward-mode differentiation) gets a RuntimeError:
+    `restore` the model before.
+
     Our threads are not torch's: `numba_lstm.set_num_threads`.
 
     Examples
@@ -126,7 +133,7 @@ def accelerate(model: Any) -> Any:
     found, done, others = {}, 0, []
     for name, module in model.named_modules():
         label = name or "it"
-        if type(module) in (AcceleratedLSTM, AcceleratedLSTMCell):
+        if isinstance(module, (AcceleratedLSTM, AcceleratedLSTMCell)):
             done += 1
         elif isinstance(module, torch.jit.ScriptModule):
             others.append(f"{label} is TorchScript, whose file LSTM.load reads")
@@ -175,7 +182,7 @@ def restore(model: Any) -> Any:
     made = {}
     for module in model.modules():
         if isinstance(module, (AcceleratedLSTM, AcceleratedLSTMCell)):
-            made[id(module)] = _original(module)
+            made[id(module)] = as_torch(module, module._original)
     return _exchanged(model, made)
 
 
@@ -208,16 +215,6 @@ def _replaced(module: Any, kind: Any) -> Any:
     """Return another module over the attributes of one."""
     made = kind.__new__(kind)
     made.__dict__.update(module.__dict__, _packed=None, _original=module)
-    return made
-
-
-def _original(module: Any) -> Any:
-    """Return torch's module that an accelerated one stands for, or a new one if it is a copy."""
-    state = {name: value for name, value in module.__dict__.items() if name not in OURS}
-    made = module._original
-    if made is None:
-        made = module.torch_class.__new__(module.torch_class)
-    made.__dict__.update(state)
     return made
 
 
