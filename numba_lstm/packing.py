@@ -100,6 +100,7 @@ def _rule_numbers(
     return np.concatenate([splats, padded.reshape(3, -1, lanes).transpose(1, 0, 2).ravel()])
 
 
+@np.errstate(all="ignore")  # a sum of biases may overflow, or be of infinities: torch has inf and nan then
 def pack(
     architecture: Architecture,
     parameters: Mapping[str, np.ndarray],

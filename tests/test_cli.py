@@ -93,6 +93,17 @@ def test_run_takes_either_byte_order_and_fortran_order(folder: Path) -> None:
         np.testing.assert_array_equal(native["output"], swapped["output"])
 
 
+def test_run_rounds_what_is_too_large(folder: Path) -> None:
+    """To infinity, as it does parameters, and with no warning."""
+    np.save("wide.npy", np.full_like(np.load("x.npy"), 1e300, np.float64))
+    np.save("infinite.npy", np.full_like(np.load("x.npy"), np.inf))
+    for name in ("wide", "infinite"):
+        arguments = ["--dtype", "float32", "-o", f"{name}_out.npz"]
+        assert cli.main(["run", "weights.npz", f"{name}.npy", *arguments]) == 0
+    wide, infinite = np.load("wide_out.npz"), np.load("infinite_out.npz")
+    np.testing.assert_array_equal(wide["output"], infinite["output"])
+
+
 def test_run_replaces_an_older_output(folder: Path) -> None:
     Path("out.npz").write_text("older")
     assert cli.main(["run", "weights.npz", "x.npy", "-o", "out.npz"]) == 0

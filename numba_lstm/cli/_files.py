@@ -85,7 +85,8 @@ def _cast(array: np.ndarray, wanted: str | None, dtype: np.dtype[Any], role: str
     """Return the array in the module's dtype; only an explicit ``--dtype`` changes values."""
     if wanted is None and array.dtype.newbyteorder("=") != dtype:
         raise InputError(f"{role} is {array.dtype}, the weights are {dtype}: choose with --dtype")
-    return np.asarray(array, dtype, order="C")
+    with np.errstate(all="ignore"):  # to infinity and zero, as parameters
+        return np.asarray(array, dtype, order="C")
 
 
 # --- info -------------------------------------------------------------------------------------------------
