@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .arrays import as_array
 from .parameters import Architecture
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -354,9 +355,14 @@ def _no_pair(hx: Any) -> TypeError:
 def array(name: str, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
     """Return an array, or raise TypeError for what is none: lists have no dtype to check."""
     if isinstance(value, np.ndarray) or (hasattr(value, "__array__") and not isinstance(value, type)):
-        return np.asarray(value)
+        return as_array(value, name)
     advice = ""
-    if isinstance(value, (list, tuple)):
+    if hasattr(value, "batch_sizes"):
+        advice = (
+            f" of {type(value).__module__.partition('.')[0]}. LSTM takes numba_lstm.PackedSequence(*{name}), "
+            "and numba_lstm.io.torch.accelerate has modules that take those of torch"
+        )
+    elif isinstance(value, (list, tuple)):
         advice = f". Convert it: np.asarray({name}, dtype=np.{dtype.name})"
     raise TypeError(f"{name} should be a NumPy array, got: {type(value).__name__}{advice}")
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from . import checks
+from .arrays import MaskedArrayError
 from .network import Network
 from .parameters import Parameter, cast, frozen
 
@@ -191,7 +192,7 @@ class Module:
             With all that is wrong, in torch's words.  Nothing was changed then.  Shapes must fit with
             ``strict=False`` too.
         TypeError
-            If it is no mapping.
+            If it is no mapping, or has masked arrays.
 
         Examples
         --------
@@ -216,6 +217,8 @@ class Module:
                 continue
             try:
                 array = cast(state_dict[name], self._dtype)
+            except MaskedArrayError as error:
+                raise TypeError(f"{name} {error}") from None
             except Exception as error:  # reading a lazy mapping or another library's array may raise anything
                 errors.append(f'While copying the parameter named "{name}", an exception occurred: {error}')
                 continue

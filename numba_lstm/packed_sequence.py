@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .arrays import as_array
 from .padding import pack_rows, packed_rows, padded_rows, unpack_rows
 
 
@@ -60,7 +61,7 @@ class PackedSequence(_Fields):
             if not (isinstance(data, list | tuple) and len(data) == 2):
                 raise AssertionError("Expected data to be a list or tuple of length 2")
             data, batch_sizes = data
-        rows, sizes = np.asarray(data), _integers(batch_sizes, "batch_sizes")
+        rows, sizes = as_array(data, "data"), _integers(batch_sizes, "batch_sizes")
         if not sizes.size:
             raise RuntimeError("batch_sizes can not be empty")
         if sizes[-1] < 1 or np.any(np.diff(sizes) > 0):
@@ -319,7 +320,7 @@ def batch_sizes_of(lengths: np.ndarray) -> np.ndarray:
 def _integers(values: ArrayLike, name: str) -> np.ndarray:
     """Return a read-only int64 copy of a 1-D sequence of integers."""
     try:
-        array = np.asarray(values)
+        array = as_array(values, name)
     except ValueError:
         raise ValueError(f"{name} must be 1-D, but its elements differ in length") from None
     if array.dtype.kind not in "iuf":
@@ -337,14 +338,17 @@ def _integers(values: ArrayLike, name: str) -> np.ndarray:
 
 def _check_type(value: object, kinds: Any, where: str, expected: str | None = None) -> None:
     if not isinstance(value, kinds):
-        raise TypeError(f"{where} must be {expected or kinds.__name__}, not {type(value).__name__}")
+        given = type(value).__name__
+        if hasattr(value, "batch_sizes"):  # torch's, whose name is the same
+            given = f"{type(value).__module__}.{given}, of which numba_lstm.PackedSequence(*sequence) makes one of ours"
+        raise TypeError(f"{where} must be {expected or kinds.__name__}, not {given}")
 
 
 def _padded(value: Any, name: str, function: str) -> np.ndarray:
     """Return an array, or what turns into one by itself, if it has two dimensions or more."""
     if not hasattr(value, "__array__"):
         _check_type(value, np.ndarray, f"{function}(): argument '{name}' (position 1)")
-    array = np.asarray(value)
+    array = as_array(value, name)
     if array.ndim < 2:
         raise ValueError(f"{name} must have at least 2 dimensions, but has shape {array.shape}")
     return array
@@ -367,7 +371,7 @@ def _alike(sequences: Iterable[Any]) -> list[np.ndarray]:
     for k, sequence in enumerate(sequences):
         if not hasattr(sequence, "__array__"):
             raise TypeError(f"expected ndarray as element {k} of sequences, but got {type(sequence).__name__}")
-        array = np.asarray(sequence)
+        array = as_array(sequence, f"sequences[{k}]")
         first = arrays[0] if arrays else array
         if not array.ndim or array.shape[1:] != first.shape[1:]:
             raise ValueError(f"sequences[{k}] of shape {array.shape} does not go with shape (*, {first.shape[1:]})")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
+
+from .arrays import as_array
 
 CELL_SUFFIX = "_l0"
 """What an LSTM's first layer has after the names of a cell."""
@@ -145,8 +148,11 @@ def cast(value: Any, dtype: np.dtype[Any]) -> Parameter:
     ValueError: parameters are read-only: assign a new array to the module's attribute instead of writing into this \
 one, such as lstm.weight_ih_l0 = array
     """
-    array = np.asarray(value)
-    if array.dtype.kind in "cSUMm":
+    array = as_array(value)
+    kind = array.dtype.kind
+    # bfloat16 of other libraries is of the kind of records, too.  None would become a nan, and text what it spells.
+    number = kind not in "cSUMm" and type(array.dtype) is not np.dtypes.VoidDType
+    if not number or (kind == "O" and not all(isinstance(element, Real) for element in array.flat)):
         raise TypeError(f"should hold real numbers, got: {array.dtype}")
     with np.errstate(all="ignore"):
         return frozen(np.array(array, dtype, order="C"))

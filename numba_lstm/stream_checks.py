@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import checks
+from .arrays import as_array
 from .parameters import Architecture
 
 
@@ -37,7 +38,7 @@ def streamable(name: str, architecture: Architecture, dropout: bool) -> None:
 def rows(values: Any, batch_size: int) -> np.ndarray:
     """Return different row numbers as int64."""
     try:
-        array = np.asarray(values)
+        array = as_array(values, "rows")
     except ValueError:  # ragged
         raise TypeError(f"rows should be a sequence of integers, got: {values!r}") from None
     if array.size == 0:
@@ -79,6 +80,7 @@ def output_array(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None
     """Raise unless an output can be written in place."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out should be a NumPy array, got: {type(out).__name__}")
+    as_array(out, "out")
     if out.shape != shape:
         raise ValueError(f"out should have shape {shape}, got: {out.shape}")
     if out.dtype != dtype:

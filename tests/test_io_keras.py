@@ -128,6 +128,10 @@ def test_bad_calls() -> None:
             layer(bad)
     with pytest.raises(ValueError, match=r"mask should have shape \(2, 5\), got: \(5, 2\)"):
         layer(x, mask=np.ones((5, 2)))
+    with pytest.raises(TypeError, match="x is a masked array"):
+        layer(np.ma.masked_array(x))
+    with pytest.raises(TypeError, match="mask is a masked array"):
+        layer(x, mask=np.ma.masked_array(np.ones((2, 5), bool)))
     with pytest.raises(TypeError, match="mask should hold truths"):
         layer(x, mask=np.full((2, 5), "a"))
     for state in (np.zeros((2, 2, 5)), [np.zeros((2, 5))], 3):

@@ -151,6 +151,16 @@ def test_half_precision_is_widened(arrays: dict[str, np.ndarray], x: np.ndarray,
     np.testing.assert_array_equal(node(x).Y, wide(x.astype(np.float32)).Y)
 
 
+def test_masks_are_not_dropped(arrays: dict[str, np.ndarray], x: np.ndarray, tmp_path: Path) -> None:
+    node, state = one(arrays, tmp_path), np.ones((1, ROWS, SIZES[1]), np.float32)
+    with pytest.raises(TypeError, match="X is a masked array"):
+        node(np.ma.masked_array(x))
+    with pytest.raises(TypeError, match="initial_h is a masked array"):
+        node(x, None, np.ma.masked_array(state), state)
+    with pytest.raises(TypeError, match="sequence_lens is a masked array"):
+        node(x, np.ma.masked_array(np.ones(ROWS, np.int32)))
+
+
 def test_memory_of_any_kind(arrays: dict[str, np.ndarray], x: np.ndarray, tmp_path: Path) -> None:
     node = one(arrays, tmp_path)
     expected = node(x).Y

@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = [
     ["code_stamp", "kernel_cache", "_jit", "_target", "idle_cores", "threads"],
-    ["parameters", "reparametrized", "whole_module", "located", "checks", "padding", "packed_sequence", "record"],
+    ["arrays", "parameters", "reparametrized", "whole_module", "located", "checks", "padding", "packed_sequence", "record"],
     ["blocksizes", "memory", "cell_rule"],
     ["simd", "tiles", "float_mode", "atomics"],
     ["activations", "general_activations", "packing"],

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays import as_array
 from ...turn import Exclusive
 from . import masks
 from .config import Options
@@ -168,7 +169,7 @@ class Layer(Exclusive):
 
     def _array(self, name: str, value: Any, shape: tuple[int | None, ...]) -> np.ndarray:
         """Return an array in the layer's dtype, as Keras casts what it is given."""
-        array = np.asarray(value)
+        array = as_array(value, name)
         if array.dtype.kind not in "biuf":
             raise TypeError(f"{name} should hold real numbers, got: {array.dtype}")
         pairs = zip(shape, array.shape, strict=False)

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays import as_array
 from .core import Core, State
 
 
 def checked(mask: Any, rows: int, steps: int) -> np.ndarray:
     """Return a mask as an array of bool, or raise ValueError if its shape is not (rows, steps)."""
-    array = np.asarray(mask)
+    array = as_array(mask, "mask")
     if array.shape != (rows, steps):
         raise ValueError(f"mask should have shape ({rows}, {steps}), got: {array.shape}")
     if array.dtype.kind not in "biuf":

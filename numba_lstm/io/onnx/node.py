@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...arrays import as_array
 from ...cell_rule import CellRule
 from ...checks import readable_input
 from ...network import Network
@@ -192,7 +193,7 @@ class Node:
 
     def _array(self, name: str, value: Any, shape: tuple[int | None, ...]) -> np.ndarray:
         """Return an array of the node's dtype; half precision is widened."""
-        array = np.asarray(value)
+        array = as_array(value, name)
         pairs = zip(shape, array.shape, strict=False)
         if array.ndim != len(shape) or any(want not in (None, have) for want, have in pairs):
             wanted = ", ".join("any" if size is None else str(size) for size in shape)
@@ -211,7 +212,7 @@ def _dense(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 
 def _lengths(value: Any, rows: int, steps: int) -> np.ndarray:
-    array = np.asarray(value)
+    array = as_array(value, "sequence_lens")
     if array.dtype.kind not in "iu":
         raise TypeError(f"sequence_lens should be integers, got: {array.dtype}")
     if array.shape != (rows,):
