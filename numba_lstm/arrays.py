@@ -32,7 +32,7 @@ def as_array(value: Any, name: str = "") -> np.ndarray:
         If it is a masked array, or a list with one in it.  Also if nothing is masked at the moment: what works must
         not depend on the data.
     TypeError
-        If another library says that its array cannot become one of NumPy.
+        If it is a tensor that cannot become an array of NumPy, such as one with gradients.
 
     Examples
     --------
@@ -44,16 +44,14 @@ call filled(value), or give the real steps of each sequence as lengths
     """
     if _masked(value):
         raise MaskedArrayError(f"{name} {_MASKED}".lstrip())
-    if isinstance(value, np.ndarray) or not hasattr(value, "__array__"):
-        return np.asarray(value)
     try:
         return np.asarray(value)
     except Exception as error:
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
-        advice = ""
-        if kind.startswith("torch."):
-            advice = "; numba_lstm.io.torch.accelerate has modules that take tensors"
-        raise TypeError(f"{name} is a {kind} that cannot become a NumPy array ({error}){advice}".lstrip()) from error
+        if not kind.startswith("torch."):
+            raise
+        text = f"{name} is a {kind} that cannot become a NumPy array ({error}); numba_lstm.io.torch takes tensors"
+        raise TypeError(text.lstrip()) from error
 
 
 def _masked(value: Any) -> bool:
