@@ -73,7 +73,7 @@ def _uncompiled(forward: Callable[..., Any]) -> Callable[..., Any]:
         frames = torch._C._dynamo.eval_frame
         skip = frames._FrameAction.SKIP
         frames.set_code_exec_strategy(function.__code__, frames._FrameExecStrategy(skip, skip))
-    except AttributeError:  # before torch 2.7
+    except AttributeError:  # in an older torch
         return torch.compiler.disable(forward)  # type: ignore[no-any-return]
     # Where it would become a part of the graph of a function that calls it.
     function._torchdynamo_disable = True
