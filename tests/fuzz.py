@@ -134,6 +134,35 @@ def onnx_model() -> bytes:
     return bytes(onnx_files.model(nodes, constants).SerializeToString())
 
 
+def computed_onnx_model() -> bytes:
+    """Return a model of one node, what it reads made of constants and of the sizes of its input."""
+    helper, arrays = onnx_files.helper, onnx_files.random_arrays(np.random.default_rng(5), (3, 5), 2)
+    lstm = onnx_files.node(["X", "W", "R", "sequence_lens", "initial_h", "initial_c"], direction="bidirectional")
+    made = {"R": "R12", "sequence_lens": "lengths", "initial_h": "h", "initial_c": "c"}
+    lstm.input[:] = [made.get(name, name) for name in lstm.input]
+    nodes = [
+        helper.make_node("Shape", ["X"], ["rows"], start=1, end=2),
+        helper.make_node("Concat", ["two", "rows", "five"], ["target"], axis=0),
+        helper.make_node("Expand", ["h0", "target"], ["h"]),
+        helper.make_node("ConstantOfShape", ["target"], ["zeros"]),
+        helper.make_node("Pad", ["zeros", "pads"], ["padded"]),
+        helper.make_node("Slice", ["padded", "zero", "five", "last"], ["c"]),
+        helper.make_node("Tile", ["two", "rows"], ["times"]),
+        helper.make_node("Cast", ["times"], ["lengths"], to=onnx_files.onnx.TensorProto.INT32),
+        helper.make_node("DequantizeLinear", ["R8", "scale", "zeros8"], ["R9"], axis=1),
+        helper.make_node("Split", ["R9"], ["R10", "R11"], axis=0, num_outputs=2),
+        helper.make_node("Concat", ["R11", "R10"], ["R12"], axis=0),
+        lstm,
+    ]
+    constants = {
+        "W": arrays["W"], "R8": (arrays["R"] * 50).astype(np.int8), "scale": np.full(20, 0.02, np.float32),
+        "zeros8": np.zeros(20, np.int8), "h0": arrays["B"][:, None, :5], "pads": np.array([0, 0, 0, 0, 0, 1]),
+        "two": np.array([2]), "five": np.array([5]), "zero": np.array([0]), "last": np.array([-1]),
+    }  # fmt: skip
+    inputs = [onnx_files.value("X", ["steps", "rows", 3])]
+    return bytes(onnx_files.model(nodes, constants, inputs, opset=18).SerializeToString())
+
+
 def torch_pickle() -> bytes:
     """Return the pickle of a file of torch."""
     state = numba_lstm.LSTM(3, 5, seed=3).state_dict()
@@ -216,7 +245,7 @@ def originals(folder: Path) -> dict[str, list[bytes]]:
         "fasta": [(folder / "p.fasta").read_bytes()],
     }
     if onnx is not None:
-        files["onnx"] = [onnx_model()]
+        files["onnx"] = [onnx_model(), computed_onnx_model()]
     return files
 
 

@@ -38,7 +38,7 @@ def model(
     **more: Any,
 ) -> Any:
     """Return a model."""
-    initializers = [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()]
+    initializers = [numpy_helper.from_array(np.asarray(array, order="C"), name) for name, array in constants.items()]
     graph = helper.make_graph(list(nodes), "graph", list(inputs), list(outputs), initializers, **more)
     opsets = [helper.make_opsetid("", opset)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)

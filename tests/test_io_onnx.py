@@ -366,7 +366,7 @@ def test_traps_are_refused(arrays: dict[str, np.ndarray], tmp_path: Path) -> Non
         nodes += [helper.make_node("Cast", [f"{a}0"], [f"{a}{n}w"], to=1) for a in "WR"]
         nodes.append(helper.make_node("LSTM", ["X", f"W{n}w", f"R{n}w"], [f"Y{n}"], name=str(n)))
     found = ours.load(onnx_files.save(onnx_files.model(nodes, halves), tmp_path))
-    assert 1 <= len(found) < 10
+    assert 1 <= len(found) < 20
     assert "far larger than its file" in found.obstacles["49"]
     loop = [helper.make_node("Identity", [a], [b]) for a, b in (("W", "V"), ("V", "W"))]
     made = onnx_files.model([*loop, onnx_files.node(["X", "W", "R"])], {"R": arrays["R"]})

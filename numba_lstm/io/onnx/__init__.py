@@ -1,7 +1,8 @@
 """LSTM nodes of ONNX models, as callables or as one LSTM.
 
-The operator is taken whole, opsets 1 to 22.  Nothing in a file is run: what lies between constants and nodes, or
-between nodes, is looked at.  Tensors that lie in other files have to be beside the model.
+The operator is taken whole, opsets 1 to 22.  All that a node reads beside its X is one of three: it follows from the
+constants of the file, and maybe from the sizes of X (`values`); it has to be given by the caller; or the node is
+refused. Nothing in a file is run.  Tensors that lie in other files have to be beside the model.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from . import weights as weight_reader
 from .attributes import INSTEAD, Refusal
 from .graph import OWN, Place, read
 from .node import Node, Outputs
+from .operation import read as read_operation
+from .supplies import NAMES, Supply
+from .tensors import NotConstant
+from .values import Values
 
 __all__ = ["Node", "Nodes", "Outputs", "describe", "load", "load_lstm", "runner"]
 
@@ -100,16 +105,16 @@ def load_lstm(path: StrPath, nodes: str | Sequence[str] | None = None) -> LSTM:
     Returns
     -------
     LSTM
-        ``batch_first`` if the nodes have layout 1.  States and lengths that the model computes or is given are for the
-        caller to give.
+        ``batch_first`` if the nodes have layout 1.  States and lengths that are inputs of the model are for the caller
+        to give.
 
     Raises
     ------
     OSError, MemoryError
         As `load` does.
     ValueError
-        As `load` does; also if a node does more than a layer of an `LSTM`, or does not read what the one before has
-        computed, with the reason.
+        As `load` does; also if a node does more than a layer of an `LSTM`, has states or lengths of its own, or does
+        not read what the one before has computed, with the reason.
 
     Examples
     --------
@@ -143,6 +148,9 @@ def runner(path: Path, name: str, dtype: Any = None) -> Runner:
         node = _node(path, _chosen(path, _places(path), name), dtype)
     except Refusal as refusal:
         raise ValueError(f"{path}: {refusal}") from None
+    needed = node.supplies["sequence_lens"].needed
+    if needed is not None:
+        raise ValueError(f"{path}: {name!r} needs its sequence_lens ({needed}): call the node that onnx.load gives")
 
     def run(x: np.ndarray, state: State | None) -> dict[str, np.ndarray]:
         h, c = (None, None) if state is None else state
@@ -177,14 +185,27 @@ def _node(path: StrPath, place: Place, dtype: Any = None) -> Node:
     if obstacle:
         raise Refusal(obstacle)
     try:
-        attributes = attribute_reader.read(place.node)
-        return Node(place.name, attributes, weight_reader.read(place.node, place.graph, attributes), dtype)
-    except Refusal as refusal:
+        return _read(place, dtype)
+    except (Refusal, NotConstant) as refusal:
         raise Refusal(f"{place.name!r} cannot be taken: {refusal}; {INSTEAD}") from refusal
     except MemoryError:
         raise
     except Exception as error:
         raise ValueError(f"{path}: {place.name}: {error}") from error
+
+
+def _read(place: Place, dtype: Any) -> Node:
+    """Return a node with all that it reads."""
+    node, model, values = place.node, place.graph.model, Values.of(place.graph)
+    operation = read_operation(node, model.opset, model.folder)
+    attributes = attribute_reader.read(operation)
+    weights, kind = weight_reader.read(node, values, operation, attributes)
+    tensors = weight_reader.wired(node)
+    supplies = {name: Supply(name, attributes, weights.R.shape[2], kind) for name in NAMES}
+    for name, supply in supplies.items():
+        if name in tensors:
+            supply.find(tensors[name], tensors["X"], values)
+    return Node(place.name, attributes, weights, supplies, dtype)
 
 
 def _foreign(node: Any) -> str | None:

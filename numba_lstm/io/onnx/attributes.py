@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ...cell_rule import ACTIVATIONS, Activation, CellRule
+from .operation import Operation
 
 DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
 """Directions, and how many of them there are."""
 
 INSTEAD = "run this node with ONNX Runtime"
+
+_NEWEST = 22
+"""The opset that brought the newest LSTM that is known here."""
 
 _DEFAULTS: dict[str, tuple[float | None, ...]] = {
     "Affine": (None, 0.0),
@@ -54,36 +59,37 @@ class Attributes(NamedTuple):
         return CellRule(self.activations, self.clip, self.input_forget)
 
 
-def read(node: Any) -> Attributes:
-    """Return the attributes of a node, or raise Refusal."""
-    given = {attribute.name: attribute for attribute in node.attribute}
-    direction = given["direction"].s.decode(errors="replace").lower() if "direction" in given else "forward"
+def read(operation: Operation) -> Attributes:
+    """Return the attributes of an operator LSTM, or raise Refusal."""
+    if operation.version > _NEWEST:
+        raise Refusal(f"LSTM of opset {operation.version} is newer than the one that is computed here")
+    given = operation.attributes
+    direction = given.get("direction", b"forward").decode(errors="replace").lower()
     if direction not in DIRECTIONS:
-        raise Refusal(f"its direction is {direction!r}")
-    clip = float(given["clip"].f) if "clip" in given else math.inf
+        raise Refusal(f"its direction is {direction[:40]!r}")
+    clip = given.get("clip", math.inf)
     if not clip > 0:
         raise Refusal(f"its clip is {clip}")
-    layout = given["layout"].i if "layout" in given else 0
+    layout = given.get("layout", 0)
     if layout not in (0, 1):
         raise Refusal(f"its layout is {layout}")
     return Attributes(
         direction,
-        given["hidden_size"].i if "hidden_size" in given else None,
+        given.get("hidden_size"),
         _activations(given, DIRECTIONS[direction]),
         clip,
-        bool(given["input_forget"].i) if "input_forget" in given else False,
+        bool(given.get("input_forget", False)),
         layout,
     )
 
 
-def _activations(given: dict[str, Any], directions: int) -> tuple[tuple[Activation, Activation, Activation], ...]:
-    names = [name.decode(errors="replace") for name in given["activations"].strings] if "activations" in given else []
+def _activations(given: Mapping[str, Any], directions: int) -> tuple[tuple[Activation, Activation, Activation], ...]:
+    names = [name.decode(errors="replace") for name in given.get("activations", ())]
     names = names or ["Sigmoid", "Tanh", "Tanh"] * directions
     if len(names) != 3 * directions:
         raise Refusal(f"it has {len(names)} activations, and {directions} directions need {3 * directions}")
     # Values are taken in turn by the activations that have such a one.
-    numbers = ("activation_alpha", "activation_beta")
-    streams = [iter(given[name].floats if name in given else ()) for name in numbers]
+    streams = [iter(given.get(name, ())) for name in ("activation_alpha", "activation_beta")]
     found = []
     for name in names:
         known = _OF_ONNX.get(name.lower())

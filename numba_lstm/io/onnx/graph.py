@@ -1,4 +1,4 @@
-"""ONNX files as graphs: nodes by name, and tensors that do not depend on the model's input.
+"""ONNX files as graphs: nodes by name, and where tensors come from.
 
 A file is data: its nodes are looked at, and only a few operations on constants are done, with NumPy.
 """
@@ -6,37 +6,45 @@ A file is data: its nodes are looked at, and only a few operations on constants 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from . import operations
-from .tensors import NotConstant, array, external_bytes, onnx
+from .operations import Budget
+from .tensors import external_bytes, onnx
 
 OWN = ("", "ai.onnx")
 """Names of the domain of ONNX's own operators."""
 
 _MOST_NODES = 1_000_000
 _DEEPEST = 50
-"""Graphs in graphs, and operations on constants that follow each other."""
+"""Graphs in graphs."""
+
+_GROWTH = 24
+"""How many times as large as its file what is made of a model's constants may be: four bits become 32, a few times."""
 
 
-class Budget:
-    """Bytes that constants made from others may have together.
+@dataclass
+class Model:
+    """What holds for all graphs of a file."""
 
-    A small file can ask for much: a thousand nodes that each convert the same weights.
-    """
+    folder: Path
+    """Where tensors lie that are kept in other files."""
+    budget: Budget
+    opset: int | None
+    """Of ONNX's own operators; None if it does not say."""
+    functions: frozenset[tuple[str, str]]
+    """Domains and names of its own functions."""
+    depth: int = 0
+    """Of the computation that is under way."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = self.left = limit
-
-    def take(self, size: int) -> None:
-        """Count some bytes, or raise NotConstant if they are too many."""
-        if size > self.left:
-            raise NotConstant("the model's constants would be far larger than its file")
-        self.left -= size
+    def kind(self, node: Any) -> str:
+        """Return the operator of a node: its name alone if it is one of ONNX's own."""
+        own = node.domain in OWN
+        if own and ("", node.op_type) not in self.functions:
+            return str(node.op_type)
+        return f"{'ai.onnx' if own else node.domain}.{node.op_type}"
 
 
 class Graph:
@@ -50,58 +58,29 @@ class Graph:
         Its nodes' names are preceded by it.
     parent : Graph or None
         The graph around it.
-    folder : Path
-        Where tensors lie that are kept in other files.
-    budget : Budget
-        Of the whole file.
+    model : Model
+        The file.
     """
 
-    def __init__(self, proto: Any, path: str, parent: Graph | None, folder: Path, budget: Budget) -> None:
+    def __init__(self, proto: Any, path: str, parent: Graph | None, model: Model) -> None:
         self.nodes = list(proto.node)
-        self.path, self.parent, self.folder, self.budget = path, parent, folder, budget
-        self.shapes = {value.name: _shape(value) for value in (*proto.input, *proto.value_info)}
+        self.path, self.parent, self.model = path, parent, model
+        self.shapes = {value.name: _shape(value) for value in (*proto.input, *proto.value_info, *proto.output)}
         self.tensors = {tensor.name: tensor for tensor in proto.initializer}
+        self.sparse = {tensor.values.name for tensor in proto.sparse_initializer}
         self.producers = {name: node for node in self.nodes for name in node.output if name}
-        self._inputs = {value.name for value in proto.input}
-        self._known: dict[str, np.ndarray] = {}
+        self.inputs = {value.name for value in proto.input}
+        self.outputs = [value.name for value in proto.output]
+        self.values: Any = None  # what is known of its tensors, see `values`
 
-    def constant(self, name: str) -> np.ndarray:
-        """Return a tensor's numbers, or raise NotConstant."""
-        return self.value(name, {})
-
-    def value(self, name: str, given: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return a tensor's numbers if some others are ``given``; raise NotConstant if that is not enough."""
-        # What depends on those that are given is not kept for others.
-        return self._value(name, dict(given) if given else self._known, 0)
-
-    def _value(self, name: str, known: dict[str, np.ndarray], depth: int) -> np.ndarray:
-        if name in known:
-            return known[name]
-        if depth > _DEEPEST:
-            raise NotConstant("its computation is too long")
-        if name in self.tensors:
-            known[name] = array(self.tensors[name], self.folder)
-        elif name in self.producers:
-            known.update(self._computed(self.producers[name], known, depth))
-        elif self.parent is not None and name not in self._inputs:
-            return self.parent._value(name, self.parent._known, depth + 1)
-        else:
-            raise NotConstant(f"{name!r} is given when the model runs")
-        return known[name]
-
-    def _computed(self, node: Any, known: dict[str, np.ndarray], depth: int) -> dict[str, np.ndarray]:
-        attributes = {each.name: each for each in node.attribute}
-        kind = node.op_type if node.domain in OWN else f"{node.domain}.{node.op_type}"
-        if kind == "Constant":
-            return {node.output[0]: operations.constant(attributes, self.folder)}
-        if kind not in operations.KNOWN:  # before its inputs are, which may be large
-            raise NotConstant(f"{kind} computes it")
-        inputs = [self._value(name, known, depth + 1) if name else None for name in node.input]
-        made = operations.compute(kind, attributes, inputs, len(node.output), self.budget.limit)
-        for result in made:
-            if not any(each is not None and np.may_share_memory(result, each) for each in inputs):
-                self.budget.take(result.nbytes)
-        return dict(zip(node.output, made, strict=False))
+    def home(self, name: str) -> Graph | None:
+        """Return the graph where a tensor is made or given, this one or one around it."""
+        graph: Graph | None = self
+        while graph is not None:
+            if any(name in each for each in (graph.tensors, graph.sparse, graph.producers, graph.inputs)):
+                return graph
+            graph = graph.parent
+        return None
 
 
 class Place(NamedTuple):
@@ -130,10 +109,12 @@ def read(path: Path) -> tuple[list[Place], list[Any]]:
         raise ValueError("not a complete ONNX model") from error
     if not model.HasField("graph"):
         raise ValueError("not an ONNX model: it has no graph")
-    # Conversions may widen numbers, and small files have small constants.
-    budget = Budget(4 * (len(content) + external_bytes(model.graph, path.parent)) + 2**16)
+    # Small files have small constants.
+    budget = Budget(_GROWTH * (len(content) + external_bytes(model.graph, path.parent)) + 2**16)
+    functions = frozenset(("" if each.domain in OWN else each.domain, each.name) for each in model.functions)
+    whole = Model(path.parent, budget, _opset(model), functions)
     found: list[tuple[Any, Graph]] = []
-    for node, graph in _walk(Graph(model.graph, "", None, path.parent, budget), 0):
+    for node, graph in _walk(Graph(model.graph, "", None, whole), 0):
         if len(found) == _MOST_NODES:
             raise ValueError(f"it has more than {_MOST_NODES:,} nodes")
         found.append((node, graph))
@@ -161,10 +142,20 @@ def _walk(graph: Graph, depth: int) -> Iterator[tuple[Any, Graph]]:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
                 path = f"{graph.path}{node.name or f'{node.op_type}_{index}'}/{attribute.name}/"
-                yield from _walk(Graph(attribute.g, path, graph, graph.folder, graph.budget), depth + 1)
+                yield from _walk(Graph(attribute.g, path, graph, graph.model), depth + 1)
 
 
-def _shape(value: Any) -> list[int | None]:
-    """Return the shape that is declared of a tensor, None where a size is open."""
+def _opset(model: Any) -> int | None:
+    """Return the opset of ONNX's own operators; the first version of the format had but one."""
+    given = {entry.version for entry in model.opset_import if entry.domain in OWN}
+    if not given and model.ir_version < 3:
+        return 1
+    return given.pop() if len(given) == 1 and min(given) > 0 else None
+
+
+def _shape(value: Any) -> list[int | None] | None:
+    """Return the shape that is declared of a tensor, None where a size is open; None if no shape is."""
+    if not value.type.tensor_type.HasField("shape"):
+        return None
     sizes = value.type.tensor_type.shape.dim
     return [size.dim_value if size.HasField("dim_value") and size.dim_value > 0 else None for size in sizes]

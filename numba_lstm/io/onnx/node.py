@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from ...checks import readable_input
 from ...network import Network
 from ...variable_length import run_padded
 from .attributes import Attributes
+from .supplies import Supply
 from .weights import Weights
 
 
@@ -43,12 +45,16 @@ class Node:
         Of inputs and outputs: float32, or float64 if the weights are.
     """
 
-    def __init__(self, name: str, attributes: Attributes, weights: Weights, dtype: Any = None) -> None:
+    def __init__(
+        self, name: str, attributes: Attributes, weights: Weights, supplies: Mapping[str, Supply], dtype: Any = None
+    ) -> None:
         self.name, self.direction, self.layout = name, attributes.direction, attributes.layout
         self.attributes, self.weights, self.directions = attributes, weights, attributes.directions
+        self.supplies = supplies
         self.dtype = np.dtype(np.result_type(weights.W, np.float32) if dtype is None else dtype)
         self.input_size, self.hidden_size = weights.W.shape[2], weights.R.shape[2]
         self._network: Network | None = None  # packed when it is first used
+        self._read: tuple[tuple[int, ...], dict[str, np.ndarray | None]] = ((), {})  # for X of the shape that came last
 
     def __call__(
         self, X: np.ndarray, sequence_lens: Any = None, initial_h: Any = None, initial_c: Any = None
@@ -62,7 +68,11 @@ class Node:
         sequence_lens : (B,) array of int, optional
             How many steps of each are real.
         initial_h, initial_c : (D, B, H) arrays, or (B, D, H) with layout 1, optional
-            First states.  What is left out is taken from the file if it is constant there, else it is zeros.
+            First states.
+
+        What is left out is taken from the file, where it may be constant or made for the batch at hand.  If the model
+        is given it, or computes it from what it is given, it has to be given here too.  It is zeros, or the full
+        length, if the node does not read it.
 
         Returns
         -------
@@ -74,28 +84,40 @@ class Node:
         Raises
         ------
         ValueError
-            If a shape or a length does not fit.
+            If a shape or a length does not fit, or something is left out that only the caller knows.
         TypeError
             If something is no array of the node's dtype.
         """
-        weights = self.weights
         X = self._array("X", X, (None, None, self.input_size))
+        given = {"sequence_lens": sequence_lens, "initial_h": initial_h, "initial_c": initial_c}
+        given = {name: self._of_file(name, X.shape) if value is None else value for name, value in given.items()}
         if self.layout:
             X = X.transpose(1, 0, 2)
         steps, rows, _ = X.shape
         if not steps:
             raise ValueError("X has no steps")
         states = (
-            self._state("initial_h", weights.initial_h if initial_h is None else initial_h, rows),
-            self._state("initial_c", weights.initial_c if initial_c is None else initial_c, rows),
+            self._state("initial_h", given["initial_h"], rows),
+            self._state("initial_c", given["initial_c"], rows),
         )
-        lengths = weights.sequence_lens if sequence_lens is None else sequence_lens
-        lengths = None if lengths is None else _lengths(lengths, rows, steps)
+        lengths = None if given["sequence_lens"] is None else _lengths(given["sequence_lens"], rows, steps)
         y, h, c = self._run(X, lengths, states)
         y = y.reshape(steps, rows, self.directions, self.hidden_size)
         if self.layout:
             return Outputs(_dense(y, (1, 0, 2, 3)), _dense(h, (1, 0, 2)), _dense(c, (1, 0, 2)))
         return Outputs(_dense(y, (0, 2, 1, 3)), h, c)
+
+    def _of_file(self, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+        """Return a state or lengths as the file has them for an X of some shape."""
+        of, known = self._read
+        if of != shape or name not in known:
+            found = self.supplies[name].read(shape)
+            if found is not None and name != "sequence_lens" and not found.any():
+                found = None  # zeros take less time where it is known that they are
+            # Another thread may be doing the same; what it has read is as good.
+            known = {**(known if of == shape else {}), name: found}
+            self._read = shape, known
+        return known[name]
 
     def _run(
         self, x: np.ndarray, lengths: np.ndarray | None, states: tuple[np.ndarray | None, np.ndarray | None]
@@ -160,13 +182,7 @@ class Node:
             return "has peepholes"
         if self.direction == "reverse":
             return "runs from the end to the start"
-        if weights.sequence_lens is not None:
-            return "has fixed lengths of sequences"
-        for name in ("initial_h", "initial_c"):
-            state = getattr(weights, name)
-            if state is not None and state.any():
-                return f"has an {name} of its own"
-        return None
+        return next((why for why in (each.beyond_lstm() for each in self.supplies.values()) if why), None)
 
     def described(self) -> dict[str, object]:
         """Return sizes and options for a reader, those that are not usual."""
@@ -182,7 +198,8 @@ class Node:
             sizes["activations"] = ", ".join(each.name for side in a.activations for each in side)
         if self.weights.P is not None:
             sizes["peepholes"] = True
-        return sizes
+        sources = {name: supply.described() for name, supply in self.supplies.items()}
+        return sizes | {name: source for name, source in sources.items() if source is not None}
 
     def _state(self, name: str, value: Any, rows: int) -> np.ndarray | None:
         if value is None:

@@ -8,22 +8,37 @@ from typing import Any
 
 import numpy as np
 
+from .._bfloat16 import widened
 from .._extras import need
 
 onnx = need("onnx", extra="onnx", purpose="reading ONNX files")
 numpy_helper = need("onnx.numpy_helper", extra="onnx", purpose="reading ONNX files")
 
+BFLOAT16 = np.dtype("V2")
+"""The bits of bfloat16, which NumPy lacks: they can be moved and widened, and not computed with."""
+
 DTYPES: dict[int, np.dtype[Any]] = {
     onnx.TensorProto.FLOAT: np.dtype(np.float32),
     onnx.TensorProto.DOUBLE: np.dtype(np.float64),
     onnx.TensorProto.FLOAT16: np.dtype(np.float16),
-    onnx.TensorProto.BFLOAT16: np.dtype(np.float32),
+    onnx.TensorProto.BFLOAT16: BFLOAT16,
     onnx.TensorProto.INT64: np.dtype(np.int64),
     onnx.TensorProto.INT32: np.dtype(np.int32),
+    onnx.TensorProto.INT16: np.dtype(np.int16),
+    onnx.TensorProto.INT8: np.dtype(np.int8),
+    onnx.TensorProto.UINT64: np.dtype(np.uint64),
+    onnx.TensorProto.UINT32: np.dtype(np.uint32),
+    onnx.TensorProto.UINT16: np.dtype(np.uint16),
+    onnx.TensorProto.UINT8: np.dtype(np.uint8),
+    onnx.TensorProto.BOOL: np.dtype(np.bool_),
 }
 """Dtypes of tensors that are read, and what they become."""
 
-_HALF = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+_NIBBLES: dict[int, np.dtype[Any]] = {
+    onnx.TensorProto.INT4: np.dtype(np.int8),
+    onnx.TensorProto.UINT4: np.dtype(np.uint8),
+}
+"""Integers of four bits, two in a byte.  The operators that take them take eight bits as well."""
 
 
 class NotConstant(ValueError):
@@ -52,30 +67,49 @@ def array(tensor: Any, folder: Path) -> np.ndarray:
     Raises
     ------
     NotConstant
-        If it holds something else than numbers of `DTYPES`.
+        If it holds something else than numbers that NumPy has, bfloat16, or integers of four bits.
     ValueError
         If they are not all there.
     """
     kind = tensor.data_type
-    if kind not in DTYPES:
+    dtype = DTYPES.get(kind) or _NIBBLES.get(kind)
+    if dtype is None:
         raise NotConstant(f"{tensor.name!r} holds {declared(tensor)[1]}")
     shape = tuple(tensor.dims)
     if any(size < 0 for size in shape):
         raise ValueError(f"tensor {tensor.name!r} has shape {shape}")
-    size, item = math.prod(shape), 2 if kind in _HALF else DTYPES[kind].itemsize
+    size, item = math.prod(shape), dtype.itemsize
+    if kind in _NIBBLES:
+        size = (size + 1) // 2
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         raw = _external(tensor, folder, size * item)
-        return _numbers(onnx.TensorProto(dims=tensor.dims, data_type=kind, name=tensor.name, raw_data=raw))
-    fields = tensor.float_data, tensor.double_data, tensor.int32_data, tensor.int64_data
+        tensor = onnx.TensorProto(dims=tensor.dims, data_type=kind, name=tensor.name, raw_data=raw)
+        return _numbers(tensor, dtype)
+    fields = tensor.float_data, tensor.double_data, tensor.int32_data, tensor.int64_data, tensor.uint64_data
     there = len(tensor.raw_data) / item if tensor.HasField("raw_data") else max(map(len, fields))
     if there != size:
         raise ValueError(f"tensor {tensor.name!r} of shape {shape} has {there:g} numbers")
-    return _numbers(tensor)
+    return _numbers(tensor, dtype)
 
 
-def _numbers(tensor: Any) -> np.ndarray:
+def narrowed(array: np.ndarray) -> np.ndarray:
+    """Return float32 numbers as bfloat16: to the nearest, and to the even one of two that are as near."""
+    bits = np.asarray(array, np.float32, order="C").view(np.uint32).astype(np.uint64)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+    halves = np.where(np.isnan(array), bits >> 16 | 0x40, rounded).astype(np.uint16)
+    return halves.view(BFLOAT16)
+
+
+def wide(array: np.ndarray) -> np.ndarray:
+    """Return an array with bfloat16 as float32; others as they are."""
+    return widened(array.copy().view(np.uint16)) if array.dtype == BFLOAT16 else array
+
+
+def _numbers(tensor: Any, dtype: np.dtype[Any]) -> np.ndarray:
     try:
-        return np.asarray(numpy_helper.to_array(tensor)).astype(DTYPES[tensor.data_type], copy=False)
+        found = np.asarray(numpy_helper.to_array(tensor))
+        # The package gives them as float32 or, since 1.19, in a dtype of its own: both are exact.
+        return narrowed(found) if dtype == BFLOAT16 else found.astype(dtype, copy=False)
     except (ValueError, TypeError) as error:
         raise ValueError(f"tensor {tensor.name!r}: {error}") from error
 

@@ -10,12 +10,17 @@ import numpy as np
 from ...parameters import Architecture
 from .attributes import Attributes, Refusal
 from .graph import Graph
-from .tensors import NotConstant, declared
+from .operation import Operation, check_inputs
+from .tensors import NotConstant, declared, wide
+from .values import Deferred, Values
 
 GATES = 4
 
-_PLACES = {"W": 1, "R": 2, "B": 3, "sequence_lens": 4, "initial_h": 5, "initial_c": 6, "P": 7}
-"""Inputs of the operator, X aside."""
+INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
+"""Of the operator."""
+
+_OWN = ("W", "R", "B", "P")
+"""Those that have to be in the file."""
 
 
 class Weights(NamedTuple):
@@ -29,10 +34,6 @@ class Weights(NamedTuple):
     """(D, 8 * H)"""
     P: np.ndarray | None
     """(D, 3 * H), gates i, o, f"""
-    sequence_lens: np.ndarray | None
-    initial_h: np.ndarray | None
-    initial_c: np.ndarray | None
-    """What the file gives for these inputs, None where the model computes them or leaves them out."""
 
     @property
     def architecture(self) -> Architecture:
@@ -56,43 +57,56 @@ class Weights(NamedTuple):
         return None if self.P is None else tuple(side.reshape(3, -1)[[0, 2, 1]] for side in self.P)
 
 
-def read(node: Any, graph: Graph, attributes: Attributes) -> Weights:
-    """Return the weights of a node, or raise Refusal."""
-    inputs = [*node.input, *[""] * len(_PLACES)]
-    there = {name: inputs[place] for name, place in _PLACES.items() if inputs[place]}
-    arrays: dict[str, np.ndarray | None] = dict.fromkeys(Weights._fields)
-    for name, tensor in there.items():
-        try:
-            arrays[name] = graph.constant(tensor)
-        except NotConstant as reason:
-            if name not in ("sequence_lens", "initial_h", "initial_c"):
+def wired(node: Any) -> dict[str, str]:
+    """Return the tensors that are the inputs of a node, by the operator's names; without those that are left out."""
+    return {name: tensor for name, tensor in zip(INPUTS, node.input, strict=False) if tensor}
+
+
+def read(node: Any, values: Values, operation: Operation, attributes: Attributes) -> tuple[Weights, np.dtype[Any]]:
+    """Return the weights of a node, and their dtype in the file; or raise Refusal."""
+    tensors = wired(node)
+    missing = [name for name in ("X", "W", "R") if name not in tensors]
+    if missing:
+        raise Refusal(f"it has no {' and no '.join(missing)}")
+    arrays: dict[str, np.ndarray | None] = dict.fromkeys(_OWN)
+    for name in _OWN:
+        if name in tensors:
+            try:
+                value = values.value(tensors[name])
+            except NotConstant as reason:
                 raise Refusal(f"its {name} is not in the file: {reason}") from reason
-    if arrays["W"] is None or arrays["R"] is None:
-        raise Refusal("it has no W or no R")
-    weights = Weights(**arrays)  # type: ignore[arg-type]
-    _check(weights, attributes)
-    return weights
+            if isinstance(value, Deferred) or value.dtype == object:
+                raise Refusal(f"its {name} is not in the file: it depends on sizes of what the model is given")
+            arrays[name] = value
+    assert arrays["W"] is not None
+    dtype = arrays["W"].dtype
+    # The others have types that go with them, or are looked at where they are taken.
+    like = {name: np.empty(0, np.int32 if name == "sequence_lens" else dtype) for name in tensors}
+    there = {name: array for name, array in arrays.items() if array is not None}
+    _check({name: array.shape for name, array in there.items()}, attributes)
+    roles = (*INPUTS, *("" for _ in node.input))[: len(node.input)]
+    try:
+        check_inputs(operation, [(like | there).get(role) for role in roles])
+    except NotConstant as reason:
+        raise Refusal(str(reason)) from reason
+    W, R, B, P = (None if array is None else wide(array) for array in arrays.values())
+    assert W is not None
+    assert R is not None
+    return Weights(W, R, B, P), dtype
 
 
-def _check(weights: Weights, attributes: Attributes) -> None:
+def _check(shapes: Mapping[str, tuple[int, ...]], attributes: Attributes) -> None:
     directions = attributes.directions
-    hidden = weights.R.shape[-1] if weights.R.ndim else 0
-    width = weights.W.shape[-1] if weights.W.ndim else 0
+    hidden, width = ((shapes[name] or (0,))[-1] for name in ("R", "W"))
     wanted = {
         "W": (directions, GATES * hidden, width),
         "R": (directions, GATES * hidden, hidden),
         "B": (directions, 2 * GATES * hidden),
         "P": (directions, 3 * hidden),
     }
-    kinds = {"f"}
-    for name, shape in wanted.items():
-        array = getattr(weights, name)
-        if array is None:
-            continue
-        if array.shape != shape or not array.size:
-            raise Refusal(f"its {name} has shape {array.shape}, not {shape} with sizes of 1 or more")
-        if array.dtype.kind not in kinds:
-            raise Refusal(f"its {name} holds {array.dtype}")
+    for name, shape in shapes.items():
+        if shape != wanted[name] or 0 in shape:
+            raise Refusal(f"its {name} has shape {shape}, not {wanted[name]} with sizes of 1 or more")
     if attributes.hidden_size not in (None, hidden):
         raise Refusal(f"its hidden_size is {attributes.hidden_size}, and its R is for {hidden}")
 
@@ -100,15 +114,10 @@ def _check(weights: Weights, attributes: Attributes) -> None:
 def described(node: Any, graph: Graph) -> Mapping[str, tuple[tuple[int, ...], str]]:
     """Return the shapes and dtypes of a node's weights as far as the file declares them, by their names in the file."""
     found = {}
-    for place, name in enumerate(node.input):
-        if place in (0, _PLACES["sequence_lens"]) or not name:
-            continue
-        around: Graph | None = graph
-        while around is not None:
-            if name in around.tensors:
-                found[name] = declared(around.tensors[name])
-                break
-            around = around.parent
+    for role, name in wired(node).items():
+        home = graph.home(name)
+        if role not in ("X", "sequence_lens") and home is not None and name in home.tensors:
+            found[name] = declared(home.tensors[name])
     return found
 
 

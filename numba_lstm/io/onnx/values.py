@@ -1,0 +1,344 @@
+"""What tensors of a model are before it runs: numbers, or what they depend on.
+
+Whatever a node reads is looked up here, by one mechanism.  It is an array if it follows from the constants of the file;
+it is `Deferred` if it follows from them and from sizes of what the model is given, which are known when a node is
+called; in all other cases `NotConstant` says why nobody but the caller can know it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from . import operations, shapes
+from .arithmetic import ELEMENTWISE
+from .graph import Graph
+from .moves import MOVES, data_inputs
+from .operation import Operation
+from .operation import read as read_operation
+from .operations import Budget
+from .sizes import Size, Sizes, Unbound, bound, open_sizes, vector
+from .tensors import NotConstant, array, onnx
+
+_DEEPEST = 80
+"""Operations that follow each other."""
+_TOO_LONG = "its computation is too long"
+
+
+class Deferred:
+    """A tensor that depends on sizes that are not known yet.
+
+    Parameters
+    ----------
+    operation : Operation
+        What makes it.
+    inputs : sequence of ndarray, Deferred or None
+        Of what.
+    output : int
+        Which output of the operation it is.
+    """
+
+    def __init__(self, operation: Operation, inputs: list[Value | None], output: int) -> None:
+        self.operation, self.inputs, self.output = operation, inputs, output
+        self.depth: int = 1 + max((each.depth for each in inputs if isinstance(each, Deferred)), default=0)
+        if self.depth > _DEEPEST:
+            raise NotConstant(_TOO_LONG)
+
+    def _at(self, known: Mapping[Size, int], budget: Budget, done: dict[int, np.ndarray]) -> np.ndarray:
+        if id(self) not in done:
+            inputs = [_at(each, known, budget, done) for each in self.inputs]
+            made = operations.compute(self.operation, inputs, budget)
+            if self.output >= len(made):
+                raise NotConstant(f"this output of {self.operation.kind} is not computed here")
+            done[id(self)] = made[self.output]
+        return done[id(self)]
+
+
+Value = np.ndarray | Deferred
+
+
+def _at(value: Any, known: Mapping[Size, int], budget: Budget, done: dict[int, np.ndarray]) -> Any:
+    if isinstance(value, Deferred):
+        return value._at(known, budget, done)
+    return value if value is None else bound(value, known)
+
+
+def at(value: Value, known: Mapping[Size, int], budget: Budget) -> np.ndarray:
+    """Return a tensor's numbers where some sizes are known; raise Unbound if others are missing."""
+    found: np.ndarray = _at(value, known, budget, {})
+    if found.dtype == object:
+        raise Unbound(open_sizes(found))
+    return found
+
+
+def everywhere(value: Value, budget: Budget) -> Any:
+    """Return the number, or the open size, that every place of a tensor has whatever sizes are; None if none is known.
+
+    What follows is proven: nothing is tried out.
+    """
+    return _Everywhere(budget).of(value)
+
+
+class _Everywhere:
+    """`everywhere`, for tensors that are made of each other."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self._found: dict[int, Any] = {}
+        self._sizes: dict[int, np.ndarray | None] = {}
+
+    def of(self, value: Value) -> Any:
+        if isinstance(value, np.ndarray):
+            flat = value.reshape(-1)
+            return flat[0] if flat.size and np.all(flat == flat[0]) else None
+        if id(value) not in self._found:
+            sizes = self._of_sizes(value)
+            self._found[id(value)] = self._spread(value) if sizes is None else self.of(sizes)
+        return self._found[id(value)]
+
+    def _of_sizes(self, value: Value | None) -> np.ndarray | None:
+        """Return open sizes that are moved about and cast, as they are uncast; None for other tensors."""
+        if value is None or isinstance(value, np.ndarray):
+            return value
+        if id(value) not in self._sizes:
+            inputs = [self._of_sizes(each) for each in value.inputs]
+            found = None
+            if _keeps_sizes(value.operation):
+                found = inputs[0]
+            elif value.operation.kind in MOVES and [n is None for n in inputs] == [n is None for n in value.inputs]:
+                with contextlib.suppress(NotConstant):
+                    found = operations.compute(value.operation, inputs, self.budget)[value.output]
+            self._sizes[id(value)] = None if found is None or found.dtype != object else found
+        return self._sizes[id(value)]
+
+    def _spread(self, value: Deferred) -> Any:
+        """Return what is everywhere because it is everywhere in what the tensor is made of."""
+        kind, inputs = value.operation.kind, value.inputs
+        if kind == "ConstantOfShape":
+            return value.operation.attributes.get("value", np.zeros(1, np.float32)).reshape(-1)[0]
+        moves = kind in MOVES
+        if not moves and kind not in ELEMENTWISE:
+            return None
+        moved = data_inputs(kind, len(inputs)) if moves else range(len(inputs))
+        parts = [self.of(each) for each in (inputs[place] for place in moved) if each is not None]
+        if any(part is None for part in parts):
+            return None
+        if moves or (_keeps_sizes(value.operation) and isinstance(parts[0], Size)):
+            return parts[0] if all(part == parts[0] for part in parts) else None
+        if any(isinstance(part, Size) for part in parts) or len(parts) < len(inputs):
+            return None
+        with contextlib.suppress(NotConstant):
+            return operations.compute(value.operation, [np.asarray(part) for part in parts], self.budget)[0][()]
+        return None
+
+
+_WIDE_ENOUGH = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.INT32, onnx.TensorProto.INT64}
+
+
+def _keeps_sizes(operation: Operation) -> bool:
+    """Whether an operation is a Cast to a type that has all numbers of steps or rows."""
+    return operation.kind == "Cast" and operation.attributes["to"] in _WIDE_ENOUGH
+
+
+class Values:
+    """The tensors of a graph, those of the graphs around it too.
+
+    Parameters
+    ----------
+    graph : Graph
+    given : mapping of str to ndarray, optional
+        Numbers of tensors that are known beforehand, to see where they go: they stand for any others, and what computes
+        with them is refused.
+    """
+
+    def __init__(self, graph: Graph, given: Mapping[str, np.ndarray] | None = None) -> None:
+        self.graph = graph
+        self._known: dict[str, Value] = dict(given or {})
+        self._moved = set(self._known)
+        self._shapes: dict[str, Sizes | str] = {}
+        self._around = None if graph.parent is None else Values.of(graph.parent)
+
+    @staticmethod
+    def of(graph: Graph) -> Values:
+        """Return the one that is kept with a graph."""
+        if graph.values is None:
+            graph.values = Values(graph)
+        return graph.values  # type: ignore[no-any-return]
+
+    # --- numbers ------------------------------------------------------------------------------------------
+
+    def value(self, name: str) -> Value:
+        """Return a tensor, or raise NotConstant."""
+        if name not in self._known:
+            own = self.graph.values
+            known = None if own is None or own is self else own._known.get(name)
+            # A constant is one whatever else is given, and made once.
+            if isinstance(known, np.ndarray) and known.dtype != object:
+                self._known[name] = known
+            else:
+                self._known[name] = self._look(name)
+        return self._known[name]
+
+    def _look(self, name: str) -> Value:
+        graph = self.graph
+        if name in graph.tensors:
+            return array(graph.tensors[name], graph.model.folder)
+        if name in graph.producers:
+            node = graph.producers[name]
+            self._known.update(self._deeper(self._computed, node))
+            if name not in self._known:
+                raise NotConstant(f"this output of {node.op_type} is not computed here")
+            return self._known[name]
+        if name in graph.inputs:
+            raise NotConstant(f"{name!r} is given when the model runs")
+        if name in graph.sparse:
+            raise NotConstant(f"{name!r} is a sparse tensor")
+        if self._around is None:
+            raise NotConstant(f"{name!r} is not in the file")
+        return self._around.value(name)
+
+    def _deeper(self, function: Any, *arguments: Any) -> Any:
+        """Follow a tensor to what it is made of, not too far."""
+        model = self.graph.model
+        if model.depth >= _DEEPEST:
+            raise NotConstant(_TOO_LONG)
+        model.depth += 1
+        try:
+            return function(*arguments)
+        finally:
+            model.depth -= 1
+
+    def _computed(self, node: Any) -> dict[str, Value]:
+        model = self.graph.model
+        kind = model.kind(node)
+        if kind == "If":
+            return self._branch(node)
+        if kind not in operations.KNOWN:  # before its inputs are, which may be large
+            raise NotConstant(f"{kind} computes it")
+        operation = read_operation(node, model.opset, model.folder)
+        inputs: list[Value | None]
+        if kind in operations.OF_SIZES:
+            inputs = [vector(self.shape(name)) for name in node.input[:1]]
+        else:
+            inputs = [self.value(name) if name else None for name in node.input]
+        if kind not in operations.OF_SIZES and not self._moved.isdisjoint(node.input):
+            if kind not in MOVES.keys() | {"Cast"}:
+                raise NotConstant(f"{kind} is done to it on the way")
+            self._moved.update(node.output)
+        made: list[Value]
+        arrays = [each for each in inputs if not isinstance(each, Deferred)]
+        try:
+            if len(arrays) < len(inputs):
+                raise Unbound(())
+            made = [*operations.compute(operation, arrays, model.budget)]
+        except Unbound:
+            made = [Deferred(operation, inputs, output) for output in range(len(node.output))]
+        return {name: each for name, each in zip(node.output, made, strict=False) if name}
+
+    def _branch(self, node: Any) -> dict[str, Value]:
+        """Return the outputs of an If whose condition is known."""
+        model = self.graph.model
+        attributes = read_operation(node, model.opset, model.folder).attributes
+        condition = self.value(node.input[0]) if len(node.input) == 1 else None
+        if not isinstance(condition, np.ndarray) or condition.dtype != np.bool_ or condition.size != 1:
+            raise NotConstant("If computes it")
+        proto = attributes["then_branch" if condition.reshape(()) else "else_branch"]
+        graph = Graph(proto, self.graph.path, self.graph, model)
+        inner = Values(graph)
+        inner._around = self
+        return {name: inner.value(own) for name, own in zip(node.output, graph.outputs, strict=False) if name}
+
+    def passes_an_input(self, name: str) -> bool:
+        """Whether a tensor has the numbers of an input of the model, moved about at most."""
+        for _ in range(_DEEPEST):
+            graph = self.graph.home(name)
+            if graph is None:
+                return False
+            node = graph.producers.get(name)
+            if node is None:
+                return graph.parent is None and name in graph.inputs
+            kind = graph.model.kind(node)
+            if kind not in MOVES.keys() - {"Concat", "Shape"} | {"Cast"} or not node.input:
+                return False
+            name = node.input[0]
+        return False
+
+    # --- shapes -------------------------------------------------------------------------------------------
+
+    def shape(self, name: str) -> Sizes:
+        """Return a tensor's shape, with open sizes as such; raise NotConstant if not even its rank is known."""
+        if name not in self._shapes:
+            try:
+                self._shapes[name] = self._shape(name)
+            except NotConstant as reason:
+                self._shapes[name] = str(reason)
+        found = self._shapes[name]
+        if isinstance(found, str):
+            raise NotConstant(found)
+        return found
+
+    def shape_of_rank(self, name: str, rank: int) -> Sizes:
+        """Return the shape of a tensor that has so many axes, whatever else is known of it."""
+        with contextlib.suppress(NotConstant):
+            found = self.shape(name)
+            if len(found) == rank:
+                return found
+        owner = self
+        while owner._around is not None and owner.graph.home(name) is not owner.graph:
+            owner = owner._around
+        sizes = tuple(Size(name, axis) for axis in range(rank))
+        self._shapes[name] = owner._shapes[name] = sizes
+        return sizes
+
+    def _shape(self, name: str) -> Sizes:
+        known, graph = self._known.get(name), self.graph.home(name)
+        if isinstance(known, np.ndarray):
+            return known.shape
+        if graph is None:
+            raise NotConstant(f"{name!r} is not in the file")
+        if graph is not self.graph and self._around is not None:
+            return self._around.shape(name)
+        if name in graph.tensors:
+            return tuple(graph.tensors[name].dims)
+        declared = graph.shapes.get(name)
+        if name in graph.producers:
+            follows: Sizes | None = self._deeper(self._followed, name, graph.producers[name])
+            if follows is not None:
+                return follows
+            # What a model says of what it computes itself may be wrong in all but how many axes there are.
+            declared = None if declared is None else [None] * len(declared)
+        if declared is None:
+            raise NotConstant(f"the rank of {name!r} is not known")
+        return tuple(Size(name, axis, size) for axis, size in enumerate(declared))
+
+    def _followed(self, name: str, node: Any) -> Sizes | None:
+        model = self.graph.model
+        kind = model.kind(node)
+        try:
+            if kind == node.op_type and kind != "If":
+                outputs, inputs = list(node.output), list(node.input)
+                producer = shapes.Producer(
+                    read_operation(node, model.opset, model.folder), outputs,
+                    lambda place: self.shape(inputs[place]), lambda place: self._partly(inputs[place]), len(inputs),
+                )  # fmt: skip
+                follows = shapes.follow(producer, outputs.index(name))
+                if follows is not None:
+                    return follows
+        except (NotConstant, ValueError, IndexError):
+            pass
+        if kind not in operations.KNOWN:
+            return None
+        try:
+            value = self.value(name)
+        except NotConstant:
+            return None
+        return value.shape if isinstance(value, np.ndarray) else None
+
+    def _partly(self, name: str) -> np.ndarray:
+        value = self.value(name)
+        if isinstance(value, Deferred):
+            raise NotConstant(f"{name!r} depends on sizes")
+        return value
