@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from . import checks
 from .module import Module, Weights
 from .parameters import CELL_SUFFIX, Architecture, belongs, first_name, infer, infer_cell, listed
-from .record import RECORDED_OR_FALSE, RECORDED_OR_ZERO, Recorded, common_dtype, encode_record, read_record
+from .record import RECORDED_OR_FALSE, RECORDED_OR_ZERO, Recorded, common_dtype, encode_records, read_record, record
 
 OfLSTM = TypeVar("OfLSTM", bound="SavedModule")
 OfCell = TypeVar("OfCell", bound="SavedCell")
@@ -99,7 +100,8 @@ class SavedModule(Module):
         Parameters
         ----------
         path : path
-            ``.safetensors`` or ``.npz``.  The file appears complete or not at all; what was there is replaced.
+            ``.safetensors`` or ``.npz``.  The file appears complete or not at all; what was there is replaced.  Links
+            are followed, and the mode of a file that is replaced stays.
 
         Raises
         ------
@@ -116,7 +118,7 @@ class SavedModule(Module):
         """
         from . import io
 
-        io.write(path, self._weights.parameters, encode_record(self.batch_first, self.dropout, self._dtype))
+        io.write(path, *contents_of({"": self}))
 
 
 class SavedCell(Module):
@@ -178,7 +180,19 @@ class SavedCell(Module):
         """
         from . import io
 
-        io.write(path, self._weights.parameters, encode_record(False, 0.0, self._dtype))
+        io.write(path, *contents_of({"": self}))
+
+
+def contents_of(modules: Mapping[str, Module]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return what a file of modules holds, by their prefixes: the parameters of all, and what was recorded of each."""
+    arrays: dict[str, np.ndarray] = {}
+    for prefix, module in modules.items():
+        arrays.update(module.state_dict(prefix=prefix))
+    records = {
+        prefix: record(getattr(module, "batch_first", False), getattr(module, "dropout", 0.0), module.dtype)
+        for prefix, module in modules.items()
+    }
+    return arrays, encode_records(records)
 
 
 class _Loaded(NamedTuple):
@@ -199,7 +213,7 @@ def _load(path: str | os.PathLike[str], prefix: str, dtype: Any, cell: bool = Fa
         architecture = (infer_cell if cell else infer)(contents.arrays, prefix, contents.names)
         names = [name.removesuffix(CELL_SUFFIX) if cell else name for name in architecture.shapes()]
         arrays = {name: contents.arrays[prefix + name] for name in names}
-        recorded = dict(contents.options.get(prefix, {})) | read_record(contents.metadata)
+        recorded = dict(contents.options.get(prefix, {})) | read_record(contents.metadata, prefix)
         if dtype is None:
             dtype = checks.float_dtype(recorded.get("dtype", common_dtype(arrays)))
     except (TypeError, ValueError) as error:

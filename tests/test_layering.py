@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = [
     ["_jit", "_target", "threads"],
-    ["parameters", "checks", "padding", "packed_sequence", "record"],
+    ["parameters", "checks", "padding", "packed_sequence", "record", "printable"],
     ["blocksizes", "memory", "cell_rule"],
     ["simd", "tiles", "float_mode", "atomics"],
     ["activations", "general_activations", "packing"],

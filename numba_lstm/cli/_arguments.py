@@ -11,8 +11,9 @@ import numpy as np
 import numba_lstm
 
 from ..entries import cache_folder
+from ..io import WRITTEN
 from . import _demo, _files
-from ._console import PROGRAM, InputError, prepare_kernels
+from ._console import PROGRAM, InputError, check_shows, prepare_kernels, show
 
 
 def _positive(text: str) -> int:
@@ -48,8 +49,13 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="apply the weights of a file to an array")
     run.add_argument("weights", type=Path, metavar="FILE", help=_FILE)
-    run.add_argument("input", type=Path, metavar="INPUT.npy", help="(L, N, H_in), (N, L, H_in) or (L, H_in)")
-    run.add_argument("-o", "--output", type=Path, metavar="OUT.npz", help="output, h_n, c_n, or what the format has")
+    run.add_argument(
+        "input", type=Path, metavar="INPUT.npy", help="(L, N, H_in), (N, L, H_in) or (L, H_in); - for standard input"
+    )
+    run.add_argument(
+        "-o", "--output", type=Path, metavar="OUT.npz",
+        help="output, h_n, c_n, or what the format has; - for standard output",
+    )  # fmt: skip
     run.add_argument("--h0", type=Path, metavar="H0.npy", help="initial hidden state; zeros without it")
     run.add_argument("--c0", type=Path, metavar="C0.npy", help="initial cell state")
     run.add_argument("--batch-first", action="store_true", help="input and output are (N, L, ...)")
@@ -62,7 +68,8 @@ def parser() -> argparse.ArgumentParser:
 
     convert = commands.add_parser("convert", help="write the LSTMs of a file by torch's names")
     convert.add_argument("weights", type=Path, metavar="FILE", help=_FILE)
-    convert.add_argument("target", type=Path, metavar="OUT.safetensors", help="or .npz")
+    convert.add_argument("target", type=Path, metavar="OUT.safetensors", help="or .npz; - for standard output")
+    convert.add_argument("--format", choices=[suffix[1:] for suffix in WRITTEN], help="if no name tells it")
     convert.set_defaults(command=_files.convert)
 
     for command in (run, info, convert):
@@ -70,6 +77,9 @@ def parser() -> argparse.ArgumentParser:
             "--node", "--prefix", dest="name", metavar="NAME",
             help="which LSTM: a node, a layer, or what precedes weight_ih_l0; needed if there are several",
         )  # fmt: skip
+
+    for command in (demo, run, convert):
+        command.add_argument("--force", action="store_true", help="replace an output that is there already")
 
     warmup = commands.add_parser("warmup", help="compile the kernels into the cache, for container images")
     warmup.add_argument("--dtype", nargs="+", choices=["float32", "float64"], default=["float32"])
@@ -82,7 +92,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _warmup(options: argparse.Namespace) -> None:
     """Fill the compile cache."""
+    check_shows()
     for name in dict.fromkeys(options.dtype):
-        print(f"{name}: {prepare_kernels(name)}")
+        show(f"{name}: {prepare_kernels(name)}")
     folder = cache_folder(np.dtype(options.dtype[0]))
-    print(f"cache: {folder or 'none, no folder is writable; set NUMBA_CACHE_DIR'}")
+    show(f"cache: {folder or 'none, no folder is writable; set NUMBA_CACHE_DIR'}")

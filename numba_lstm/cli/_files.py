@@ -15,7 +15,19 @@ from ..io import names
 from ..io._found import Found
 from ..io.formats import format_of
 from ..parameters import listed
-from ._console import InputError, check_target, notice_compiling, prepare_kernels, set_threads
+from ..printable import columns, padded
+from ..saved import contents_of
+from ._console import (
+    InputError,
+    check_shows,
+    notice_compiling,
+    prepare_kernels,
+    set_threads,
+    show,
+    shown,
+    standard_buffer,
+)
+from ._output import STANDARD, Output
 
 _ITEM_SIZES = {"bfloat16": 2}
 """Of dtypes that NumPy lacks."""
@@ -26,11 +38,16 @@ _ITEM_SIZES = {"bfloat16": 2}
 
 def run(options: argparse.Namespace) -> None:
     """Apply weights to an input."""
-    if options.output is not None:
-        check_target(options.output)
+    path, module = _weights(options)
+    arrays = [array for array in (options.input, options.h0, options.c0) if array is not None]
+    if arrays.count(STANDARD) > 1:
+        raise InputError("standard input is one array")
+    output = None
+    if options.output is None:
+        check_shows()
+    else:
+        output = Output(options.output, [".npz"], [*_sources(path, module), *arrays], options.force)
     set_threads(options.threads)
-    path = options.weights
-    module = format_of(path)
     more = {}
     if options.batch_first:
         if module is not names:
@@ -49,14 +66,27 @@ def run(options: argparse.Namespace) -> None:
     prepare_kernels(runner.dtype)
     with notice_compiling():  # activations of other formats
         results = runner.run(x, states)
-    if options.output is None:
+    if output is None:
         for name, array in results.items():
             values = f"from {array.min():.6g} to {array.max():.6g}" if array.size else "empty"
-            print(f"{name} {array.shape} {array.dtype}, {values}")
+            show(f"{name} {array.shape} {array.dtype}, {values}")
         return
-    io.write_whole(options.output, lambda file: np.savez(file, **results))
+    output.write(lambda file: np.savez(file, **results))
     shapes = ", ".join(f"{name} {array.shape}" for name, array in results.items())
-    print(f"{options.output}: {shapes}, {runner.dtype}")
+    output.note(f"{shapes}, {runner.dtype}")
+
+
+def _weights(options: argparse.Namespace) -> tuple[Path, Any]:
+    """Return the file of weights, and the module that reads it."""
+    path: Path = options.weights
+    if path == STANDARD:
+        raise InputError("weights come from a file, not from standard input: parts of it are read, and its name counts")
+    return path, format_of(path)
+
+
+def _sources(path: Path, module: Any) -> list[Path]:
+    """Return all files that belong to one of weights."""
+    return [path]
 
 
 def _chosen(module: Any, path: Path, name: str | None) -> str:
@@ -71,9 +101,9 @@ def _chosen(module: Any, path: Path, name: str | None) -> str:
 
 
 def _read_array(path: Path, role: str) -> np.ndarray:
-    """Read one numeric array from an .npy file."""
+    """Read one numeric array from an .npy file, or standard input."""
     try:
-        array = io.read_array(path)
+        array = io.read_array(standard_buffer("stdin", "input") if path == STANDARD else path)
     except ValueError as error:
         raise InputError(f"{role} {path} is not a complete .npy file of numbers: {error}") from None
     if array.dtype.kind not in "fiub":
@@ -93,8 +123,8 @@ def _cast(array: np.ndarray, wanted: str | None, dtype: np.dtype[Any], role: str
 
 def info(options: argparse.Namespace) -> None:
     """Describe what is recurrent in a file."""
-    path = options.weights
-    module = format_of(path)
+    path, module = _weights(options)
+    check_shows()
     found = module.describe(path)
     if not found:
         raise InputError(f"{path} holds no LSTM{': no name ends in weight_ih_l0' if module is names else ''}")
@@ -103,23 +133,25 @@ def info(options: argparse.Namespace) -> None:
         found = [each for each in found if each.name in (options.name, f"{options.name}.")]
         if not found:
             raise InputError(f"{path} holds nothing recurrent named {options.name!r}, but {listed(there)}")
-    print(f"{path}: {os.path.getsize(path):,} bytes")
+    show(f"{shown(path)}: {os.path.getsize(path):,} bytes")
     for each in found:
-        print(f"\n{_described(each, module is names)}")
+        show(f"\n{_described(each, module is names)}")
 
 
 def _described(found: Found, prefixed: bool) -> str:
     """Return the lines about one of them: its sizes and its parameters, or why it cannot be taken."""
-    lines = [f"{found.kind} under prefix {found.name!r}" if prefixed else f"{found.kind} {found.name!r}"]
+    kind = shown(found.kind)
+    lines = [f"{kind} under prefix {found.name!r}" if prefixed else f"{kind} {found.name!r}"]
     if found.obstacle is not None:
-        lines.append(f"  cannot be run: {found.obstacle}")
-    width = max([14, *map(len, found.sizes)])
-    lines += [f"  {name:<{width}} {value}" for name, value in found.sizes.items()]
+        lines.append(f"  cannot be run: {shown(found.obstacle)}")
+    width = max([14, *map(columns, found.sizes)])
+    lines += [f"  {padded(name, width)} {shown(value)}" for name, value in found.sizes.items()]
     if found.parameters:
         lines.append("  parameters")
-        width = max(map(len, found.parameters))
-        for name, (shape, dtype) in found.parameters.items():
-            lines.append(f"    {name:<{width}}  {shape!s:<14}  {dtype}")
+        parameters = {shown(name): declared for name, declared in found.parameters.items()}
+        width = max(map(columns, parameters))
+        for name, (shape, dtype) in parameters.items():
+            lines.append(f"    {padded(name, width)}  {shape!s:<14}  {shown(dtype)}")
         counts = [(math.prod(shape), _item_size(dtype)) for shape, dtype in found.parameters.values()]
         size = sum(count * item for count, item in counts)
         lines.append(f"  {sum(count for count, _ in counts):,} parameters, {size:,} bytes")
@@ -139,9 +171,12 @@ def _item_size(dtype: str) -> int:
 
 def convert(options: argparse.Namespace) -> None:
     """Write the LSTMs of a file under torch's names."""
-    path, target = options.weights, options.target
-    check_target(target)
-    module = format_of(path)
+    path, module = _weights(options)
+    suffixes = list(io.WRITTEN) if options.format is None else [f".{options.format}"]
+    output = Output(options.target, suffixes, _sources(path, module), options.force)
+    suffix = output.suffix or (options.format and suffixes[0])
+    if suffix is None:
+        raise InputError(f"cannot tell what to write to {options.target}: say it with --format")
     if options.name is not None or getattr(module, "JOINS", False):
         modules = {options.name or "": module.load_lstm(path, options.name)}
     else:
@@ -151,15 +186,11 @@ def convert(options: argparse.Namespace) -> None:
             reasons = [f"{each.kind} {each.name!r}: {each.obstacle}" for each in found]
             raise InputError("; ".join([f"{path} holds no LSTM that could be converted", *reasons]))
         modules = {name: module.load_lstm(path, name) for name in chosen}
-    if len(modules) == 1:
-        (made,) = modules.values()
-        made.save(target)
-        print(f"{target}: {made}")
-        return
-    starts = {name: name if not name or name.endswith(".") else f"{name}." for name in modules}
-    arrays = {}
+        if len(modules) < len(chosen):
+            raise InputError(f"{path} holds {listed(chosen)}, some of one name: they cannot lie in one file")
+    prefixes = [name if not name or name.endswith(".") else f"{name}." for name in modules]
+    modules = dict(zip(prefixes if len(modules) > 1 else [""], modules.values(), strict=True))
+    arrays, metadata = contents_of(modules)
+    output.write(lambda file: io.WRITTEN[suffix].write(file, arrays, metadata))
     for name, made in modules.items():
-        arrays.update(made.state_dict(prefix=starts[name]))
-    io.write(target, arrays)
-    for name, made in modules.items():
-        print(f"{target}: prefix {starts[name]!r}, {made}")
+        output.note(f"prefix {name!r}, {made}" if len(modules) > 1 else str(made))

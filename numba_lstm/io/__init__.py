@@ -6,8 +6,9 @@ by those who want them.
 
 from __future__ import annotations
 
+import io
 import os
-import threading
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -17,12 +18,26 @@ import numpy as np
 
 from . import _npy, npz, safetensors, torch_archive
 from ._contents import Contents, Declared
+from ._writing import write_whole
 
-__all__ = ["Contents", "Declared", "describe", "read", "read_array", "read_contents", "write", "write_whole"]
+__all__ = [
+    "WRITTEN",
+    "Contents",
+    "Declared",
+    "describe",
+    "known_suffixes",
+    "read",
+    "read_array",
+    "read_contents",
+    "write",
+    "write_whole",
+]
 
-_WRITTEN = {".safetensors": safetensors, ".npz": npz}
+WRITTEN = {".safetensors": safetensors, ".npz": npz}
+"""Suffixes of files that are written, and the modules that do it: ``write(file, arrays, metadata)``."""
+
 _TORCHS = dict.fromkeys((".pt", ".pth", ".ckpt", ".bin", ".jit", ".torchscript"), torch_archive)
-_READ = _WRITTEN | _TORCHS
+_READ = WRITTEN | _TORCHS
 
 OTHER_FORMATS = {".onnx": "onnx", ".keras": "keras", ".h5": "keras", ".hdf5": "keras"}
 """Suffixes of files in which weights have other names than torch's, and the modules here that read them."""
@@ -127,8 +142,13 @@ def _parsed(file: Path, parse: Callable[[BinaryIO, int], T]) -> T:
     return made
 
 
-def read_array(path: StrPath) -> np.ndarray:
+def read_array(source: StrPath | BinaryIO) -> np.ndarray:
     """Read the array of a ``.npy`` file; nothing in it is executed.
+
+    Parameters
+    ----------
+    source : path or open binary file
+        A pipe, too, which has to end with the array.
 
     Raises
     ------
@@ -139,8 +159,13 @@ def read_array(path: StrPath) -> np.ndarray:
     MemoryError
         If there is no room for the array.
     """
-    with Path(path).open("rb") as stream:
-        return _npy.read(stream, _stamp(stream)[0])
+    if isinstance(source, str | os.PathLike):
+        with Path(source).open("rb") as stream:
+            return read_array(stream)
+    if stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+        return _npy.read(source, _stamp(source)[0] - source.tell())
+    received = _npy.receive(source)
+    return _npy.read(io.BytesIO(received), len(received))
 
 
 def write(path: StrPath, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
@@ -149,7 +174,8 @@ def write(path: StrPath, arrays: Mapping[str, np.ndarray], metadata: Mapping[str
     Parameters
     ----------
     path : path
-        ``.safetensors`` or ``.npz``.  What was there is replaced.
+        ``.safetensors`` or ``.npz``.  What was there is replaced, with links followed and its mode kept; a device or
+        a pipe of such a name is written to.
     arrays : mapping of str to ndarray
         By name.
     metadata : mapping of str to str, optional
@@ -169,20 +195,13 @@ def write(path: StrPath, arrays: Mapping[str, np.ndarray], metadata: Mapping[str
     {'trained': 'on Monday'}
     """
     file = Path(path)
-    module = _format(file, _WRITTEN)
+    module = _format(file, WRITTEN)
     write_whole(file, lambda target: module.write(target, arrays, metadata or {}))
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Have a function write a file that appears complete or not at all; what was there stays until then."""
-    # Beside the target, since only within one file system is the replacement a single step.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def known_suffixes() -> set[str]:
+    """Return the suffixes of all formats of numbers that are known here, for what to be read or written."""
+    return {*_READ, *OTHER_FORMATS, ".npy"}
 
 
 def _stamp(file: BinaryIO) -> tuple[int, int]:
