@@ -58,5 +58,5 @@ def common_dtype(arrays: Mapping[str, np.ndarray]) -> np.dtype[Any]:
     """Return float64 if one of the arrays is, else float32; arrays of floats only."""
     for name, array in arrays.items():
         if array.dtype.kind != "f":
-            raise ValueError(f"{name} holds {array.dtype}, not floats: say with dtype= what to make of it")
+            raise ValueError(f"{name} holds {array.dtype}, not floats: say what they become, with dtype= (--dtype)")
     return np.result_type(np.float32, *(array.dtype for array in arrays.values())).newbyteorder("=")

@@ -11,6 +11,7 @@ import numpy as np
 from . import checks
 from .module import Module, Weights
 from .parameters import CELL_SUFFIX, Architecture, belongs, first_name, infer, infer_cell, listed
+from .printable import printable
 from .record import RECORDED_OR_FALSE, RECORDED_OR_ZERO, Recorded, common_dtype, encode_records, read_record, record
 
 OfLSTM = TypeVar("OfLSTM", bound="SavedModule")
@@ -84,7 +85,7 @@ class SavedModule(Module):
             if isinstance(dropout, Recorded):
                 dropout = checks.probability(recorded.get("dropout", dropout.otherwise))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{os.fspath(path)}: {error}") from error
+            raise ValueError(f"{os.fspath(path)}: {printable(str(error))}") from error
         make: Any = cls  # whose constructor takes LSTM's arguments
         lstm: OfLSTM = make(
             a.input_size, a.hidden_size, a.num_layers, a.bias, batch_first, dropout, a.bidirectional, a.proj_size,
@@ -217,7 +218,7 @@ def _load(path: str | os.PathLike[str], prefix: str, dtype: Any, cell: bool = Fa
         if dtype is None:
             dtype = checks.float_dtype(recorded.get("dtype", common_dtype(arrays)))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{os.fspath(path)}: {error}") from error
+        raise ValueError(f"{os.fspath(path)}: {printable(str(error))}") from error
     return _Loaded(architecture, arrays, recorded, dtype)
 
 

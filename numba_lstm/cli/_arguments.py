@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,6 +25,14 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return number
+
+
+def _name(text: str) -> str:
+    """Return a name as files have it, in UTF-8, whatever the locale has made of it."""
+    try:
+        return os.fsencode(text).decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 _FILE = ".safetensors, .npz, what torch writes (.pt, .ckpt, .jit ...), .onnx, or what Keras writes (.keras, .h5)"
@@ -74,9 +83,14 @@ def parser() -> argparse.ArgumentParser:
 
     for command in (run, info, convert):
         command.add_argument(
-            "--node", "--prefix", dest="name", metavar="NAME",
+            "--node", "--prefix", dest="name", type=_name, metavar="NAME",
             help="which LSTM: a node, a layer, or what precedes weight_ih_l0; needed if there are several",
         )  # fmt: skip
+        command.add_argument(
+            "--config", type=Path, metavar="JSON",
+            help="for weights of Keras alone: a file with what model.to_json() gives, or with options by layer",
+        )  # fmt: skip
+        command.add_argument("--keras-version", metavar="X.Y", help="which Keras wrote FILE, if it does not say so")
 
     for command in (demo, run, convert):
         command.add_argument("--force", action="store_true", help="replace an output that is there already")

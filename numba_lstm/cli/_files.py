@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import io
-from ..io import names
+from ..io import keras, names
 from ..io._found import Found
 from ..io.formats import format_of
 from ..parameters import listed
@@ -33,12 +34,71 @@ _ITEM_SIZES = {"bfloat16": 2}
 """Of dtypes that NumPy lacks."""
 
 
+# --- what is in a file ------------------------------------------------------------------------------------
+
+
+def _weights(options: argparse.Namespace) -> tuple[Path, Any, dict[str, Any]]:
+    """Return the file of weights, the module that reads it, and what the user says of the file."""
+    path: Path = options.weights
+    if path == STANDARD:
+        raise InputError("weights come from a file, not from standard input: parts of it are read, and its name counts")
+    module = format_of(path)
+    more: dict[str, Any] = {}
+    if options.config is not None:
+        more["config"] = options.config.read_text(encoding="utf-8")
+        try:
+            json.loads(more["config"])
+        except ValueError as error:
+            raise InputError(f"{options.config} is no JSON: {error}") from None
+    if options.keras_version is not None:
+        more["keras_version"] = options.keras_version
+    if more and module is not keras:
+        raise InputError(f"--config and --keras-version are for files of Keras, and {path} is none")
+    return path, module, more
+
+
+def _sources(options: argparse.Namespace, module: Any) -> list[Path]:
+    """Return what is read of the network: the file of weights, all that belong to it, and a configuration."""
+    return [options.weights, *([] if options.config is None else [options.config])]
+
+
+def _found(path: Path, module: Any, more: dict[str, Any]) -> list[Found]:
+    """Return what is recurrent in a file, which has to be something."""
+    found: list[Found] = module.describe(path, **more)
+    if not found:
+        raise InputError(f"{path} holds no LSTM{': no name ends in weight_ih_l0' if module is names else ''}")
+    return found
+
+
+def _named(found: list[Found], name: str) -> list[Found]:
+    """Return what has a name, whose last dot may be left out."""
+    return [each for each in found if each.name in (name, f"{name}.")]
+
+
+def _chosen(path: Path, name: str | None, found: list[Found]) -> str:
+    """Return the name of what is to be run: what was given, or the only one that can be."""
+    about = found if name is None else _named(found, name)
+    able = [each.name for each in about if each.obstacle is None]
+    if about and not able:
+        raise InputError(f"{path}: {_obstacles(about)}")
+    if name is not None:
+        return name
+    if len(able) > 1 and "" not in able:
+        raise InputError(f"{path} holds {listed(able)}: choose one with --node")
+    return able[0] if len(able) == 1 else ""
+
+
+def _obstacles(found: list[Found]) -> str:
+    """Return what stands in the way of all of these."""
+    return "; ".join(f"{each.kind} {each.name!r} cannot be run: {each.obstacle}" for each in found)
+
+
 # --- run --------------------------------------------------------------------------------------------------
 
 
 def run(options: argparse.Namespace) -> None:
     """Apply weights to an input."""
-    path, module = _weights(options)
+    path, module, more = _weights(options)
     arrays = [array for array in (options.input, options.h0, options.c0) if array is not None]
     if arrays.count(STANDARD) > 1:
         raise InputError("standard input is one array")
@@ -46,14 +106,14 @@ def run(options: argparse.Namespace) -> None:
     if options.output is None:
         check_shows()
     else:
-        output = Output(options.output, [".npz"], [*_sources(path, module), *arrays], options.force)
+        output = Output(options.output, [".npz"], [*_sources(options, module), *arrays], options.force)
     set_threads(options.threads)
-    more = {}
+    name = _chosen(path, options.name, _found(path, module, more))
     if options.batch_first:
         if module is not names:
             raise InputError(f"--batch-first is for torch's names: {path} says itself how its input is laid out")
         more["batch_first"] = True
-    runner = module.runner(path, _chosen(module, path, options.name), options.dtype, **more)
+    runner = module.runner(path, name, options.dtype, **more)
     x = _cast(_read_array(options.input, "input"), options.dtype, runner.dtype, "input")
     if (options.h0 is None) != (options.c0 is None):
         raise InputError("--h0 and --c0 go together")
@@ -74,30 +134,6 @@ def run(options: argparse.Namespace) -> None:
     output.write(lambda file: np.savez(file, **results))
     shapes = ", ".join(f"{name} {array.shape}" for name, array in results.items())
     output.note(f"{shapes}, {runner.dtype}")
-
-
-def _weights(options: argparse.Namespace) -> tuple[Path, Any]:
-    """Return the file of weights, and the module that reads it."""
-    path: Path = options.weights
-    if path == STANDARD:
-        raise InputError("weights come from a file, not from standard input: parts of it are read, and its name counts")
-    return path, format_of(path)
-
-
-def _sources(path: Path, module: Any) -> list[Path]:
-    """Return all files that belong to one of weights."""
-    return [path]
-
-
-def _chosen(module: Any, path: Path, name: str | None) -> str:
-    """Return the name of what a command is about: what was given, or the only one that there is."""
-    if name is not None:
-        return name
-    found = [each for each in module.describe(path) if each.obstacle is None]
-    if len(found) > 1 and "" not in (each.name for each in found):
-        raise InputError(f"{path} holds {listed([each.name for each in found])}: choose one with --node")
-    # Nothing there is told by the one that looks for it.
-    return found[0].name if len(found) == 1 else ""
 
 
 def _read_array(path: Path, role: str) -> np.ndarray:
@@ -123,14 +159,12 @@ def _cast(array: np.ndarray, wanted: str | None, dtype: np.dtype[Any], role: str
 
 def info(options: argparse.Namespace) -> None:
     """Describe what is recurrent in a file."""
-    path, module = _weights(options)
+    path, module, more = _weights(options)
     check_shows()
-    found = module.describe(path)
-    if not found:
-        raise InputError(f"{path} holds no LSTM{': no name ends in weight_ih_l0' if module is names else ''}")
+    found = _found(path, module, more)
     if options.name is not None:
         there = [each.name for each in found]
-        found = [each for each in found if each.name in (options.name, f"{options.name}.")]
+        found = _named(found, options.name)
         if not found:
             raise InputError(f"{path} holds nothing recurrent named {options.name!r}, but {listed(there)}")
     show(f"{shown(path)}: {os.path.getsize(path):,} bytes")
@@ -171,21 +205,23 @@ def _item_size(dtype: str) -> int:
 
 def convert(options: argparse.Namespace) -> None:
     """Write the LSTMs of a file under torch's names."""
-    path, module = _weights(options)
+    path, module, more = _weights(options)
     suffixes = list(io.WRITTEN) if options.format is None else [f".{options.format}"]
-    output = Output(options.target, suffixes, _sources(path, module), options.force)
+    output = Output(options.target, suffixes, _sources(options, module), options.force)
     suffix = output.suffix or (options.format and suffixes[0])
     if suffix is None:
         raise InputError(f"cannot tell what to write to {options.target}: say it with --format")
-    if options.name is not None or getattr(module, "JOINS", False):
-        modules = {options.name or "": module.load_lstm(path, options.name)}
+    found = _found(path, module, more)
+    if getattr(module, "JOINS", False):
+        modules = {"": module.load_lstm(path, options.name)}
+    elif options.name is not None:
+        name = _chosen(path, options.name, found)
+        modules = {name: module.load_lstm(path, name, **more)}
     else:
-        found = module.describe(path)
         chosen = [each.name for each in found if each.obstacle is None]
         if not chosen:
-            reasons = [f"{each.kind} {each.name!r}: {each.obstacle}" for each in found]
-            raise InputError("; ".join([f"{path} holds no LSTM that could be converted", *reasons]))
-        modules = {name: module.load_lstm(path, name) for name in chosen}
+            raise InputError(f"{path} holds no LSTM that could be converted: {_obstacles(found)}")
+        modules = {name: module.load_lstm(path, name, **more) for name in chosen}
         if len(modules) < len(chosen):
             raise InputError(f"{path} holds {listed(chosen)}, some of one name: they cannot lie in one file")
     prefixes = [name if not name or name.endswith(".") else f"{name}." for name in modules]

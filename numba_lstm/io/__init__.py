@@ -16,6 +16,7 @@ from typing import BinaryIO, TypeVar
 
 import numpy as np
 
+from ..printable import printable
 from . import _npy, npz, safetensors, torch_archive
 from ._contents import Contents, Declared
 from ._writing import write_whole
@@ -136,7 +137,8 @@ def _parsed(file: Path, parse: Callable[[BinaryIO, int], T]) -> T:
         except MemoryError:
             raise
         except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
-            raise ValueError(f"{file}: not a complete {file.suffix} file of numbers: {error}") from error
+            reason = printable(str(error))
+            raise ValueError(f"{file}: not a complete {file.suffix} file of numbers: {reason}") from error
         if _stamp(stream) != (size, changed):
             raise ValueError(f"{file}: was changed while it was read")
     return made

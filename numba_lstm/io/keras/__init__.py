@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...lstm import LSTM
+from ...printable import printable
 from .._found import Found, Runner, State
 from .._taken import Taken, listed
 from . import config as configs
@@ -25,8 +26,9 @@ from .layers import Layer
 __all__ = ["Layer", "Layers", "describe", "load", "load_lstm", "runner"]
 
 _WEIGHTS_ONLY = (
-    "the file does not say what its layers do: give config=, what model.to_json() returns, or a mapping from layers' "
-    "names to options that differ from Keras's defaults, such as {'lstm': {'return_sequences': True}}"
+    "the file does not say what its layers do: give config= (numba-lstm: --config and a file of JSON), what "
+    "model.to_json() returns, or a mapping from layers' names to options that differ from Keras's defaults, such as "
+    '{"lstm": {"activation": "relu"}}'
 )
 _OPTIONS = {
     "units", "activation", "recurrent_activation", "return_sequences", "return_state", "go_backwards", "stateful",
@@ -148,24 +150,26 @@ def load_lstm(
         if not obstacle and len(parameters) == 2 and not layers.joinable(entry.directions, parameters):
             obstacle = "its two directions differ"
     except Refusal as refusal:
-        raise ValueError(f"{path}: {entry.name} cannot be taken: {refusal}: {configs.INSTEAD}") from None
+        raise _error(path, f"{entry.name} cannot be taken: {refusal}: {configs.INSTEAD}") from None
     if obstacle:
-        raise ValueError(f"{path}: {entry.name} is no plain LSTM: {obstacle}; keras.load gives a layer that does it")
+        raise _error(path, f"{entry.name} is no plain LSTM: {obstacle}; keras.load gives a layer that does it")
     return core.lstm_of(parameters)
 
 
-def describe(path: Path) -> list[Found]:
+def describe(path: Path, config: str | None = None, keras_version: str | None = None) -> list[Found]:
     """Return what is recurrent in a file."""
-    return [_found(place) for place in _places(path, None, None)]
+    return [_found(place) for place in _places(path, config, keras_version)]
 
 
-def runner(path: Path, name: str, dtype: Any = None) -> Runner:
+def runner(
+    path: Path, name: str, dtype: Any = None, config: str | None = None, keras_version: str | None = None
+) -> Runner:
     """Return a layer made ready to run; ``dtype`` is the one to compute in."""
-    place = _chosen(path, name, None, None)
+    place = _chosen(path, name, config, keras_version)
     try:
         layer = _layer(place, dtype)
     except Refusal as refusal:
-        raise ValueError(f"{path}: {name} cannot be taken: {refusal}: {configs.INSTEAD}") from None
+        raise _error(path, f"{name} cannot be taken: {refusal}: {configs.INSTEAD}") from None
 
     def run(x: np.ndarray, state: State | None) -> dict[str, np.ndarray]:
         # States come as torch has them, (D, N, units).
@@ -198,7 +202,12 @@ def _places(path: Path, config: str | Mapping[str, Any] | None, version: str | N
     except MemoryError:
         raise
     except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
-        raise ValueError(f"{path}: {error}") from error
+        raise _error(path, str(error)) from error
+
+
+def _error(path: StrPath, text: str) -> ValueError:
+    """Return an error about a file, whose names in the text steer no terminal."""
+    return ValueError(f"{path}: {printable(text)}")
 
 
 def _own(places: list[_Place], size: int) -> list[_Place]:
@@ -267,9 +276,9 @@ def _chosen(path: Path, name: str | None, config: str | Mapping[str, Any] | None
     chosen = [place for place in places if name in (None, place.entry.name)]
     if len(chosen) != 1:
         what = "which layer?" if name is None else f"no recurrent layer {name!r};"
-        raise ValueError(f"{path}: {what} found: {listed(names)}")
+        raise _error(path, f"{what} found: {listed(names)}")
     if chosen[0].entry.obstacle is not None:
-        raise ValueError(f"{path}: {names[0] if name is None else name} cannot be taken: {chosen[0].entry.obstacle}")
+        raise _error(path, f"{names[0] if name is None else name} cannot be taken: {chosen[0].entry.obstacle}")
     return chosen[0]
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ...cell_rule import SIGMOID, TANH, Activation
 
+VERSION = "give keras_version= (numba-lstm: --keras-version)"
 INSTEAD = "run this layer with Keras, or export the model to ONNX and run it with ONNX Runtime"
 
 _RECURRENT = re.compile(r"LSTM|GRU|RNN|ConvLSTM|Recurrent", re.IGNORECASE)
@@ -286,7 +287,7 @@ def activation(value: Any, version: str | None) -> Activation:
         value = "linear"
     if value == "hard_sigmoid":
         if version is None:
-            raise Refusal("hard_sigmoid means another function in Keras 2 than in Keras 3: give keras_version")
+            raise Refusal(f"hard_sigmoid means another function in Keras 2 than in Keras 3: {VERSION}")
         return _HARD_SIGMOID[is_old(version)]
     if not isinstance(value, str) or value not in _ACTIVATIONS:
         raise Refusal(f"its activation is {value!r}, which is not known here")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...lstm import LSTM
+from ...printable import printable
 from .._found import Found, Runner, State
 from .._taken import Taken, listed
 from . import attributes as attribute_reader
@@ -129,7 +130,7 @@ def load_lstm(path: StrPath, nodes: str | Sequence[str] | None = None) -> LSTM:
     try:
         return stack.join(chosen, [_node(path, place) for place in chosen])
     except Refusal as refusal:
-        raise ValueError(f"{path}: {refusal}") from None
+        raise ValueError(f"{path}: {printable(str(refusal))}") from None
 
 
 def describe(path: Path) -> list[Found]:
@@ -142,7 +143,7 @@ def runner(path: Path, name: str, dtype: Any = None) -> Runner:
     try:
         node = _node(path, _chosen(path, _places(path), name), dtype)
     except Refusal as refusal:
-        raise ValueError(f"{path}: {refusal}") from None
+        raise ValueError(f"{path}: {printable(str(refusal))}") from None
 
     def run(x: np.ndarray, state: State | None) -> dict[str, np.ndarray]:
         h, c = (None, None) if state is None else state
@@ -158,7 +159,7 @@ def _places(path: Path) -> list[Place]:
     except (MemoryError, OSError):
         raise
     except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {printable(str(error))}") from error
     hidden = {function.name for function in functions if any(each.op_type in _RECURRENT for each in function.node)}
     recurrent = _RECURRENT | hidden
     return [place for place in places if place.node.op_type in recurrent]
@@ -184,7 +185,7 @@ def _node(path: StrPath, place: Place, dtype: Any = None) -> Node:
     except MemoryError:
         raise
     except Exception as error:
-        raise ValueError(f"{path}: {place.name}: {error}") from error
+        raise ValueError(f"{path}: {printable(f'{place.name}: {error}')}") from error
 
 
 def _foreign(node: Any) -> str | None:
