@@ -28,9 +28,10 @@ class Recorded:
 RECORDED_OR_FALSE, RECORDED_OR_ZERO = Recorded(False), Recorded(0.0)
 
 
-def record(batch_first: bool, dropout: float, dtype: np.dtype[Any]) -> dict[str, Any]:
-    """Return what is recorded of a module."""
-    return {"batch_first": batch_first, "dropout": dropout, "dtype": dtype.name}
+def record(batch_first: bool, dropout: float, dtype: np.dtype[Any], left: Mapping[str, object]) -> dict[str, Any]:
+    """Return what is recorded of a module; ``left`` is what it has left behind where it comes from."""
+    recorded = {"batch_first": batch_first, "dropout": dropout, "dtype": dtype.name}
+    return recorded | ({"left": dict(left)} if left else {})
 
 
 def encode_records(records: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

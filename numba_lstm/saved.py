@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -184,13 +185,20 @@ class SavedCell(Module):
         io.write(path, *contents_of({"": self}))
 
 
-def contents_of(modules: Mapping[str, Module]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return what a file of modules holds, by their prefixes: the parameters of all, and what was recorded of each."""
+def contents_of(
+    modules: Mapping[str, Module], left: Mapping[str, Mapping[str, object]] = MappingProxyType({})
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return what a file of modules holds, by their prefixes: the parameters of all, and what is recorded of each.
+
+    With ``left`` that is also what options a module had where it comes from, and has not here.
+    """
     arrays: dict[str, np.ndarray] = {}
     for prefix, module in modules.items():
         arrays.update(module.state_dict(prefix=prefix))
     records = {
-        prefix: record(getattr(module, "batch_first", False), getattr(module, "dropout", 0.0), module.dtype)
+        prefix: record(
+            getattr(module, "batch_first", False), getattr(module, "dropout", 0.0), module.dtype, left.get(prefix, {})
+        )
         for prefix, module in modules.items()
     }
     return arrays, encode_records(records)

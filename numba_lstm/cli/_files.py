@@ -224,9 +224,15 @@ def convert(options: argparse.Namespace) -> None:
         modules = {name: module.load_lstm(path, name, **more) for name in chosen}
         if len(modules) < len(chosen):
             raise InputError(f"{path} holds {listed(chosen)}, some of one name: they cannot lie in one file")
-    prefixes = [name if not name or name.endswith(".") else f"{name}." for name in modules]
-    modules = dict(zip(prefixes if len(modules) > 1 else [""], modules.values(), strict=True))
-    arrays, metadata = contents_of(modules)
+    starts = {name: f"{name.removesuffix('.')}." if name and len(modules) > 1 else "" for name in modules}
+    left = {starts[each.name]: each.left for each in found if each.name in starts}
+    made = {starts[name]: module for name, module in modules.items()}
+    if len(made) < len(modules):
+        raise InputError(f"{path} holds {listed(list(modules))}, which would have one name in a file")
+    values = {start: {option: value for option, (value, _) in options.items()} for start, options in left.items()}
+    arrays, metadata = contents_of(made, values)
     output.write(lambda file: io.WRITTEN[suffix].write(file, arrays, metadata))
-    for name, made in modules.items():
-        output.note(f"prefix {name!r}, {made}" if len(modules) > 1 else str(made))
+    for start, lstm in made.items():
+        output.note(f"prefix {start!r}, {lstm}" if len(made) > 1 else str(lstm))
+        for option, (value, instead) in left.get(start, {}).items():
+            output.note(f"  that layer has {option}={value}: {instead}")

@@ -299,6 +299,28 @@ def activation(value: Any, version: str | None) -> Activation:
     return found
 
 
+def default_recurrent_activation(version: str | None) -> str:
+    """Return that of a layer that was made without one, or refuse it if that cannot be known.
+
+    Keras 2.3 changed it; in TensorFlow, whose versions end in "-tf" until 2.3, TensorFlow 2 did, which begins with
+    2.2.4-tf, as TensorFlow 1 ends.  A model's configuration always has it.
+
+    Examples
+    --------
+    >>> default_recurrent_activation("2.2.4"), default_recurrent_activation("2.3.1")
+    ('hard_sigmoid', 'sigmoid')
+    """
+    if version is None:
+        return "sigmoid"
+    numbers = _numbers(version)
+    if numbers == (2,) or (numbers == (2, 2) and "tf" in version):
+        raise Refusal(
+            f"give recurrent_activation: that of layers that were made without is hard_sigmoid or sigmoid in Keras "
+            f"{version}; it changed with Keras 2.3 and with TensorFlow 2"
+        )
+    return "hard_sigmoid" if numbers < (2, 3) else "sigmoid"
+
+
 def is_old(version: str) -> bool:
     """Return whether a version of Keras is before 3.
 

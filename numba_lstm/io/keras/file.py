@@ -116,7 +116,7 @@ def _from_hdf5(content: bytes, size: int) -> Saved:
     if arrays is not None and version is None:
         version = arrays.attribute("keras_version") or "1"
     if version is None and "_layer_checkpoint_dependencies" in root.names():
-        version = "2"
+        version = "2.12"
     if config is not None and not isinstance(config, str):
         raise ValueError("model_config is not a text")
     if config is not None and len(config) > _CONFIG_SIZE + _CONFIG_SHARE * size:
