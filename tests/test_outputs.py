@@ -382,6 +382,27 @@ def test_an_output_that_is_an_input(
     assert {name: Path(name).read_bytes() for name in names()} == before
 
 
+@pytest.mark.parametrize("link", [None, os.link, os.symlink], ids=["itself", "hard link", "link"])
+def test_an_output_in_which_tensors_of_the_model_lie(folder: Path, capsys: Any, link: Any) -> None:
+    onnx = pytest.importorskip("onnx")
+    import fuzz
+
+    model = onnx.ModelProto()
+    model.ParseFromString(fuzz.onnx_model())
+    del model.graph.node[-1]
+    onnx.save_model(model, "m.onnx", save_as_external_data=True, location="data.npz", size_threshold=0)
+    target = "data.npz"
+    if link is not None:
+        target = "same.npz"
+        link("data.npz", target)
+    before = Path("data.npz").read_bytes()
+    assert before
+    for words in (["convert", "m.onnx"], ["run", "m.onnx", "x.npy", "-o"]):
+        assert "is read as well" in refused(capsys, *words, target, "--force")
+    assert Path("data.npz").read_bytes() == before
+    assert cli.main(["convert", "m.onnx", "other.npz"]) == 0
+
+
 def test_a_picture_over_the_proteins(folder: Path, capsys: Any) -> None:
     pytest.importorskip("matplotlib")
     Path("my.png").write_text(">one\nMKVLAAGIVG\n")

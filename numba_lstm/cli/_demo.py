@@ -68,7 +68,7 @@ def _picture(options: argparse.Namespace) -> Output:
     from ..demo.plot import supported_formats
 
     endings = [f".{name}" for name in supported_formats()]
-    picture = Output(options.plot, endings, [] if options.fasta is None else [options.fasta], options.force)
+    picture = Output(options.plot, endings, lambda: [] if options.fasta is None else [options.fasta], options.force)
     if picture.is_standard:
         raise InputError("the table goes to standard output: --plot needs another place")
     return picture

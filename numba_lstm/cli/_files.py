@@ -59,7 +59,8 @@ def _weights(options: argparse.Namespace) -> tuple[Path, Any, dict[str, Any]]:
 
 def _sources(options: argparse.Namespace, module: Any) -> list[Path]:
     """Return what is read of the network: the file of weights, all that belong to it, and a configuration."""
-    return [options.weights, *([] if options.config is None else [options.config])]
+    files = module.files(options.weights) if hasattr(module, "files") else [options.weights]
+    return [*files, *([] if options.config is None else [options.config])]
 
 
 def _found(path: Path, module: Any, more: dict[str, Any]) -> list[Found]:
@@ -106,7 +107,7 @@ def run(options: argparse.Namespace) -> None:
     if options.output is None:
         check_shows()
     else:
-        output = Output(options.output, [".npz"], [*_sources(options, module), *arrays], options.force)
+        output = Output(options.output, [".npz"], lambda: [*_sources(options, module), *arrays], options.force)
     set_threads(options.threads)
     name = _chosen(path, options.name, _found(path, module, more))
     if options.batch_first:
@@ -207,7 +208,7 @@ def convert(options: argparse.Namespace) -> None:
     """Write the LSTMs of a file under torch's names."""
     path, module, more = _weights(options)
     suffixes = list(io.WRITTEN) if options.format is None else [f".{options.format}"]
-    output = Output(options.target, suffixes, _sources(options, module), options.force)
+    output = Output(options.target, suffixes, lambda: _sources(options, module), options.force)
     suffix = output.suffix or (options.format and suffixes[0])
     if suffix is None:
         raise InputError(f"cannot tell what to write to {options.target}: say it with --format")

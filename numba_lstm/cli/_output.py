@@ -27,8 +27,8 @@ class Output:
         As it was given; ``-`` is standard output.
     suffixes : sequence of str
         What the name of a file may end in.
-    inputs : iterable of Path
-        What the command reads: none of it may be the target.
+    inputs : callable
+        Returns what the command reads, none of which may be the target; asked if there is something that could be.
     force : bool
         Whether a file that is there may be replaced.
 
@@ -40,9 +40,9 @@ class Output:
         If it cannot be looked at.
     """
 
-    def __init__(self, path: Path, suffixes: Sequence[str], inputs: Iterable[Path], force: bool) -> None:
+    def __init__(self, path: Path, suffixes: Sequence[str], inputs: Callable[[], Iterable[Path]], force: bool) -> None:
         self.path = path
-        self._suffixes, self._inputs, self._force = suffixes, list(inputs), force
+        self._suffixes, self._inputs, self._force = suffixes, inputs, force
         self._check()
 
     @property
@@ -117,7 +117,7 @@ class Output:
         """Refuse what is read; a terminal may be both."""
         if status is None or stat.S_ISCHR(status.st_mode):
             return
-        for path in self._inputs:
+        for path in self._inputs():
             try:
                 read = os.fstat(0) if path == STANDARD else os.stat(path)
             except OSError:  # told by the one that reads it

@@ -1,18 +1,19 @@
 """Weight files <-> mappings from names to arrays.  One module for a format, chosen by the file's suffix.
 
-`numba_lstm.io.torch`, `numba_lstm.io.onnx` and `numba_lstm.io.keras` need the packages of these names, and are imported
-by those who want them.
+`numba_lstm.io.torch` and `numba_lstm.io.onnx` need the packages of these names.  They and `numba_lstm.io.keras` are
+imported when somebody first reaches for them.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -42,6 +43,21 @@ _READ = WRITTEN | _TORCHS
 
 OTHER_FORMATS = {".onnx": "onnx", ".keras": "keras", ".h5": "keras", ".hdf5": "keras"}
 """Suffixes of files in which weights have other names than torch's, and the modules here that read them."""
+
+_LATER = ("keras", "onnx", "torch")
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> ModuleType:
+        """Import what only some need, when they first reach for it."""
+        if name in _LATER:
+            return importlib.import_module(f".{name}", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
+
 
 StrPath = str | os.PathLike[str]
 T = TypeVar("T")

@@ -21,10 +21,11 @@ from . import attributes as attribute_reader
 from . import stack
 from . import weights as weight_reader
 from .attributes import INSTEAD, Refusal
+from .external import files
 from .graph import OWN, Place, read
 from .node import Node, Outputs
 
-__all__ = ["Node", "Nodes", "Outputs", "describe", "load", "load_lstm", "runner"]
+__all__ = ["Node", "Nodes", "Outputs", "describe", "files", "load", "load_lstm", "runner"]
 
 JOINS = True
 """`load_lstm` makes one LSTM of all nodes of a file."""
