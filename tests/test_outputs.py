@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shlex
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,6 @@ pytestmark = [posix, pytest.mark.usefixtures("threads")]
 COMMAND = [sys.executable, "-c", "import sys; from numba_lstm.cli import main; sys.exit(main())"]
 
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
-as_other = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may do everything")
 with_proc = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
 
 
@@ -91,6 +92,25 @@ def collected(pipe: str) -> tuple[threading.Thread, list[bytes]]:
     reader = threading.Thread(target=lambda: content.append(Path(pipe).read_bytes()))
     reader.start()
     return reader, content
+
+
+def as_user(folder: Path, do: Callable[[], object]) -> None:
+    """Do something in a process of a user who may not do everything; root becomes one whose folder this is."""
+    if os.geteuid() == 0:
+        os.chown(folder, 4321, 4321)
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(4321)
+                os.setuid(4321)
+            do()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def run_it(target: str) -> None:
@@ -309,36 +329,32 @@ def test_a_file_of_another_group_is_not_opened_to_ones_own(folder: Path) -> None
     Path("out.npz").touch()
     os.chown("out.npz", 1234, 5678)
     Path("out.npz").chmod(0o662)  # the group may read and write, others only write
-    os.chown(folder, 4321, 4321)
-    child = os.fork()
-    if child == 0:  # pragma: no cover
-        try:
-            os.setgroups([])
-            os.setgid(4321)
-            os.setuid(4321)
-            files.write_whole(Path("out.npz"), lambda out: out.write(b"new"))
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
+    as_user(folder, lambda: files.write_whole(Path("out.npz"), lambda out: out.write(b"new")))
     status = Path("out.npz").stat()
     assert (status.st_uid, status.st_gid) == (4321, 4321)
     assert stat.S_IMODE(status.st_mode) == 0o622
     assert Path("out.npz").read_bytes() == b"new"
 
 
-@as_other
-def test_what_is_write_protected(folder: Path, capsys: Any) -> None:
+def test_what_is_write_protected(folder: Path) -> None:
+    """Also if the folder would let it be replaced."""
     Path("out.npz").write_text("older")
     Path("out.npz").chmod(0o444)
-    with pytest.raises(PermissionError, match=r"'out\.npz'"):
-        save_it("out.npz")
-    assert "write-protected" in refused(capsys, "run", "w.npz", "x.npy", "-o", "out.npz", "--force")
     Path("closed").mkdir(mode=0o555)
-    with pytest.raises(PermissionError, match=r"'closed/out\.npz'"):
-        save_it("closed/out.npz")
-    assert "not writable" in refused(capsys, "run", "w.npz", "x.npy", "-o", "closed/out.npz")
+
+    def check() -> None:
+        with pytest.raises(PermissionError, match=r"'out\.npz'"):
+            write_it("out.npz")
+        with pytest.raises(PermissionError, match=r"'closed/out\.npz'"):
+            write_it("closed/out.npz")
+        for target, words in (("out.npz", "write-protected"), ("closed/out.npz", "not writable")):
+            with contextlib.redirect_stderr(io.StringIO()) as printed:
+                assert cli.main(["run", "w.npz", "x.npy", "-o", target, "--force"]) == 2
+            assert words in printed.getvalue()
+
+    as_user(folder, check)
     assert Path("out.npz").read_text() == "older"
+    assert names() == {"w.npz", "x.npy", "out.npz", "closed"}
 
 
 def test_the_longest_name(folder: Path) -> None:
@@ -531,6 +547,9 @@ def test_a_reader_that_leaves_while_results_are_written(folder: Path, unbuffered
     [
         ("numba-lstm info w.npz >&-", 2, b"standard output is closed"),
         ("numba-lstm run w.npz x.npy -o - >&-", 2, b"standard output is closed"),
+        ("numba-lstm run w.npz x.npy -o /dev/stdout >&-", 2, b"standard output is closed"),
+        ("numba-lstm run w.npz x.npy -o - >> w.npz", 2, b"is read as well"),
+        ("numba-lstm convert w.npz /dev/stdout --format npz >> w.npz", 2, b"is read as well"),
         ("numba-lstm run w.npz x.npy -o out.npz >&-", 0, b""),
         ("numba-lstm run w.npz - -o out.npz <&-", 2, b"standard input is closed"),
         ("numba-lstm run none.npz x.npy 2>&-", 2, b""),
@@ -540,7 +559,9 @@ def test_a_reader_that_leaves_while_results_are_written(folder: Path, unbuffered
     ],
 )
 def test_closed_streams(folder: Path, line: str, status: int, words: bytes) -> None:
+    weights = Path("w.npz").read_bytes()
     done = shell(line)
+    assert Path("w.npz").read_bytes() == weights
     assert done.returncode == status, done.stderr
     assert done.stderr.count(b"\n") == bool(words)
     assert words in done.stderr

@@ -80,7 +80,7 @@ def settle(stream: TextIO | None) -> None:
     try:
         stream.flush()
     except (OSError, ValueError):
-        with contextlib.suppress(OSError):  # no stream of the system's
+        with contextlib.suppress(OSError, ValueError):  # no stream of the system's, or closed
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)

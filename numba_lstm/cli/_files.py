@@ -33,6 +33,9 @@ from ._output import STANDARD, Output
 _ITEM_SIZES = {"bfloat16": 2}
 """Of dtypes that NumPy lacks."""
 
+_SHOWN = 10
+"""Reasons in one message."""
+
 
 # --- what is in a file ------------------------------------------------------------------------------------
 
@@ -91,7 +94,8 @@ def _chosen(path: Path, name: str | None, found: list[Found]) -> str:
 
 def _obstacles(found: list[Found]) -> str:
     """Return what stands in the way of all of these."""
-    return "; ".join(f"{each.kind} {each.name!r} cannot be run: {each.obstacle}" for each in found)
+    reasons = [f"{each.kind} {each.name!r} cannot be run: {each.obstacle}" for each in found[:_SHOWN]]
+    return "; ".join(reasons + [f"and {len(found) - _SHOWN} more"] * (len(found) > _SHOWN))
 
 
 # --- run --------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
@@ -82,9 +83,13 @@ class Output:
             standard_buffer("stdout", "output")
             if sys.stdout.isatty():
                 raise InputError("standard output is a terminal, which cannot show the results: send it elsewhere")
+            with contextlib.suppress(OSError):  # what a program has put in its place
+                self._check_inputs(os.fstat(sys.stdout.fileno()))
             return
         target = target_of(self.path)
         status = target.status
+        if target.opened == 1:
+            standard_buffer("stdout", "output")  # if it is closed, anything may have been opened as 1
         if status is not None and stat.S_ISDIR(status.st_mode):
             raise InputError(f"cannot write {self.path}: it is a folder")
         if not target.is_file:
