@@ -376,7 +376,7 @@ def test_a_reader_that_leaves(folder: Path) -> None:
 def test_compiling_is_announced_and_loading_is_not(folder: Path) -> None:
     """The first process says what takes long and how to avoid it; the second has nothing to say."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder / "kernels"), "NUMBA_NUM_THREADS": "1"}
-    command = [*COMMAND, "run", "weights.npz", "x.npy", "-o", "out.npz"]
+    command = [*COMMAND, "run", "weights.npz", "x.npy", "-o", "out.npz", "--force"]
     first, second = (
         subprocess.run(command, capture_output=True, text=True, check=True, env=environment) for _ in range(2)
     )
