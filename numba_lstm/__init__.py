@@ -10,6 +10,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING
+
 from .entries import warmup
 from .lstm import LSTM
 from .lstm_cell import LSTMCell
@@ -41,3 +44,17 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from . import io as io
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import what only those need who read and write files, when they first reach for it."""
+        if name == "io":
+            return importlib.import_module(".io", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "io"})

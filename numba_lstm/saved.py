@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -11,14 +13,16 @@ from . import checks
 from .located import Located, concerns
 from .module import Module, Weights
 from .parameters import CELL_SUFFIX, Architecture
+from .printable import printable
 from .record import (
     RECORDED_OR_FALSE,
     RECORDED_OR_ZERO,
     Recorded,
     check_floats,
     common_dtype,
-    encode_record,
+    encode_records,
     read_record,
+    record,
 )
 
 OfLSTM = TypeVar("OfLSTM", bound="SavedModule")
@@ -97,7 +101,7 @@ class SavedModule(Module):
             if isinstance(dropout, Recorded):
                 dropout = checks.probability(recorded.get("dropout", dropout.otherwise))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{os.fspath(path)}: {error}") from error
+            raise ValueError(f"{os.fspath(path)}: {printable(str(error))}") from error
         make: Any = cls  # whose constructor takes LSTM's arguments
         lstm: OfLSTM = make(
             a.input_size, a.hidden_size, a.num_layers, a.bias, batch_first, dropout, a.bidirectional, a.proj_size,
@@ -113,7 +117,8 @@ class SavedModule(Module):
         Parameters
         ----------
         path : path
-            ``.safetensors`` or ``.npz``.  The file appears complete or not at all; what was there is replaced.
+            ``.safetensors`` or ``.npz``.  The file appears complete or not at all; what was there is replaced.  Links
+            are followed, and the mode of a file that is replaced stays.
 
         Raises
         ------
@@ -130,7 +135,7 @@ class SavedModule(Module):
         """
         from . import io
 
-        io.write(path, self._weights.parameters, encode_record(self.batch_first, self.dropout, self._dtype))
+        io.write(path, *contents_of({"": self}))
 
 
 class SavedCell(Module):
@@ -192,7 +197,26 @@ class SavedCell(Module):
         """
         from . import io
 
-        io.write(path, self._weights.parameters, encode_record(False, 0.0, self._dtype))
+        io.write(path, *contents_of({"": self}))
+
+
+def contents_of(
+    modules: Mapping[str, Module], left: Mapping[str, Mapping[str, object]] = MappingProxyType({})
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return what a file of modules holds, by their prefixes: the parameters of all, and what is recorded of each.
+
+    With ``left`` that is also what options a module had where it comes from, and has not here.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for prefix, module in modules.items():
+        arrays.update(module.state_dict(prefix=prefix))
+    records = {
+        prefix: record(
+            getattr(module, "batch_first", False), getattr(module, "dropout", 0.0), module.dtype, left.get(prefix, {})
+        )
+        for prefix, module in modules.items()
+    }
+    return arrays, encode_records(records)
 
 
 class _Loaded(NamedTuple):
@@ -217,9 +241,9 @@ def _load(path: str | os.PathLike[str], prefix: str, dtype: Any, cell: bool = Fa
         check_floats({name: contents.arrays[name].dtype for name in originals})
         arrays = {name: sources[name].read(contents.arrays) for name in names}
         module = contents.modules.get(prefix)
-        recorded = dict(module.options if module else {}) | read_record(contents.metadata)
+        recorded = dict(module.options if module else {}) | read_record(contents.metadata, prefix)
         if dtype is None:
             dtype = checks.float_dtype(recorded.get("dtype", common_dtype(arrays)))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{os.fspath(path)}: {error}") from error
+        raise ValueError(f"{os.fspath(path)}: {printable(str(error))}") from error
     return _Loaded(architecture, arrays, recorded, dtype)

@@ -63,9 +63,9 @@ WORDS = [
 ]  # fmt: skip
 
 COMMANDS = [
-    "run w.safetensors x.npy -o out.npz",
-    "run w.npz x.npy -o out.npz --h0 h.npy --c0 h.npy --batch-first --dtype float64 --threads 1",
-    "run w.safetensors x.npy --prefix lstm. --output out.npz",
+    "run w.safetensors x.npy -o out.npz --force",
+    "run w.npz x.npy -o out.npz --h0 h.npy --c0 h.npy --batch-first --dtype float64 --threads 1 --force",
+    "run w.safetensors x.npy --prefix lstm. --output out.npz --force",
     "info w.safetensors --prefix lstm.",
     "info w.npz",
     "demo --fasta p.fasta --limit 2 --threads 1",

@@ -104,9 +104,12 @@ def test_run_rounds_what_is_too_large(folder: Path) -> None:
     np.testing.assert_array_equal(wide["output"], infinite["output"])
 
 
-def test_run_replaces_an_older_output(folder: Path) -> None:
+def test_run_replaces_an_older_output_if_it_is_told_to(folder: Path, capsys: Any) -> None:
     Path("out.npz").write_text("older")
-    assert cli.main(["run", "weights.npz", "x.npy", "-o", "out.npz"]) == 0
+    assert cli.main(["run", "weights.npz", "x.npy", "-o", "out.npz"]) == 2
+    assert "out.npz is there already: --force replaces it" in error_line(capsys)
+    assert Path("out.npz").read_text() == "older"
+    assert cli.main(["run", "weights.npz", "x.npy", "-o", "out.npz", "--force"]) == 0
     with np.load("out.npz") as written:
         assert written["output"].shape == (7, 2, HIDDEN_SIZE)
 
@@ -158,14 +161,22 @@ def test_run_with_bad_input(folder: Path, capsys: Any, damage: Any, arguments: s
         damage()
     before = leftovers(folder)
     Path("out.npz").write_text("older")
-    assert cli.main(["run", *arguments.split(), "-o", "out.npz"]) == 2
+    assert cli.main(["run", *arguments.split(), "-o", "out.npz", "--force"]) == 2
     assert complaint in error_line(capsys)
     assert Path("out.npz").read_text() == "older"
     assert leftovers(folder) == before | {"out.npz"}
 
 
 @pytest.mark.parametrize(
-    ("target", "complaint"), [("missing/out.npz", "no folder missing"), (".", "it is a folder")]
+    ("target", "complaint"),
+    [
+        ("missing/out.npz", "no folder"),
+        (".", "it is a folder"),
+        ("x.npy/out.npz", "x.npy/out.npz: Not a directory"),
+        ("out.safetensors", "the name must end in .npz"),
+        ("out.npy", "the name must end in .npz"),
+        ("out", "the name must end in .npz"),
+    ],
 )
 def test_run_refuses_an_output_that_it_could_not_write(
     folder: Path, capsys: Any, target: str, complaint: str
@@ -184,7 +195,7 @@ def test_a_write_that_fails_half_way_leaves_nothing(
 
     monkeypatch.setattr(np, "savez", full)
     Path("out.npz").write_text("older")
-    assert cli.main(["run", "weights.npz", "x.npy", "-o", "out.npz"]) == 2
+    assert cli.main(["run", "weights.npz", "x.npy", "-o", "out.npz", "--force"]) == 2
     assert "No space left" in error_line(capsys)
     assert Path("out.npz").read_text() == "older"
     assert leftovers(folder) == {"out.npz"}
@@ -294,7 +305,7 @@ def test_demo_with_bad_input(folder: Path, capsys: Any, arguments: str, complain
 
 @pytest.mark.parametrize(
     ("target", "complaint"),
-    [("out.txt", "must end in"), ("out", "must end in"), ("missing/out.png", "no folder missing")],
+    [("out.txt", "must end in"), ("out", "must end in"), ("missing/out.png", "no folder")],
 )
 def test_demo_refuses_a_picture_before_it_scores(
     folder: Path, capsys: Any, target: str, complaint: str
@@ -377,7 +388,7 @@ def test_a_reader_that_leaves(folder: Path) -> None:
 def test_compiling_is_announced_and_loading_is_not(folder: Path) -> None:
     """The first process says what takes long and how to avoid it; the second has nothing to say."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder / "kernels"), "NUMBA_NUM_THREADS": "1"}
-    command = [*COMMAND, "run", "weights.npz", "x.npy", "-o", "out.npz"]
+    command = [*COMMAND, "run", "weights.npz", "x.npy", "-o", "out.npz", "--force"]
     first, second = (
         subprocess.run(command, capture_output=True, text=True, check=True, env=environment) for _ in range(2)
     )

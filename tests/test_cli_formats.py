@@ -74,12 +74,12 @@ def test_run_on_a_checkpoint(checkpoint: Any, capsys: Any) -> None:
         np.testing.assert_array_equal(out["output"], expected)
         np.testing.assert_array_equal(out["h_n"], h_n)
     np.save("step.npy", x[0])
-    printed(capsys, "run", "model.ckpt", "step.npy", "--node", "state_dict.decoder.cell.", "-o", "out.npz")
-    with np.load("out.npz") as out:
+    printed(capsys, "run", "model.ckpt", "step.npy", "--node", "state_dict.decoder.cell.", "-o", "cell.npz")
+    with np.load("cell.npz") as out:
         h_1, c_1 = numba_lstm.LSTMCell.load("model.ckpt", prefix="decoder.cell.")(x[0])
         np.testing.assert_array_equal(out["h_1"], h_1)
         np.testing.assert_array_equal(out["c_1"], c_1)
-    assert "choose one with --node" in complaint(capsys, "run", "model.ckpt", "x.npy", "-o", "out.npz")
+    assert "choose one with --node" in complaint(capsys, "run", "model.ckpt", "x.npy", "-o", "none.npz")
 
 
 def test_convert_a_checkpoint(checkpoint: dict[str, np.ndarray], capsys: Any) -> None:
@@ -119,7 +119,7 @@ def test_keras(name: str, folder: Path, capsys: Any) -> None:
             continue
         x = np.random.default_rng(1).standard_normal((2, 7, int(str(each.sizes["input_size"])))).astype(np.float32)
         np.save("k.npy", x)
-        printed(capsys, "run", path, "k.npy", "--node", each.name, "-o", "out.npz")
+        printed(capsys, "run", path, "k.npy", "--node", each.name, "-o", "out.npz", "--force")
         result = keras.load(path)[each.name](x)
         expected = result if isinstance(result, tuple) else (result,)
         with np.load("out.npz") as out:
@@ -130,7 +130,7 @@ def test_keras(name: str, folder: Path, capsys: Any) -> None:
         if obstacle:
             assert obstacle in complaint(capsys, "convert", path, "none.safetensors", "--node", each.name)
             continue
-        printed(capsys, "convert", path, "layer.safetensors", "--node", each.name)
+        printed(capsys, "convert", path, "layer.safetensors", "--node", each.name, "--force")
         loaded = numba_lstm.LSTM.load("layer.safetensors").eval()
         np.testing.assert_array_equal(loaded(x)[0], keras.load_lstm(path, each.name)(x)[0])
     assert not Path("none.safetensors").exists()
@@ -157,7 +157,7 @@ def test_onnx(folder: Path, capsys: Any) -> None:
             np.testing.assert_array_equal(mine, other)
     words = complaint(capsys, "convert", "model.onnx", "out.safetensors")
     assert "'general' clips what gates add up to 3" in words or "'general' has activations" in words
-    assert "choose one with --node" in complaint(capsys, "run", "model.onnx", "x.npy", "-o", "out.npz")
+    assert "choose one with --node" in complaint(capsys, "run", "model.onnx", "x.npy", "-o", "none.npz")
     assert "no recurrent node 'third'" in complaint(capsys, "run", "model.onnx", "x.npy", "--node", "third")
 
     made = onnx_files.onnx.ModelProto()

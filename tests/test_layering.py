@@ -17,7 +17,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = [
     ["code_stamp", "kernel_cache", "_jit", "_target", "idle_cores", "threads"],
-    ["arrays", "parameters", "reparametrized", "whole_module", "located", "checks", "padding", "packed_sequence", "record"],
+    ["arrays", "parameters", "reparametrized", "whole_module", "located"],
+    ["checks", "padding", "packed_sequence", "record", "printable"],
     ["blocksizes", "memory", "cell_rule"],
     ["simd", "tiles", "float_mode", "atomics"],
     ["activations", "general_activations", "packing"],
@@ -130,3 +131,23 @@ def test_import_is_light() -> None:
         for c in (code, base)
     )
     assert set(loaded) <= set(by_numba) - {"torch", "onnx", "h5py", "matplotlib", "tqdm"}
+
+
+def test_files_are_read_without_another_import() -> None:
+    """And only then what reads them is imported."""
+    code = """
+import sys, numba_lstm as nl
+assert "numba_lstm.io" not in sys.modules and "safetensors" not in sys.modules
+assert "io" in dir(nl) and "keras" in dir(nl.io)
+assert callable(nl.io.read) and "numba_lstm.io" in sys.modules
+assert "numba_lstm.io.keras" not in sys.modules and callable(nl.io.keras.load)
+for module in (nl, nl.io):
+    try:
+        module.none
+    except AttributeError as error:
+        assert "has no attribute 'none'" in str(error)
+    else:
+        raise AssertionError
+    assert not hasattr(module, "__wrapped__")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,12 +7,11 @@ Exit status: 0, or 2 after bad input, with one line on stderr; 130 after Ctrl-C;
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
 from ._arguments import parser
-from ._console import InputError, fail, say
+from ._console import InputError, fail, say, settle
 from ._demo import TABLE_ROWS
 
 __all__ = ["TABLE_ROWS", "main"]
@@ -35,14 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parser().parse_args(arguments)
         options.command(options)
-        sys.stdout.flush()
     except KeyboardInterrupt:
         say("interrupted")
         return 130
     except BrokenPipeError:
-        # Python flushes stdout once more on its way out, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (InputError, OSError, ValueError, TypeError, RuntimeError, MemoryError, ModuleNotFoundError) as error:
         return fail(error)
+    finally:
+        settle(sys.stdout)
+        settle(sys.stderr)
     return 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import NoReturn
 
 import numba_lstm
 
+from ..io import WRITTEN
 from . import _demo, _files, _warmup
 from ._console import PROGRAM, InputError
 
@@ -20,6 +22,14 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return number
+
+
+def _name(text: str) -> str:
+    """Return a name as files have it, in UTF-8, whatever the locale has made of it."""
+    try:
+        return os.fsencode(text).decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 _FILE = ".safetensors, .npz, what torch writes (.pt, .ckpt, .jit ...), .onnx, or what Keras writes (.keras, .h5)"
@@ -45,8 +55,13 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="apply the weights of a file to an array")
     run.add_argument("weights", type=Path, metavar="FILE", help=_FILE)
-    run.add_argument("input", type=Path, metavar="INPUT.npy", help="(L, N, H_in), (N, L, H_in) or (L, H_in)")
-    run.add_argument("-o", "--output", type=Path, metavar="OUT.npz", help="output, h_n, c_n, or what the format has")
+    run.add_argument(
+        "input", type=Path, metavar="INPUT.npy", help="(L, N, H_in), (N, L, H_in) or (L, H_in); - for standard input"
+    )
+    run.add_argument(
+        "-o", "--output", type=Path, metavar="OUT.npz",
+        help="output, h_n, c_n, or what the format has; - for standard output",
+    )  # fmt: skip
     run.add_argument("--h0", type=Path, metavar="H0.npy", help="initial hidden state; zeros without it")
     run.add_argument("--c0", type=Path, metavar="C0.npy", help="initial cell state")
     run.add_argument("--batch-first", action="store_true", help="input and output are (N, L, ...)")
@@ -59,14 +74,23 @@ def parser() -> argparse.ArgumentParser:
 
     convert = commands.add_parser("convert", help="write the LSTMs of a file by torch's names")
     convert.add_argument("weights", type=Path, metavar="FILE", help=_FILE)
-    convert.add_argument("target", type=Path, metavar="OUT.safetensors", help="or .npz")
+    convert.add_argument("target", type=Path, metavar="OUT.safetensors", help="or .npz; - for standard output")
+    convert.add_argument("--format", choices=[suffix[1:] for suffix in WRITTEN], help="if no name tells it")
     convert.set_defaults(command=_files.convert)
 
     for command in (run, info, convert):
         command.add_argument(
-            "--node", "--prefix", dest="name", metavar="NAME",
+            "--node", "--prefix", dest="name", type=_name, metavar="NAME",
             help="which LSTM: a node, a layer, or what precedes weight_ih_l0; needed if there are several",
         )  # fmt: skip
+        command.add_argument(
+            "--config", type=Path, metavar="JSON",
+            help="for weights of Keras alone: a file with what model.to_json() gives, or with options by layer",
+        )  # fmt: skip
+        command.add_argument("--keras-version", metavar="X.Y", help="which Keras wrote FILE, if it does not say so")
+
+    for command in (demo, run, convert):
+        command.add_argument("--force", action="store_true", help="replace an output that is there already")
 
     warmup = commands.add_parser("warmup", help="compile the kernels into the cache, for container images")
     _warmup.add_options(warmup)

@@ -1,19 +1,23 @@
-"""What all commands share: messages, notices, and checks of what the user gave."""
+"""What all commands share: standard streams, messages, notices, and how a process ends."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, BinaryIO, TextIO
 
 from numba.core import event
 
 import numba_lstm
+
+from ..printable import printable
 
 PROGRAM = "numba-lstm"
 
@@ -25,14 +29,88 @@ class InputError(Exception):
 # --- helpers ----------------------------------------------------------------------------------------------
 
 
+def shown(text: object) -> str:
+    """Return a text, such as a name in a file, as standard output can show it."""
+    return printable(str(text), getattr(sys.stdout, "encoding", None))
+
+
+def check_shows() -> None:
+    """Refuse, before any work, to print what a command is asked for where nobody can see it."""
+    if sys.stdout is None:
+        raise InputError("standard output is closed")
+
+
+def show(text: str) -> None:
+    """Print what a command is asked for, in lines."""
+    check_shows()
+    note(text)
+
+
+def note(text: str) -> None:
+    """Print, on standard output if there is one, what was done besides."""
+    with errors_of_output():
+        _print(text, sys.stdout)
+
+
 def say(text: str) -> None:
-    print(f"{PROGRAM}: {text}", file=sys.stderr, flush=True)
+    """Print a message to the user, on standard error; nobody may be there to read it."""
+    with contextlib.suppress(OSError):
+        _print(f"{PROGRAM}: {text}", sys.stderr)
+
+
+def _print(text: str, stream: TextIO | None) -> None:
+    if stream is not None:
+        lines = (printable(line, getattr(stream, "encoding", None)) for line in text.split("\n"))
+        print("\n".join(lines), file=stream, flush=True)
+
+
+@contextmanager
+def errors_of_output() -> Iterator[None]:
+    """Have errors of the system say that standard output could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def settle(stream: TextIO | None) -> None:
+    """Write what a stream holds back, or drop it: Python would try on its way out, and complain."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):  # no stream of the system's, or closed
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
+def standard_buffer(name: str, role: str) -> BinaryIO:
+    """Return the bytes of ``sys.stdin`` or ``sys.stdout``, which may be closed."""
+    stream = getattr(sys, name)
+    if stream is None:
+        raise InputError(f"standard {role} is closed")
+    buffer: BinaryIO = stream.buffer
+    return buffer
+
+
+def write_all(buffer: BinaryIO, content: memoryview) -> None:
+    """Write bytes to standard output, which with ``python -u`` takes as many as it likes at a time."""
+    with errors_of_output():
+        while content:
+            taken = buffer.write(content)
+            if taken is None:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            content = content[taken:]
+        buffer.flush()
 
 
 def fail(error: BaseException) -> int:
     """Report an error in one line; return the exit status."""
-    if isinstance(error, OSError) and error.filename is not None:
-        text = f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror is not None:
+        where = "" if error.filename is None else printable(f"{error.filename}: ")
+        text = where + error.strerror
     else:
         text = str(error) or type(error).__name__
     say("error: " + " ".join(text.split()))
@@ -70,6 +148,31 @@ def _abrupt_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+class _Terminated(BaseException):
+    """The process was asked to end."""
+
+
+@contextmanager
+def tidy_termination() -> Iterator[None]:
+    """Let what is left by an exception be cleaned up before SIGTERM or SIGHUP ends the process, as by Ctrl-C."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise _Terminated(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    replaced = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in replaced:
+        signal.signal(number, terminate)
+    try:
+        yield
+    except _Terminated as asked:
+        signal.signal(asked.args[0], signal.SIG_DFL)
+        signal.raise_signal(asked.args[0])
+    finally:
+        for number in replaced:
+            signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def notice_compiling() -> Iterator[_CompileNotice]:
     """Say so when kernels are compiled, and let Ctrl-C end that."""
@@ -85,16 +188,6 @@ def prepare_kernels(dtype: Any, prepare: Callable[[Any], None] = numba_lstm.warm
         prepare(dtype)
     source = "compiled" if notice.heard else "loaded from the cache"
     return f"kernels {source} in {time.perf_counter() - start:.2f} s"
-
-
-def check_target(path: Path) -> None:
-    """Refuse, before any work, an output that could not be written after it."""
-    if path.is_dir():
-        raise InputError(f"cannot write {path}: it is a folder")
-    if not path.parent.is_dir():
-        raise InputError(f"cannot write {path}: there is no folder {path.parent}")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"cannot write {path}: the folder {path.parent} is not writable")
 
 
 def set_threads(count: int | None) -> None:

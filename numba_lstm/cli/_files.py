@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 from pathlib import Path
@@ -11,14 +12,91 @@ from typing import Any
 import numpy as np
 
 from .. import io
-from ..io import names
+from ..io import keras, names
 from ..io._found import Found
 from ..io.formats import format_of
 from ..parameters import listed, nothing_under
-from ._console import InputError, check_target, notice_compiling, prepare_kernels, set_threads
+from ..printable import columns, padded
+from ..saved import contents_of
+from ._console import (
+    InputError,
+    check_shows,
+    notice_compiling,
+    prepare_kernels,
+    set_threads,
+    show,
+    shown,
+    standard_buffer,
+)
+from ._output import STANDARD, Output
 
 _ITEM_SIZES = {"bfloat16": 2}
 """Of dtypes that NumPy lacks."""
+
+_SHOWN = 10
+"""Reasons in one message."""
+
+
+# --- what is in a file ------------------------------------------------------------------------------------
+
+
+def _weights(options: argparse.Namespace) -> tuple[Path, Any, dict[str, Any]]:
+    """Return the file of weights, the module that reads it, and what the user says of the file."""
+    path: Path = options.weights
+    if path == STANDARD:
+        raise InputError("weights come from a file, not from standard input: parts of it are read, and its name counts")
+    module = format_of(path)
+    more: dict[str, Any] = {}
+    if options.config is not None:
+        more["config"] = options.config.read_text(encoding="utf-8")
+        try:
+            json.loads(more["config"])
+        except ValueError as error:
+            raise InputError(f"{options.config} is no JSON: {error}") from None
+    if options.keras_version is not None:
+        more["keras_version"] = options.keras_version
+    if more and module is not keras:
+        raise InputError(f"--config and --keras-version are for files of Keras, and {path} is none")
+    return path, module, more
+
+
+def _sources(options: argparse.Namespace, module: Any) -> list[Path]:
+    """Return what is read of the network: the file of weights, all that belong to it, and a configuration."""
+    files = module.files(options.weights) if hasattr(module, "files") else [options.weights]
+    return [*files, *([] if options.config is None else [options.config])]
+
+
+def _found(path: Path, module: Any, more: dict[str, Any]) -> list[Found]:
+    """Return what is recurrent in a file, which has to be something."""
+    found: list[Found] = module.describe(path, **more)
+    if not found:
+        what = f": {nothing_under('', io.describe(path))}" if module is names else ""
+        raise InputError(f"{path} holds no LSTM{what}")
+    return found
+
+
+def _named(found: list[Found], name: str) -> list[Found]:
+    """Return what has a name, whose last dot may be left out."""
+    return [each for each in found if each.name in (name, f"{name}.")]
+
+
+def _chosen(path: Path, name: str | None, found: list[Found]) -> str:
+    """Return the name of what is to be run: what was given, or the only one that can be."""
+    about = found if name is None else _named(found, name)
+    able = [each.name for each in about if each.obstacle is None]
+    if about and not able:
+        raise InputError(f"{path}: {_obstacles(about)}")
+    if name is not None:
+        return name
+    if len(able) > 1 and "" not in able:
+        raise InputError(f"{path} holds {listed(able)}: choose one with --node")
+    return able[0] if len(able) == 1 else ""
+
+
+def _obstacles(found: list[Found]) -> str:
+    """Return what stands in the way of all of these."""
+    reasons = [f"{each.kind} {each.name!r} cannot be run: {each.obstacle}" for each in found[:_SHOWN]]
+    return "; ".join(reasons + [f"and {len(found) - _SHOWN} more"] * (len(found) > _SHOWN))
 
 
 # --- run --------------------------------------------------------------------------------------------------
@@ -26,17 +104,22 @@ _ITEM_SIZES = {"bfloat16": 2}
 
 def run(options: argparse.Namespace) -> None:
     """Apply weights to an input."""
-    if options.output is not None:
-        check_target(options.output)
+    path, module, more = _weights(options)
+    arrays = [array for array in (options.input, options.h0, options.c0) if array is not None]
+    if arrays.count(STANDARD) > 1:
+        raise InputError("standard input is one array")
+    output = None
+    if options.output is None:
+        check_shows()
+    else:
+        output = Output(options.output, [".npz"], lambda: [*_sources(options, module), *arrays], options.force)
     set_threads(options.threads)
-    path = options.weights
-    module = format_of(path)
-    more = {}
+    name = _chosen(path, options.name, _found(path, module, more))
     if options.batch_first:
         if module is not names:
             raise InputError(f"--batch-first is for torch's names: {path} says itself how its input is laid out")
         more["batch_first"] = True
-    runner = module.runner(path, _chosen(module, path, options.name), options.dtype, **more)
+    runner = module.runner(path, name, options.dtype, **more)
     x = _cast(_read_array(options.input, "input"), options.dtype, runner.dtype, "input")
     if (options.h0 is None) != (options.c0 is None):
         raise InputError("--h0 and --c0 go together")
@@ -49,31 +132,20 @@ def run(options: argparse.Namespace) -> None:
     prepare_kernels(runner.dtype)
     with notice_compiling():  # activations of other formats
         results = runner.run(x, states)
-    if options.output is None:
+    if output is None:
         for name, array in results.items():
             values = f"from {array.min():.6g} to {array.max():.6g}" if array.size else "empty"
-            print(f"{name} {array.shape} {array.dtype}, {values}")
+            show(f"{name} {array.shape} {array.dtype}, {values}")
         return
-    io.write_whole(options.output, lambda file: np.savez(file, **results))
+    output.write(lambda file: np.savez(file, **results))
     shapes = ", ".join(f"{name} {array.shape}" for name, array in results.items())
-    print(f"{options.output}: {shapes}, {runner.dtype}")
-
-
-def _chosen(module: Any, path: Path, name: str | None) -> str:
-    """Return the name of what a command is about: what was given, or the only one that there is."""
-    if name is not None:
-        return name
-    found = [each for each in module.describe(path) if each.obstacle is None]
-    if len(found) > 1 and "" not in (each.name for each in found):
-        raise InputError(f"{path} holds {listed([each.name for each in found])}: choose one with --node")
-    # Nothing there is told by the one that looks for it.
-    return found[0].name if len(found) == 1 else ""
+    output.note(f"{shapes}, {runner.dtype}")
 
 
 def _read_array(path: Path, role: str) -> np.ndarray:
-    """Read one numeric array from an .npy file."""
+    """Read one numeric array from an .npy file, or standard input."""
     try:
-        array = io.read_array(path)
+        array = io.read_array(standard_buffer("stdin", "input") if path == STANDARD else path)
     except ValueError as error:
         raise InputError(f"{role} {path} is not a complete .npy file of numbers: {error}") from None
     if array.dtype.kind not in "fiub":
@@ -94,34 +166,33 @@ def _cast(array: np.ndarray, wanted: str | None, dtype: np.dtype[Any], role: str
 
 def info(options: argparse.Namespace) -> None:
     """Describe what is recurrent in a file."""
-    path = options.weights
-    module = format_of(path)
-    found = module.describe(path)
-    if not found:
-        what = f": {nothing_under('', io.describe(path))}" if module is names else ""
-        raise InputError(f"{path} holds no LSTM{what}")
+    path, module, more = _weights(options)
+    check_shows()
+    found = _found(path, module, more)
     if options.name is not None:
         there = [each.name for each in found]
-        found = [each for each in found if each.name in (options.name, f"{options.name}.")]
+        found = _named(found, options.name)
         if not found:
             raise InputError(f"{path} holds nothing recurrent named {options.name!r}, but {listed(there)}")
-    print(f"{path}: {os.path.getsize(path):,} bytes")
+    show(f"{shown(path)}: {os.path.getsize(path):,} bytes")
     for each in found:
-        print(f"\n{_described(each, module is names)}")
+        show(f"\n{_described(each, module is names)}")
 
 
 def _described(found: Found, prefixed: bool) -> str:
     """Return the lines about one of them: its sizes and its parameters, or why it cannot be taken."""
-    lines = [f"{found.kind} under prefix {found.name!r}" if prefixed else f"{found.kind} {found.name!r}"]
+    kind = shown(found.kind)
+    lines = [f"{kind} under prefix {found.name!r}" if prefixed else f"{kind} {found.name!r}"]
     if found.obstacle is not None:
-        lines.append(f"  cannot be run: {found.obstacle}")
-    width = max([14, *map(len, found.sizes)])
-    lines += [f"  {name:<{width}} {value}" for name, value in found.sizes.items()]
+        lines.append(f"  cannot be run: {shown(found.obstacle)}")
+    width = max([14, *map(columns, found.sizes)])
+    lines += [f"  {padded(name, width)} {shown(value)}" for name, value in found.sizes.items()]
     if found.parameters:
         lines.append("  parameters")
-        width = max(map(len, found.parameters))
-        for name, (shape, dtype) in found.parameters.items():
-            lines.append(f"    {name:<{width}}  {shape!s:<14}  {dtype}")
+        parameters = {shown(name): declared for name, declared in found.parameters.items()}
+        width = max(map(columns, parameters))
+        for name, (shape, dtype) in parameters.items():
+            lines.append(f"    {padded(name, width)}  {shape!s:<14}  {shown(dtype)}")
         counts = [(math.prod(shape), _item_size(dtype)) for shape, dtype in found.parameters.values()]
         size = sum(count * item for count, item in counts)
         lines.append(f"  {sum(count for count, _ in counts):,} parameters, {size:,} bytes")
@@ -141,27 +212,34 @@ def _item_size(dtype: str) -> int:
 
 def convert(options: argparse.Namespace) -> None:
     """Write the LSTMs of a file under torch's names."""
-    path, target = options.weights, options.target
-    check_target(target)
-    module = format_of(path)
-    if options.name is not None or getattr(module, "JOINS", False):
-        modules = {options.name or "": module.load_lstm(path, options.name)}
+    path, module, more = _weights(options)
+    suffixes = list(io.WRITTEN) if options.format is None else [f".{options.format}"]
+    output = Output(options.target, suffixes, lambda: _sources(options, module), options.force)
+    suffix = output.suffix or (options.format and suffixes[0])
+    if suffix is None:
+        raise InputError(f"cannot tell what to write to {options.target}: say it with --format")
+    found = _found(path, module, more)
+    if getattr(module, "JOINS", False):
+        modules = {"": module.load_lstm(path, options.name)}
+    elif options.name is not None:
+        name = _chosen(path, options.name, found)
+        modules = {name: module.load_lstm(path, name, **more)}
     else:
-        found = module.describe(path)
         chosen = [each.name for each in found if each.obstacle is None]
         if not chosen:
-            reasons = [f"{each.kind} {each.name!r}: {each.obstacle}" for each in found]
-            raise InputError("; ".join([f"{path} holds no LSTM that could be converted", *reasons]))
-        modules = {name: module.load_lstm(path, name) for name in chosen}
-    if len(modules) == 1:
-        (made,) = modules.values()
-        made.save(target)
-        print(f"{target}: {made}")
-        return
-    starts = {name: name if not name or name.endswith(".") else f"{name}." for name in modules}
-    arrays = {}
-    for name, made in modules.items():
-        arrays.update(made.state_dict(prefix=starts[name]))
-    io.write(target, arrays)
-    for name, made in modules.items():
-        print(f"{target}: prefix {starts[name]!r}, {made}")
+            raise InputError(f"{path} holds no LSTM that could be converted: {_obstacles(found)}")
+        modules = {name: module.load_lstm(path, name, **more) for name in chosen}
+        if len(modules) < len(chosen):
+            raise InputError(f"{path} holds {listed(chosen)}, some of one name: they cannot lie in one file")
+    starts = {name: f"{name.removesuffix('.')}." if name and len(modules) > 1 else "" for name in modules}
+    left = {starts[each.name]: each.left for each in found if each.name in starts}
+    made = {starts[name]: module for name, module in modules.items()}
+    if len(made) < len(modules):
+        raise InputError(f"{path} holds {listed(list(modules))}, which would have one name in a file")
+    values = {start: {option: value for option, (value, _) in options.items()} for start, options in left.items()}
+    arrays, metadata = contents_of(made, values)
+    output.write(lambda file: io.WRITTEN[suffix].write(file, arrays, metadata))
+    for start, lstm in made.items():
+        output.note(f"prefix {start!r}, {lstm}" if len(made) > 1 else str(lstm))
+        for option, (value, instead) in left.get(start, {}).items():
+            output.note(f"  that layer has {option}={value}: {instead}")

@@ -9,7 +9,7 @@ import numpy as np
 import numba_lstm
 
 from ..entries import cache_folder, entry_for
-from ._console import prepare_kernels
+from ._console import check_shows, prepare_kernels, show
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,8 @@ def warmup(options: argparse.Namespace) -> None:
         numba_lstm.warmup(dtype, cells=options.cells)
         entry_for("parallel", np.dtype(dtype))  # what compiles may have fewer CPUs than what will run
 
+    check_shows()
     for name in dict.fromkeys(options.dtype):
-        print(f"{name}: {prepare_kernels(name, prepare)}")
+        show(f"{name}: {prepare_kernels(name, prepare)}")
     folder = cache_folder(np.dtype(options.dtype[0]))
-    print(f"cache: {folder or 'none, no folder is writable; set NUMBA_CACHE_DIR'}")
+    show(f"cache: {folder or 'none, no folder is writable; set NUMBA_CACHE_DIR'}")

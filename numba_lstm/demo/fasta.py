@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from ..printable import printable
+
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 """The 20 standard amino acids."""
 
@@ -92,5 +94,5 @@ def read_fasta(path: str | os.PathLike[str]) -> list[Protein]:
         try:
             proteins.append(Protein(name, clean("".join(parts))))
         except ValueError as error:
-            raise ValueError(f"{path}: record {index} ({name}): {error}") from None
+            raise ValueError(f"{path}: record {index} ({printable(name)}): {error}") from None
     return proteins

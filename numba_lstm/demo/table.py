@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..printable import columns, padded
 from .fasta import Protein
 
 THRESHOLD = 0.5
@@ -44,7 +45,7 @@ def format_table(rows: Sequence[Row]) -> str:
     protein  residues  mean score  > 0.5
     P1              4       0.750    75%
     """
-    width = max(len("protein"), *(len(row.name) for row in rows))
+    width = max(len("protein"), *(columns(row.name) for row in rows))
     lines = [f"{'protein':<{width}}  residues  mean score  > {THRESHOLD}"]
-    lines += [f"{r.name:<{width}}  {r.scores.size:>8}  {r.mean:>10.3f}  {r.disordered:>5.0%}" for r in rows]
+    lines += [f"{padded(r.name, width)}  {r.scores.size:>8}  {r.mean:>10.3f}  {r.disordered:>5.0%}" for r in rows]
     return "\n".join(lines)

@@ -1,32 +1,64 @@
 """Weight files <-> mappings from names to arrays.  One module for a format, chosen by what is in a file.
 
-`numba_lstm.io.torch`, `numba_lstm.io.onnx` and `numba_lstm.io.keras` need the packages of these names, and are imported
-by those who want them.
+`numba_lstm.io.torch` and `numba_lstm.io.onnx` need the packages of these names.  They and `numba_lstm.io.keras` are
+imported when somebody first reaches for them.
 """
 
 from __future__ import annotations
 
 import errno
+import importlib
+import io
 import os
 import stat
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
+from ..printable import printable
 from . import _npy, _shards, npz, safetensors, torch_archive
 from ._contents import Contents, Declared
-from ._kinds import Unreadable, kind_by_name, kind_of, label, what_a_folder_is
+from ._kinds import SUFFIXES, Unreadable, kind_by_name, kind_of, label, what_a_folder_is
+from ._writing import write_whole
 
-__all__ = ["Contents", "Declared", "describe", "read", "read_array", "read_contents", "write", "write_whole"]
+__all__ = [
+    "WRITTEN",
+    "Contents",
+    "Declared",
+    "describe",
+    "files",
+    "known_suffixes",
+    "read",
+    "read_array",
+    "read_contents",
+    "write",
+    "write_whole",
+]
 
-_WRITTEN = {".safetensors": safetensors, ".npz": npz}
+WRITTEN = {".safetensors": safetensors, ".npz": npz}
+"""Suffixes of files that are written, and the modules that do it: ``write(file, arrays, metadata)``."""
+
 _READ: dict[str, ModuleType] = {"safetensors": safetensors, "npz": npz, "torch": torch_archive}
 _INDEX = "index"
+
+_LATER = ("keras", "onnx", "torch")
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> ModuleType:
+        """Import what only some need, when they first reach for it."""
+        if name in _LATER:
+            return importlib.import_module(f".{name}", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
+
 
 StrPath = str | os.PathLike[str]
 T = TypeVar("T")
@@ -118,6 +150,22 @@ def describe(path: StrPath) -> dict[str, Declared]:
     return describe_one(Path(path), lambda index: _shards.describe(index, describe_one))
 
 
+def files(path: StrPath) -> list[Path]:
+    """Return a file and the others that it consists of, if it is an index.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `read` does.
+    """
+    file = Path(path)
+    with _opened(file) as (stream, size):
+        if _kind(file, stream, size) != _INDEX:
+            return [file]
+        shards = _joined(file, stream, size, lambda index: sorted(index.shards))
+    return [file, *(file.parent / shard for shard in shards)]
+
+
 def kind_in(path: StrPath) -> str:
     """Return what a file is, a key of `numba_lstm.io._kinds.SUFFIXES`.
 
@@ -159,7 +207,8 @@ def _parsed(
         except MemoryError:
             raise
         except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
-            raise ValueError(f"{file}: not a complete {label(file.name, kind)} file of numbers: {error}") from error
+            reason = printable(str(error))
+            raise ValueError(f"{file}: not a complete {label(file.name, kind)} file of numbers: {reason}") from error
         if _stamp(stream) != before:
             raise ValueError(f"{file}: was changed while it was read")
     return made
@@ -195,8 +244,13 @@ def _kind(file: Path, stream: BinaryIO, size: int) -> str:
         raise ValueError(f"{file}: {what}: it is {error}") from None
 
 
-def read_array(path: StrPath) -> np.ndarray:
+def read_array(source: StrPath | BinaryIO) -> np.ndarray:
     """Read the array of a ``.npy`` file; nothing in it is executed.
+
+    Parameters
+    ----------
+    source : path or open binary file
+        A pipe, too, which has to end with the array.
 
     Raises
     ------
@@ -207,8 +261,13 @@ def read_array(path: StrPath) -> np.ndarray:
     MemoryError
         If there is no room for the array.
     """
-    with Path(path).open("rb") as stream:
-        return _npy.read(stream, _stamp(stream)[0])
+    if isinstance(source, str | os.PathLike):
+        with Path(source).open("rb") as stream:
+            return read_array(stream)
+    if stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+        return _npy.read(source, _stamp(source)[0] - source.tell())
+    received = _npy.receive(source)
+    return _npy.read(io.BytesIO(received), len(received))
 
 
 def write(path: StrPath, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
@@ -217,7 +276,8 @@ def write(path: StrPath, arrays: Mapping[str, np.ndarray], metadata: Mapping[str
     Parameters
     ----------
     path : path
-        ``.safetensors`` or ``.npz``.  What was there is replaced.
+        ``.safetensors`` or ``.npz``.  What was there is replaced, with links followed and its mode kept; a device or
+        a pipe of such a name is written to.
     arrays : mapping of str to ndarray
         By name.
     metadata : mapping of str to str, optional
@@ -237,20 +297,13 @@ def write(path: StrPath, arrays: Mapping[str, np.ndarray], metadata: Mapping[str
     {'trained': 'on Monday'}
     """
     file = Path(path)
-    module = _format(file, _WRITTEN)
+    module = _format(file, WRITTEN)
     write_whole(file, lambda target: module.write(target, arrays, metadata or {}))
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Have a function write a file that appears complete or not at all; what was there stays until then."""
-    # Beside the target, since only within one file system is the replacement a single step.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def known_suffixes() -> set[str]:
+    """Return the suffixes of all formats of numbers that are known here, for what to be read or written."""
+    return {suffix for suffixes in SUFFIXES.values() for suffix in suffixes} | {".npy"}
 
 
 def _stamp(file: BinaryIO) -> tuple[int, int]:

@@ -23,6 +23,8 @@ class Found(NamedTuple):
     """Shape and dtype of its arrays, by their names in the file."""
     obstacle: str | None = None
     """None if it can be run; otherwise what stands in the way, and what to do instead."""
+    left: Mapping[str, tuple[object, str]] = {}
+    """Options that an `LSTM` of it has not: values, and what the caller does instead."""
 
 
 class Runner(NamedTuple):

@@ -59,6 +59,19 @@ def describe(file: BinaryIO, size: int, name: str = "it") -> tuple[tuple[int, ..
     return shape, dtype
 
 
+def receive(stream: BinaryIO) -> bytes:
+    """Return the bytes of the array that comes out of a pipe, and one more if there is more.
+
+    Raises
+    ------
+    ValueError
+        If it begins with something else.
+    """
+    first = stream.read(_LONGEST_HEADER + 12)
+    start, shape, _, dtype = _start(io.BytesIO(first), len(first), "it")
+    return first + stream.read(max(0, start.tell() + math.prod(shape) * dtype.itemsize + 1 - len(first)))
+
+
 def _start(file: BinaryIO, size: int, name: str) -> tuple[io.BytesIO, tuple[int, ...], bool, np.dtype[Any]]:
     """Return the first bytes, read to the end of the header, and what it says."""
     start = io.BytesIO(file.read(min(size, _LONGEST_HEADER + 12)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from ..printable import printable
+
 T = TypeVar("T")
 
 _SHOWN = 10  # names that a message lists
@@ -27,7 +29,7 @@ class Taken(dict[str, T]):
 
     def __missing__(self, name: str) -> T:
         if name in self.obstacles:
-            raise ValueError(f"{self._path}: {name} cannot be taken: {self.obstacles[name]}")
+            raise ValueError(f"{self._path}: {printable(f'{name} cannot be taken: {self.obstacles[name]}')}")
         raise KeyError(f"{self._path}: no recurrent {self.noun} {name!r}; found: {listed([*self, *self.obstacles])}")
 
     def complain_if_empty(self) -> None:
@@ -39,7 +41,7 @@ class Taken(dict[str, T]):
             for text in [*dict.fromkeys(self.obstacles.values())][:_SHOWN]
         ]
         why = "; ".join(reasons) or "none is in it"
-        raise ValueError(f"{self._path}: no LSTM {self.noun} that can be taken: {why}")
+        raise ValueError(f"{self._path}: no LSTM {self.noun} that can be taken: {printable(why)}")
 
 
 def listed(names: list[str]) -> str:

@@ -1,6 +1,6 @@
 """The module for a file: what ``numba-lstm info``, ``run`` and ``convert`` ask.
 
-Each has three functions; ``path`` is a `pathlib.Path`.
+Each has these functions; ``path`` is a `pathlib.Path`.
 
 ``describe(path)``
     Everything recurrent in the file, as a list of `Found`, with what cannot be taken and why.
@@ -8,6 +8,8 @@ Each has three functions; ``path`` is a `pathlib.Path`.
     One of those made ready to run, as a `Runner`.
 ``load_lstm(path, name=None)``
     The plain case, as an `LSTM`.  A module with ``JOINS = True`` makes one of all that is in the file without a name.
+``files(path)``
+    The file and those that belong to it, of formats in which there are such.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from ..parameters import CELL_SUFFIX
 from ..record import check_floats
 from . import Contents, Declared, read_contents
 from . import describe as declared_in
+from . import files as files  # what the command line asks of a format
 from ._found import Found, Runner, State
 
 _OTHERS = {3: "GRU", 1: "RNN"}

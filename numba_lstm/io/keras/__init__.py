@@ -8,13 +8,15 @@ computes in Keras: dropout does not apply.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from ...lstm import LSTM
+from ...printable import printable
 from .._found import Found, Runner, State
 from .._taken import Taken, listed
 from . import config as configs
@@ -25,15 +27,17 @@ from .layers import Layer
 __all__ = ["Layer", "Layers", "describe", "load", "load_lstm", "runner"]
 
 _WEIGHTS_ONLY = (
-    "the file does not say what its layers do: give config=, what model.to_json() returns, or a mapping from layers' "
-    "names to options that differ from Keras's defaults, such as {'lstm': {'return_sequences': True}}"
+    "the file does not say what its layers do: give config= (numba-lstm: --config and a file of JSON), what "
+    "model.to_json() returns, or a mapping from layers' names to options that differ from Keras's defaults, such as "
+    '{"lstm": {"activation": "relu"}}'
 )
 _OPTIONS = {
     "units", "activation", "recurrent_activation", "return_sequences", "return_state", "go_backwards", "stateful",
-    "zero_output_for_mask", "merge_mode", "use_bias", "unit_forget_bias",
+    "zero_output_for_mask", "merge_mode", "use_bias", "unit_forget_bias", "inner_activation",
 }  # fmt: skip
 
 StrPath = str | os.PathLike[str]
+Named = TypeVar("Named", Entry, weights.Stored)
 
 
 class Layers(Taken[Layer]):
@@ -62,15 +66,18 @@ def load(path: StrPath, config: str | Mapping[str, Any] | None = None, keras_ver
         ``.keras``, ``.weights.h5`` or ``.h5``.  Nothing in it is executed.
     config : str or mapping, optional
         For files of weights, which do not say what layers do: what ``model.to_json()`` returns, as text or mapping;
-        or a mapping from layers' names to options that differ from the defaults of Keras 3, empty where none does.
+        or a mapping from layers' names to options that differ from the defaults of the Keras that wrote the file, empty
+        where none does.
     keras_version : str, optional
-        For files that do not say which Keras wrote them.  Only ``hard_sigmoid`` depends on it.
+        For files that do not say which Keras wrote them.  What ``hard_sigmoid`` is depends on it, and that it was the
+        ``recurrent_activation`` of layers that were given none, before Keras 2.3 and TensorFlow 2.
 
     Returns
     -------
     Layers
         A dict from names to `Layer` objects.  The name of a layer within another model or wrapper comes after that
-        one's, as in ``"encoder/lstm"``.
+        one's, as in ``"encoder/lstm"``.  Layers of one name have that of their place in the file, as in
+        ``"layers/lstm_1"``.
 
     Raises
     ------
@@ -126,7 +133,8 @@ def load_lstm(
     -------
     LSTM
         Its output is that of the layer with ``return_sequences``; a Bidirectional layer's that of ``merge_mode``
-        "concat".  Its states are (D, N, units) arrays.
+        "concat".  What the layer returns without ``return_sequences`` is h_n, directions side by side.  Its states are
+        (D, N, units) arrays; those that a stateful layer keeps are the caller's to keep.
 
     Raises
     ------
@@ -148,24 +156,26 @@ def load_lstm(
         if not obstacle and len(parameters) == 2 and not layers.joinable(entry.directions, parameters):
             obstacle = "its two directions differ"
     except Refusal as refusal:
-        raise ValueError(f"{path}: {entry.name} cannot be taken: {refusal}: {configs.INSTEAD}") from None
+        raise _error(path, f"{entry.name} cannot be taken: {refusal}: {configs.INSTEAD}") from None
     if obstacle:
-        raise ValueError(f"{path}: {entry.name} is no plain LSTM: {obstacle}; keras.load gives a layer that does it")
+        raise _error(path, f"{entry.name} is no plain LSTM: {obstacle}; keras.load gives a layer that does it")
     return core.lstm_of(parameters)
 
 
-def describe(path: Path) -> list[Found]:
+def describe(path: Path, config: str | None = None, keras_version: str | None = None) -> list[Found]:
     """Return what is recurrent in a file."""
-    return [_found(place) for place in _places(path, None, None)]
+    return [_found(place) for place in _places(path, config, keras_version)]
 
 
-def runner(path: Path, name: str, dtype: Any = None) -> Runner:
+def runner(
+    path: Path, name: str, dtype: Any = None, config: str | None = None, keras_version: str | None = None
+) -> Runner:
     """Return a layer made ready to run; ``dtype`` is the one to compute in."""
-    place = _chosen(path, name, None, None)
+    place = _chosen(path, name, config, keras_version)
     try:
         layer = _layer(place, dtype)
     except Refusal as refusal:
-        raise ValueError(f"{path}: {name} cannot be taken: {refusal}: {configs.INSTEAD}") from None
+        raise _error(path, f"{name} cannot be taken: {refusal}: {configs.INSTEAD}") from None
 
     def run(x: np.ndarray, state: State | None) -> dict[str, np.ndarray]:
         # States come as torch has them, (D, N, units).
@@ -190,15 +200,32 @@ def _places(path: Path, config: str | Mapping[str, Any] | None, version: str | N
         if model is not None:
             found = configs.entries(model, version or _version_of(model))
             if found:
-                return _own([_with_arrays(saved, entry) for entry in found], saved.size)
-        stored = weights.discover(saved.root, saved.by_name)
+                return _own([_with_arrays(saved, entry) for entry in _told_apart(found, saved.by_name)], saved.size)
+        stored = _told_apart(weights.discover(saved.root, saved.by_name), saved.by_name)
         if given is None or model is not None:
             return _own([_unknown(one) for one in stored], saved.size)
         return _optional(stored, given, version)
     except MemoryError:
         raise
     except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
-        raise ValueError(f"{path}: {error}") from error
+        raise _error(path, str(error)) from error
+
+
+def _error(path: StrPath, text: str) -> ValueError:
+    """Return an error about a file, whose names in the text steer no terminal."""
+    return ValueError(f"{path}: {printable(text)}")
+
+
+def _told_apart(found: list[Named], by_name: bool) -> list[Named]:
+    """Return layers of which those that have one name are called by their places, where arrays do not lie by name."""
+    names = Counter("/".join(each.names) for each in found)
+    twice = {name for name, count in names.items() if count > 1}
+    if twice and not by_name:
+        found = [each._replace(names=(each.group,)) if "/".join(each.names) in twice else each for each in found]
+        twice = twice if len({each.names for each in found}) < len(found) else set()
+    if twice:
+        raise ValueError(f"it has several layers of one name, which cannot be told apart: {listed(sorted(twice))}")
+    return found
 
 
 def _own(places: list[_Place], size: int) -> list[_Place]:
@@ -248,7 +275,11 @@ def _optional(stored: list[weights.Stored], given: Mapping[str, Any], version: s
         if not isinstance(extra, Mapping) or not extra.keys() <= _OPTIONS:
             raise ValueError(f"options of {name} should be some of {', '.join(sorted(_OPTIONS))}; got: {extra}")
         place = _unknown(by_name[name])
-        layer = {"class_name": "LSTM", "config": dict(extra)}
+        layer: dict[str, Any] = {"class_name": "LSTM", "config": dict(extra)}
+        if not extra.keys() & {"recurrent_activation", "inner_activation"}:
+            cudnn = any(side.of_cudnn for side in place.arrays)  # CuDNNLSTM has no other
+            default = "sigmoid" if cudnn else configs.default_recurrent_activation(version)
+            layer["config"] |= {"recurrent_activation": default}
         directions: tuple[configs.Options, ...] = (configs.options(layer, version),)
         merge_mode = None
         if len(place.arrays) == 2:
@@ -267,9 +298,9 @@ def _chosen(path: Path, name: str | None, config: str | Mapping[str, Any] | None
     chosen = [place for place in places if name in (None, place.entry.name)]
     if len(chosen) != 1:
         what = "which layer?" if name is None else f"no recurrent layer {name!r};"
-        raise ValueError(f"{path}: {what} found: {listed(names)}")
+        raise _error(path, f"{what} found: {listed(names)}")
     if chosen[0].entry.obstacle is not None:
-        raise ValueError(f"{path}: {names[0] if name is None else name} cannot be taken: {chosen[0].entry.obstacle}")
+        raise _error(path, f"{names[0] if name is None else name} cannot be taken: {chosen[0].entry.obstacle}")
     return chosen[0]
 
 
@@ -321,7 +352,19 @@ def _found(place: _Place) -> Found:
                 sizes["recurrent_activation"] = options.recurrent_activation.name
     except Refusal as refusal:
         obstacle = obstacle or f"{refusal}: {configs.INSTEAD}"
-    return Found(entry.name, entry.kind, sizes, shapes, obstacle)
+    return Found(entry.name, entry.kind, sizes, shapes, obstacle, _left(entry))
+
+
+def _left(entry: Entry) -> dict[str, tuple[object, str]]:
+    """Return the options that `load_lstm` leaves to the caller."""
+    if not entry.directions:
+        return {}
+    options, left = entry.directions[0], dict[str, tuple[object, str]]()
+    if not options.return_sequences:
+        left["return_sequences"] = (False, "what the layer returns is h_n, directions side by side")
+    if options.stateful:
+        left["stateful"] = (True, "give (h_n, c_n) to the next call, or use a stream")
+    return left
 
 
 def _result_names(layer: Layer) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ...cell_rule import SIGMOID, TANH, Activation
 
+VERSION = "give keras_version= (numba-lstm: --keras-version)"
 INSTEAD = "run this layer with Keras, or export the model to ONNX and run it with ONNX Runtime"
 
 _RECURRENT = re.compile(r"LSTM|GRU|RNN|ConvLSTM|Recurrent", re.IGNORECASE)
@@ -286,7 +287,7 @@ def activation(value: Any, version: str | None) -> Activation:
         value = "linear"
     if value == "hard_sigmoid":
         if version is None:
-            raise Refusal("hard_sigmoid means another function in Keras 2 than in Keras 3: give keras_version")
+            raise Refusal(f"hard_sigmoid means another function in Keras 2 than in Keras 3: {VERSION}")
         return _HARD_SIGMOID[is_old(version)]
     if not isinstance(value, str) or value not in _ACTIVATIONS:
         raise Refusal(f"its activation is {value!r}, which is not known here")
@@ -296,6 +297,28 @@ def activation(value: Any, version: str | None) -> Activation:
         if isinstance(alpha, int | float):
             return found._replace(alpha=float(alpha))
     return found
+
+
+def default_recurrent_activation(version: str | None) -> str:
+    """Return that of a layer that was made without one, or refuse it if that cannot be known.
+
+    Keras 2.3 changed it; in TensorFlow, whose versions end in "-tf" until 2.3, TensorFlow 2 did, which begins with
+    2.2.4-tf, as TensorFlow 1 ends.  A model's configuration always has it.
+
+    Examples
+    --------
+    >>> default_recurrent_activation("2.2.4"), default_recurrent_activation("2.3.1")
+    ('hard_sigmoid', 'sigmoid')
+    """
+    if version is None:
+        return "sigmoid"
+    numbers = _numbers(version)
+    if numbers == (2,) or (numbers == (2, 2) and "tf" in version):
+        raise Refusal(
+            f"give recurrent_activation: that of layers that were made without is hard_sigmoid or sigmoid in Keras "
+            f"{version}; it changed with Keras 2.3 and with TensorFlow 2"
+        )
+    return "hard_sigmoid" if numbers < (2, 3) else "sigmoid"
 
 
 def is_old(version: str) -> bool:

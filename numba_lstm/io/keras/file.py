@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from ...printable import printable
 from .. import _hdf5
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -64,7 +65,7 @@ def read(path: Path) -> Saved:
         except MemoryError:
             raise
         except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
-            raise ValueError(f"{path}: not a complete file of Keras: {error}") from error
+            raise ValueError(f"{path}: not a complete file of Keras: {printable(str(error))}") from error
         after = os.fstat(stream.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise ValueError(f"{path}: was changed while it was read")
@@ -115,7 +116,7 @@ def _from_hdf5(content: bytes, size: int) -> Saved:
     if arrays is not None and version is None:
         version = arrays.attribute("keras_version") or "1"
     if version is None and "_layer_checkpoint_dependencies" in root.names():
-        version = "2"
+        version = "2.12"
     if config is not None and not isinstance(config, str):
         raise ValueError("model_config is not a text")
     if config is not None and len(config) > _CONFIG_SIZE + _CONFIG_SHARE * size:

@@ -20,6 +20,7 @@ from .config import Entry, Refusal
 _NAMES = ("kernel", "recurrent_kernel", "bias")
 _GATES = "ifco"
 _OF_GATE = re.compile(r"(?:.*_)?([WUb])_([ifco])")
+_CELL = re.compile(r"(?:.*_)?cell(?:_\d+)?")
 _DEPTH = 32
 """Groups in groups: a model in a model has two each."""
 
@@ -35,6 +36,12 @@ class Arrays(NamedTuple):
             node.path: (node.shape(), "bfloat16" if node.is_bfloat16 else node.array().dtype.newbyteorder("=").name)
             for node in self.nodes.values()
         }
+
+    @property
+    def of_cudnn(self) -> bool:
+        """Whether they are those of CuDNNLSTM, which has two biases."""
+        bias, kernel = self.nodes.get("bias"), self.nodes.get("recurrent_kernel")
+        return bias is not None and kernel is not None and bias.shape() == (2 * kernel.shape()[-1],)
 
 
 class Weights(NamedTuple):
@@ -158,15 +165,27 @@ def _in_group(node: Node) -> list[Arrays]:
 
 
 def _by_name(root: Node, entry: Entry) -> list[Arrays]:
-    outermost, own = entry.names[0], entry.names[-1]
-    group = root.find(outermost)
+    group = root.find(entry.names[0])
     if group is None:
         return []
     paths = _paths(group, "weight_names")
     if len(entry.names) > 1:  # all arrays of a model or wrapper lie in one list
-        within = [path for path in paths if own in path.split("/")]
-        paths = within or (paths if len(entry.names) == 2 else [])
+        paths = _within(paths, entry.names[1:]) or (paths if len(entry.names) == 2 else [])
     return _directions(group, paths)
+
+
+def _within(paths: list[str], names: tuple[str, ...]) -> list[str]:
+    """Return those paths that have a layer's names one after the other, as many of the last ones as any path has."""
+    for start in range(len(names)):
+        wanted = names[start:]
+        found = []
+        for path in paths:
+            parts = tuple(path.split("/"))
+            if any(parts[at : at + len(wanted)] == wanted for at in range(len(parts))):
+                found.append(path)
+        if found:
+            return found
+    return []
 
 
 def _paths(group: Node, name: str) -> list[str]:
@@ -222,13 +241,17 @@ def _named(root: Node) -> Iterator[Stored]:
         group = root.find(layer)
         owners: dict[tuple[str, ...], list[str]] = {}
         for path in _paths(group, "weight_names") if group else []:
-            parts = [part for part in path.split("/")[:-1] if not part.endswith(("_cell", "cell")) or part == layer]
+            parts = path.split("/")[:-1]
+            if len(parts) > 1 and _CELL.fullmatch(parts[-1]):
+                parts.pop()
             # Above a direction stands its Bidirectional, in newer files.
             kept = tuple(part for part in parts if not part.startswith(("forward_", "backward_")))
             owners.setdefault(kept or (layer,), []).append(path)
+        inner = {names: names[names.index(layer) + 1 :] if layer in names else names[1:] for names in owners}
         for names, paths in owners.items():
-            inner = names[names.index(layer) + 1 :] if layer in names else names[1:]
-            yield Stored((layer, *inner), "", _directions(group, paths) if group else [])
+            # What stands first may be a name that only TensorFlow had for the layer, unless it tells some apart.
+            alone = list(inner.values()).count(inner[names]) == 1
+            yield Stored((layer, *(inner[names] if alone else names)), "", _directions(group, paths) if group else [])
 
 
 def _grouped(node: Node, names: tuple[str, ...], seen: set[int], depth: int) -> Iterator[Stored]:

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from ...lstm import LSTM
+from ...printable import printable
 from .._found import Found, Runner, State
 from .._taken import Taken, listed
 from . import attributes as attribute_reader
 from . import stack
 from . import weights as weight_reader
 from .attributes import INSTEAD, Refusal
+from .external import files
 from .graph import OWN, Place, read
 from .node import Node, Outputs
 from .operation import read as read_operation
@@ -28,7 +30,7 @@ from .supplies import NAMES, Supply
 from .tensors import NotConstant
 from .values import Values
 
-__all__ = ["Node", "Nodes", "Outputs", "describe", "load", "load_lstm", "runner"]
+__all__ = ["Node", "Nodes", "Outputs", "describe", "files", "load", "load_lstm", "runner"]
 
 JOINS = True
 """`load_lstm` makes one LSTM of all nodes of a file."""
@@ -134,7 +136,7 @@ def load_lstm(path: StrPath, nodes: str | Sequence[str] | None = None) -> LSTM:
     try:
         return stack.join(chosen, [_node(path, place) for place in chosen])
     except Refusal as refusal:
-        raise ValueError(f"{path}: {refusal}") from None
+        raise ValueError(f"{path}: {printable(str(refusal))}") from None
 
 
 def describe(path: Path) -> list[Found]:
@@ -147,10 +149,11 @@ def runner(path: Path, name: str, dtype: Any = None) -> Runner:
     try:
         node = _node(path, _chosen(path, _places(path), name), dtype)
     except Refusal as refusal:
-        raise ValueError(f"{path}: {refusal}") from None
+        raise ValueError(f"{path}: {printable(str(refusal))}") from None
     needed = node.supplies["sequence_lens"].needed
     if needed is not None:
-        raise ValueError(f"{path}: {name!r} needs its sequence_lens ({needed}): call the node that onnx.load gives")
+        reason = printable(f"{name!r} needs its sequence_lens ({needed})")
+        raise ValueError(f"{path}: {reason}: call the node that onnx.load gives")
 
     def run(x: np.ndarray, state: State | None) -> dict[str, np.ndarray]:
         h, c = (None, None) if state is None else state
@@ -166,7 +169,7 @@ def _places(path: Path) -> list[Place]:
     except (MemoryError, OSError):
         raise
     except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {printable(str(error))}") from error
     hidden = {function.name for function in functions if any(each.op_type in _RECURRENT for each in function.node)}
     recurrent = _RECURRENT | hidden
     return [place for place in places if place.node.op_type in recurrent]
@@ -191,7 +194,7 @@ def _node(path: StrPath, place: Place, dtype: Any = None) -> Node:
     except MemoryError:
         raise
     except Exception as error:
-        raise ValueError(f"{path}: {place.name}: {error}") from error
+        raise ValueError(f"{path}: {printable(f'{place.name}: {error}')}") from error
 
 
 def _read(place: Place, dtype: Any) -> Node:
