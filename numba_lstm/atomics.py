@@ -12,8 +12,8 @@ from .simd import intrinsic
 
 _WORD = ir.IntType(64)
 _YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
-_MONOTONIC, _OF_THREAD = (6, 16) if sys.platform == "darwin" else (1, 3)
-"""The numbers of two clocks of POSIX."""
+_CLOCKS = {"linux": (1, 3), "darwin": (6, 16)}.get(sys.platform)
+"""Where they are known, the numbers of POSIX's clocks that never go back: of the system, and of one thread."""
 
 _TIME = ir.LiteralStructType([_WORD, _WORD])
 """Seconds and nanoseconds: the ``timespec`` of systems with 64 bits."""
@@ -50,7 +50,7 @@ def exchange(tyctx, word, number):
     """Set a word and return what it was."""
 
     def generate(context, builder, signature, args):
-        return builder.atomic_rmw("xchg", args[0], args[1], "acq_rel")
+        return builder.atomic_rmw("xchg", args[0], args[1], "seq_cst")
 
     return types.int64(word, types.int64), generate
 
@@ -124,22 +124,19 @@ def let_others_run(tyctx):
 def sleep_while(tyctx, word, number):
     """Leave the core until ``wake`` is called for a word, for a millisecond at most; not if it is another number.
 
-    Only the lower halves of the numbers are compared.  Where the system has no such call, sleep for a shorter time.
+    Only the lower halves of the numbers are compared.  Where the system has no such call, sleep for a shorter time, and
+    not at all where there is no clock: nobody comes here then.
     """
 
     def generate(context, builder, signature, args):
         if _FUTEX is not None:
             limit = _time(builder, _LONGEST_SLEEP_NS)
             _futex(builder, args[0], _FUTEX_WAIT, builder.and_(args[1], ir.Constant(_WORD, (1 << 32) - 1)), limit)
-        elif binding.address_of_symbol("nanosleep"):
+        elif _CLOCKS is not None:
             limit = _time(builder, _NAP_NS)
             kind = ir.FunctionType(ir.IntType(32), [limit.type, limit.type])
             function = cgutils.get_or_insert_function(builder.module, kind, "nanosleep")
             builder.call(function, [limit, ir.Constant(limit.type, None)])
-        elif binding.address_of_symbol("Sleep"):
-            kind = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
-            function = cgutils.get_or_insert_function(builder.module, kind, "Sleep")
-            builder.call(function, [ir.Constant(ir.IntType(32), 1)])
         return context.get_dummy_value()
 
     return types.void(word, types.int64), generate
@@ -171,13 +168,7 @@ def clock(tyctx):
     """Return nanoseconds since some moment in the past, always 0 where the system has no clock that is known here."""
 
     def generate(context, builder, signature, args):
-        if binding.address_of_symbol("clock_gettime"):
-            return _read_clock(builder, _MONOTONIC)
-        if binding.address_of_symbol("GetTickCount64"):
-            kind = ir.FunctionType(_WORD, [])
-            ticks = builder.call(cgutils.get_or_insert_function(builder.module, kind, "GetTickCount64"), [])
-            return builder.mul(ticks, ir.Constant(_WORD, 10**6))
-        return ir.Constant(_WORD, 0)
+        return ir.Constant(_WORD, 0) if _CLOCKS is None else _read_clock(builder, _CLOCKS[0])
 
     return types.int64(), generate
 
@@ -187,9 +178,7 @@ def core_clock(tyctx):
     """Return for how many nanoseconds this thread has had a core so far, -1 where no clock is known that tells it."""
 
     def generate(context, builder, signature, args):
-        if binding.address_of_symbol("clock_gettime"):
-            return _read_clock(builder, _OF_THREAD)
-        return ir.Constant(_WORD, -1)
+        return ir.Constant(_WORD, -1) if _CLOCKS is None else _read_clock(builder, _CLOCKS[1])
 
     return types.int64(), generate
 

@@ -41,15 +41,17 @@ halves of a crew that take one of two directions each; 1 if all are of it that h
 
 LINE = CACHE_LINE // 8
 ARRIVED, SIZE, DONE, VERDICT, COUNTER, MEMBERS = 0, LINE, LINE + 2, 2 * LINE, 2 * LINE + 1, 5 * LINE
+CLOSED_AT, TAKEN = LINE + 4, LINE + 5
 """Words that a crew shares: who has signed in; how many the crew has, and whether it is done; who is to leave it, and
 from when on; three counters of arrivals at meetings, of all and of each half, a line apart; then a line for each
 member.  The verdict lies beside the counter that is looked at before it.  Behind SIZE, DONE and each counter there is a
-word for how many threads sleep until that changes."""
+word for how many threads sleep until that changes.  Then, in nanoseconds, when the crew was closed, and how long it
+took from then on."""
 
-COUNTED, WAITED, BEGUN, OWNED = 0, 3, 4, 5
+COUNTED, WAITED, BEGUN, USUAL, OWNED = 0, 3, 4, 5, 6
 """Words of a member's line: for each counter how many arrivals it takes until everybody has come to the last meeting;
-nanoseconds that this member has waited for others, and when it has signed in.  Of a slice's line: for how long its
-thread had a core."""
+nanoseconds that this member has waited for others, and when it has signed in; per cent of its time that it waits where
+all have cores, since their parts are unequal.  Of a slice's line: for how long its thread had a core."""
 
 CLOSED = 1 << 32
 """What ARRIVED counts from, once nobody is let in any more."""
@@ -62,8 +64,8 @@ YIELDING_NS = 200_000
 waited for, if that one waits for a busy core: that thread then goes on at once, and not after the 3 ms for which a
 system gives a core to one process.  Shorter waits are those of unequal parts."""
 
-LONG_NS, LONG_SHARE = 500_000, 4
-"""Waiting that is too long: so many nanoseconds, and this part (1 / 4) of all."""
+LONG_NS, LONG_SHARE = 500_000, 25
+"""Waiting that is too long: so many nanoseconds, and so many per cent of all time beyond what is usual."""
 
 PLACES = 1 << 16
 """The verdict is the arrivals at a meeting, times this, plus one and the place of who is to leave."""
@@ -93,12 +95,21 @@ def sign_in(words, wanted, patience):
             if read(at(words, ARRIVED)) >= wanted:
                 break
             pause()
-        write(at(words, SIZE), exchange(at(words, ARRIVED), np.int64(CLOSED)))
+        exchange(at(words, SIZE), exchange(at(words, ARRIVED), np.int64(CLOSED)))
         _announce(at(words, SIZE))
+        write(at(words, CLOSED_AT), clock())
     else:
         wait_until(at(words, SIZE), np.int64(1))
     size = read(at(words, SIZE))
     return Crew(ticket, size, words, line, np.int64(0), np.int64(size > 1))
+
+
+@inlined
+def expect(crew, parts):
+    """Tell a crew in how many parts the work of a step is: waiting for those that have one more is usual."""
+    if crew.size > 1:
+        most, least = (parts + crew.size - 1) // crew.size, parts // crew.size
+        crew.line[USUAL] = max(crew.line[USUAL], 100 * (most - least) // max(most, 1))
 
 
 @inner
@@ -162,25 +173,25 @@ def _wait(crew, counter, least):
     _sleep_until(counter, least)
     line, now = crew.line, clock()
     line[WAITED] += YIELDING_NS + now - begun
-    if _too_long(line[WAITED], now - line[BEGUN]):
+    if late >= 0 and _too_long(line[WAITED], now - line[BEGUN], line[USUAL]):
         set_first(at(crew.words, VERDICT), line[COUNTED] * PLACES + late + 1)
 
 
 @inlined
 def _latest(crew, least):
-    """Return the place of a member that has not come to the meeting that takes so many arrivals."""
+    """Return the place of a member that has not come to the meeting that takes so many arrivals, -1 for none."""
     step, first = (1, 0) if crew.half == 0 else (2, crew.half - 1)
     for k in range(crew.size):
         place = first + k * step
         if read(at(crew.words, MEMBERS + place * LINE + COUNTED + crew.half)) < least:
             return np.int64(place)
-    return np.int64(first)
+    return np.int64(-1)
 
 
 @inlined
-def _too_long(waited, taken):
+def _too_long(waited, taken, usual):
     """Return whether so many nanoseconds of waiting are too many, of all that were taken."""
-    return waited > LONG_NS and waited * LONG_SHARE > taken
+    return waited > LONG_NS and 100 * waited > (LONG_SHARE + usual) * taken
 
 
 @inlined
@@ -215,7 +226,9 @@ def share(total, crew):
 def sign_out(words, crew):
     """Say that a crew is done, or wait for that if this thread is not of it any more, or never was."""
     if crew.size > 0:
-        write(at(words, DONE), np.int64(1))
+        if crew.index == 0:
+            write(at(words, TAKEN), clock() - read(at(words, CLOSED_AT)))
+        exchange(at(words, DONE), np.int64(1))
         _announce(at(words, DONE))
     else:
         wait_until(at(words, DONE), np.int64(1))
@@ -249,9 +262,10 @@ def was_late(words, wanted, slices, taken):
     Those of a crew did not come, or later had no core; one with a slice had none, before it or within.
     """
     if wanted > 1:
-        return read(at(words, SIZE)) < wanted or read(at(words, VERDICT)) != 0
+        absent = read(at(words, SIZE)) < wanted and taken - read(at(words, TAKEN)) > LONG_NS
+        return absent or read(at(words, VERDICT)) != 0
     longest = np.int64(0)
     for place in range(slices):
         longest = max(longest, at(words, MEMBERS + place * LINE)[OWNED])
     # Where there is no clock of a thread's own, it has always had a core for no time.
-    return longest > 0 and _too_long(taken - longest, taken)
+    return longest > 0 and _too_long(taken - longest, taken, np.int64(0))

@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import takewhile
 
 _STAT = "/proc/stat"
 _CORE = re.compile(r"cpu(\d+) (.*)")
+_OF_CORES = re.compile("cpu").match
 _IDLE = slice(3, 5)
 """Of the numbers of a core: idle, and waiting for a disk."""
 
@@ -36,7 +38,8 @@ def _times() -> dict[int, tuple[int, int]]:
     """Return for each core its idle time and all time, in ticks; nothing if the system does not tell."""
     try:
         with open(_STAT, encoding="ascii") as file:
-            lines = [match for line in file if (match := _CORE.match(line))]
+            # Cores come first; what follows is long where there are many.
+            lines = [match for line in takewhile(_OF_CORES, file) if (match := _CORE.match(line))]
         allowed = os.sched_getaffinity(0)
         numbers = {int(line[1]): [int(number) for number in line[2].split()] for line in lines}
     except (OSError, ValueError, AttributeError):

@@ -16,7 +16,7 @@ from ._jit import inlined, inner
 from .atomics import words
 from .blocksizes import GATES
 from .cell import CellWeights, Sizes, State, panel_vectors, project, step_panel, step_row
-from .crew import alone, direction_crew, meet, regroup, share, sign_in, sign_out
+from .crew import alone, direction_crew, expect, meet, regroup, share, sign_in, sign_out
 from .float_mode import flush_denormals, restore_mode
 from .frame import (
     APART,
@@ -333,6 +333,9 @@ def _share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, ou
     if crew.size == 0:
         sign_out(shared, crew)
         return
+    members = direction_crew(crew, FORWARD) if frame[APART] != 0 and crew.size % 2 == 0 else crew
+    expect(members, frame[PANELS])
+    expect(members, frame[PROJ_PANELS])
     mode = flush_denormals()
     call = Call(frame, weights, h, c, kind)
     packed = frame[OFFSETS] != 0

@@ -18,10 +18,10 @@ FIRST_PAUSE, LONGEST_PAUSE, SOON = 0.005, 0.15, 0.1
 """Seconds for which launches go with fewer threads after one in which a thread had no core for a while: twice as long
 each time, at most the second; until the third has gone by without."""
 
-LOOK_AGAIN, IDLE_ENOUGH = 0.05, 0.3
-"""At the end of that time no launch is tried while the cores for the other threads are seen to be busy, up to this part
-of a core; seconds until the next look.  So trying costs nothing, and full speed is back 0.1 s after a neighbour has
-left.  Where the system does not tell, a launch tells."""
+LOOK_AGAIN, IDLE_ENOUGH, TRUSTED = 0.05, 0.3, 2.0
+"""Then only as many threads come back as cores are seen to be idle, up to this part of a core; seconds until the next
+look.  So trying costs nothing, and full speed is back 0.1 s after a neighbour has left.  Where the system does not
+tell, and in any case after so many seconds, a launch tells: what is busy may be threads of this process."""
 
 compile_lock = threading.RLock()
 """Held by the thread that compiles kernels."""
@@ -39,6 +39,8 @@ class _Team:
     """Threads that launches leave out for a while, because another process has taken their cores."""
     resumes, pause = 0.0, 0.0
     """When that ends, by the monotonic clock, and how long it was."""
+    since = 0.0
+    """When the first of them was left out."""
     cores = IdleCores()
     locks: tuple[threading.Lock, ...]
     """The first one's holder launches.  Each of the others is held by a thread that works by itself for want of it, so
@@ -57,13 +59,15 @@ class _Team:
 
 
     @classmethod
-    def note(cls, late: bool) -> None:
+    def note(cls, late: bool, frame: Any) -> None:
         """Take note of a launch with all threads that are left: after a late one, leave out one more for a while."""
-        now = time.monotonic()
-        if late:
+        now, threads = time.monotonic(), frame[CREW] * frame[SLICES]
+        if late and (frame[CREW] > 1 or threads == 2):
             if now >= cls.resumes:
                 cls.pause = min(2 * cls.pause, LONGEST_PAUSE) if cls.pause else FIRST_PAUSE
                 cls.cores.since_last_look()
+            if not cls.fewer:
+                cls.since = now
             cls.fewer, cls.resumes = cls.fewer + 1, now + cls.pause
         elif cls.pause and now > cls.resumes + SOON:
             cls.pause = 0.0
@@ -74,17 +78,20 @@ class _Team:
         now = time.monotonic()
         if now >= cls.resumes:
             idle = cls.cores.since_last_look()
-            if idle is None or idle > cls.fewer - IDLE_ENOUGH:
+            if idle is None or now > cls.since + TRUSTED:
                 cls.fewer = 0
-                return frame
-            cls.resumes = now + LOOK_AGAIN
+            else:
+                cls.fewer = max(0, cls.fewer - int(idle + IDLE_ENOUGH))
+            cls.resumes = now + LOOK_AGAIN if cls.fewer else cls.resumes
         crew, slices = frame[CREW], frame[SLICES]
-        if crew > 1 and crew - cls.fewer > 1:
-            part = frame.copy()
-            part[CREW] = crew - cls.fewer
-            return part
-        # A slice on a busy core takes twice as long, and one thread with all slices as many times as there are.
-        return frame if slices > 2 else None
+        if not cls.fewer or slices > 2:
+            # A slice on a busy core takes twice as long, and one thread with all slices as many times as there are.
+            return frame
+        if crew - cls.fewer < 2:
+            return None
+        part = frame.copy()
+        part[CREW] = crew - cls.fewer
+        return part
 
 
 _Team.new_locks()
@@ -145,7 +152,7 @@ def with_team(parallel: Callable[..., int], serial: Callable[..., None]) -> Call
             with locks[0]:
                 late = parallel(part, *arrays)
             if late or _Team.pause:
-                _Team.note(bool(late))
+                _Team.note(bool(late), part)
         elif all(taken[1:]):
             serial(frame, *arrays)
         else:

@@ -156,7 +156,7 @@ def test_default_is_a_crew_for_a_large_network() -> None:
 
 # --- neighbours ----------------------------------------------------------------------------------------------
 
-LATE_BY_NS = 20_000_000
+LATE_BY_NS = 300_000_000
 
 
 @numba.njit(nogil=True)
@@ -258,22 +258,23 @@ def frame_of(crew: int, slices: int = 1) -> np.ndarray:
 
 
 def test_launches_leave_threads_out_until_their_cores_are_idle(clock_of_team: Clock) -> None:
-    late, sizes = [True, True], []
+    late, sizes = [True, False, True, False], []
 
     def parallel(launched: np.ndarray) -> int:
         sizes.append(int(launched[frame.CREW]))
-        return late.pop() if late else 0
+        return late.pop(0) if late else 0
 
     launch = team.with_team(parallel, lambda launched: sizes.append(1))
     for _ in range(3):
         launch(frame_of(4))
-    assert sizes == [4, 3, 2]  # each late launch leaves one thread out
+        launch(frame_of(1, 3))
+    assert sizes == [4, 1, 3, 1, 2, 1]  # each late launch leaves one thread out; three slices remain three
+    sizes.clear()
     launch(frame_of(2))
     launch(frame_of(1, 2))
-    launch(frame_of(1, 3))
-    assert sizes == [4, 3, 2, 1, 1, 1]  # two threads become one; three slices remain, as a launch with a crew of one
+    assert sizes == [1, 1]  # two threads become one
     clock_of_team.now += 1
-    for idle, expected in ((0.5, 2), (1.2, 2), (1.9, 4)):
+    for idle, expected in ((0.5, 2), (0.9, 3), (0.5, 3), (0.8, 4)):  # as many come back as cores are idle
         clock_of_team.idle = idle
         sizes.clear()
         launch(frame_of(4))
@@ -282,6 +283,25 @@ def test_launches_leave_threads_out_until_their_cores_are_idle(clock_of_team: Cl
     sizes.clear()
     launch(frame_of(4))
     assert sizes == [4]
+
+
+def test_a_launch_is_tried_after_some_time_whatever_the_cores_seem_to_do(clock_of_team: Clock) -> None:
+    """They may be kept busy by threads of this process that spin."""
+    ways: list[str] = []
+    launch = team.with_team(lambda launched: ways.append("team") or len(ways) < 3, lambda launched: ways.append("one"))
+    for _ in range(3000):
+        launch(frame_of(2))
+        clock_of_team.now += 0.001
+    assert ways[-1] == "team"
+
+
+def test_late_slices_leave_no_more_threads_out_than_there_are(clock_of_team: Clock) -> None:
+    launch = team.with_team(lambda launched: 1, lambda launched: None)
+    for threads in (2, 8):
+        for _ in range(50):
+            launch(frame_of(1, threads))
+            clock_of_team.now += 0.001
+    assert team._Team.fewer == 1
 
 
 def test_where_the_system_does_not_tell_pauses_grow(clock_of_team: Clock) -> None:
