@@ -535,3 +535,35 @@ def test_exports_of_torch(options: dict[str, Any], dynamo: bool, dynamic: bool, 
     output, (h_n, c_n) = lstm(x.numpy())
     for mine, theirs in ((output, expected), (h_n, h), (c_n, c)):
         np.testing.assert_allclose(mine, theirs.numpy(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("declared", [("steps", "rows", 3), (200, 4, 3), None], ids=str)
+@pytest.mark.parametrize(
+    ("axis", "kept"), [(0, slice(0, 3)), (0, slice(0, 100)), (0, slice(-100, None)), (1, slice(0, 2)), (1, slice(0, 3))]
+)
+def test_layers_between_which_something_is_cut_are_no_stack(
+    tmp_path: Path, declared: tuple[Any, ...] | None, axis: int, kept: slice
+) -> None:
+    """A cut that leaves some sizes whole and others not."""
+    rng = np.random.default_rng(0)
+    weights = {f"{name}{n}": rng.standard_normal((1, 16, width)).astype("f4") for name, n, width in
+               (("w", 0, 3), ("r", 0, 4), ("w", 1, 4), ("r", 1, 4))}  # fmt: skip
+    places = {"first": kept.start or 0, "end": 2**62 if kept.stop is None else kept.stop, "axes": axis, "one": 1}
+    constants = weights | {name: np.array([number]) for name, number in places.items()}
+    nodes = [
+        helper.make_node("Identity", ["input"], ["x"]),
+        helper.make_node("LSTM", ["x", "w0", "r0"], ["y0"], hidden_size=4, name="lower"),
+        helper.make_node("Squeeze", ["y0", "one"], ["flat"]),
+        helper.make_node("Slice", ["flat", "first", "end", "axes"], ["cut"]),
+        helper.make_node("LSTM", ["cut", "w1", "r1"], ["y1"], hidden_size=4, name="upper"),
+    ]
+    given = helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, declared or ("a", "b", "c"))
+    described = [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, declared)] if declared else []
+    graph = helper.make_graph(
+        nodes, "cut", [given], [helper.make_tensor_value_info("y1", onnx.TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()], value_info=described,
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "cut.onnx")
+    with pytest.raises(ValueError, match="does not read the output of 'lower'"):
+        ours.load_lstm(tmp_path / "cut.onnx")

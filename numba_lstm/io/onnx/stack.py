@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +17,11 @@ from .tensors import NotConstant
 from .values import Values, at
 
 _SIZES = (3, 2)
-"""Steps and rows of a probe, where the model leaves them open."""
-_MOST = 2**22
+"""Steps and rows of a probe, where the model leaves them open, and the other of them is the one in question."""
+_MOST = 2**24
 """Numbers of a probe."""
+_LARGEST, _FEW = 2**31, 16
+"""Integers from here on mean "to the end"; tensors of more of them than this are no sizes or places."""
 
 
 def join(places: list[Place], nodes: list[Node]) -> LSTM:
@@ -63,22 +66,30 @@ def _check_chain(place: Place, node: Node, after: Place, above: Node) -> None:
     if not output or after.graph is not place.graph:
         raise Refusal(f"{between}: {INSTEAD}, or take them one by one")
     reasons = []
-    for steps, rows in _sizes(place.graph, place.node.input[0], node):
-        count, shape = node.directions, (steps, rows, node.directions, node.hidden_size)
-        y = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
-        inward = y.reshape(steps, rows, count * node.hidden_size)
-        probe = y.transpose(0, 2, 1, 3)
-        if node.layout:
-            inward, probe = inward.transpose(1, 0, 2), y.transpose(1, 0, 2, 3)
+    for pairs in _sizes(place, node, after):
         try:
-            arrived = _arrived(place, after.node.input[0], probe, (rows, steps) if node.layout else (steps, rows))
+            for steps, rows in pairs:
+                _check_passage(place, node, after, steps, rows)
         except NotConstant as reason:
             reasons.append(str(reason))
-            continue
-        if arrived.shape == inward.shape and (arrived == inward).all():
+        else:
             return
-        reasons.append("something is done to it on the way")
     raise Refusal(f"{between}, as far as can be seen: {reasons[0]}; take them one by one")
+
+
+def _check_passage(place: Place, node: Node, after: Place, steps: int, rows: int) -> None:
+    """Raise NotConstant unless what a node computes of so many steps and rows arrives at another one as it is."""
+    count, shape = node.directions, (steps, rows, node.directions, node.hidden_size)
+    if np.prod(shape) > _MOST:
+        raise NotConstant(f"{steps} steps of {rows} rows are too many to see what is done to them on the way")
+    y = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
+    inward = y.reshape(steps, rows, count * node.hidden_size)
+    probe = y.transpose(0, 2, 1, 3)
+    if node.layout:
+        inward, probe = inward.transpose(1, 0, 2), y.transpose(1, 0, 2, 3)
+    arrived = _arrived(place, after.node.input[0], probe, (rows, steps) if node.layout else (steps, rows))
+    if arrived.shape != inward.shape or not (arrived == inward).all():
+        raise NotConstant("something is done to it on the way")
 
 
 def _arrived(place: Place, name: str, probe: np.ndarray, sizes: tuple[int, int]) -> np.ndarray:
@@ -90,24 +101,54 @@ def _arrived(place: Place, name: str, probe: np.ndarray, sizes: tuple[int, int])
     return at(values.value(name), known, budget)
 
 
-def _sizes(graph: Graph, name: str, lower: Node) -> Iterator[tuple[int, int]]:
-    """Yield steps and rows with which to try: any; those that the model declares; those of its reshapes."""
-    yield _SIZES
-    fixed = [graph.shapes.get(name)]
-    for node in graph.nodes:
-        if node.op_type == "Reshape" and len(node.input) == 2:
-            try:
-                target = Values.of(graph).value(node.input[1])
-            except (NotConstant, ValueError):
+def _sizes(place: Place, lower: Node, after: Place) -> Iterator[list[tuple[int, int]]]:
+    """Yield lists of steps and rows: what passes in all of one list passes always.
+
+    Sizes that the model declares are tried alone.  Open ones are tried beyond every integer on the way, so that no cut
+    leaves them whole; where nothing is declared, those that a reshape on the way has fixed are as good.
+    """
+    declared = place.graph.shapes.get(place.node.input[0])
+    known = list(declared) if declared is not None and len(declared) == 3 else [None, None, None]
+    axes = known[1::-1] if lower.layout else known[:2]
+    steps, rows = (size if size and size > 0 else None for size in axes)
+    producers = _between(place, after)
+    beyond = max(_integers(place.graph, producers), default=0) + 2
+    yield [(steps or beyond, rows or _SIZES[1]), (steps or _SIZES[0], rows or beyond)]
+    if declared is None:
+        for node in producers:
+            if node.op_type != "Reshape" or len(node.input) != 2:
                 continue
-            if isinstance(target, np.ndarray) and target.ndim == 1 and target.dtype != object:
-                fixed.append([int(size) for size in target])
-    seen: set[tuple[int, int]] = set()
-    for shape in fixed:
-        if shape is not None and len(shape) in (3, 4):
-            steps, rows = (shape[1], shape[0]) if lower.layout else (shape[0], shape[1])
-            pair = (_SIZES[0] if not steps or steps < 0 else steps, _SIZES[1] if not rows or rows < 0 else rows)
-            numbers = pair[0] * pair[1] * lower.directions * lower.hidden_size
-            if pair not in seen and numbers <= _MOST and len(seen) < 10:
-                seen.add(pair)
-                yield pair
+            target = _constant(place.graph, node.input[1])
+            if target is not None and target.ndim == 1 and target.size in (3, 4) and target.dtype.kind in "iu":
+                first, second = (int(size) if size > 0 else other for size, other in zip(target, _SIZES, strict=False))
+                yield [(second, first) if lower.layout else (first, second)]
+
+
+def _between(place: Place, after: Place) -> list[Any]:
+    """Return the nodes through which the output of one comes to another."""
+    found: dict[int, Any] = {}
+    pending = [after.node.input[0]]
+    while pending:
+        producer = place.graph.producers.get(pending.pop())
+        if producer is not None and producer is not place.node and id(producer) not in found:
+            found[id(producer)] = producer
+            pending += producer.input
+    return list(found.values())
+
+
+def _constant(graph: Graph, name: str) -> np.ndarray | None:
+    try:
+        value = Values.of(graph).value(name)
+    except (NotConstant, ValueError):
+        return None
+    return value if isinstance(value, np.ndarray) and value.dtype != object else None
+
+
+def _integers(graph: Graph, nodes: list[Any]) -> Iterator[int]:
+    """Yield integers that nodes are given: where to cut, what to take, how large something is to be."""
+    for node in nodes:
+        arrays = [array for name in node.input if name and (array := _constant(graph, name)) is not None]
+        arrays += [np.array([attribute.i, *attribute.ints], np.int64) for attribute in node.attribute]
+        for array in arrays:
+            if array.dtype.kind in "iu" and array.size <= _FEW:
+                yield from (abs(int(number)) for number in array.ravel() if abs(int(number)) < _LARGEST)
