@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from typing import Any
 
 import numba
 import numpy as np
+
+from .cpu_quota import cpu_quota
 
 config: Any = numba.config
 
@@ -23,7 +26,13 @@ def get_num_threads() -> int:
     Returns
     -------
     int
-        The number that was set; otherwise ``NUMBA_NUM_THREADS``, at most the CPUs that this process may run on.
+        The number that was set; otherwise the least of ``NUMBA_NUM_THREADS``, the CPUs that this process may run on
+        (its affinity), and the CPU quota of its control groups, which is that of its container, rounded up.
+
+    Notes
+    -----
+    Affinity and quota are looked at once, when the number is first needed.  It stays the same afterwards, in processes
+    that are forked later as well, until ``set_num_threads`` sets another.
 
     Examples
     --------
@@ -39,9 +48,12 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+# Plans of calls are kept under the number that was set, of which a default that changes would be no part.
 @functools.cache
 def _default_threads() -> int:
-    return max(1, min(int(config.NUMBA_NUM_THREADS), usable_cpus()))
+    """Return the threads of calls of a process that has set no number."""
+    threads, quota = min(int(config.NUMBA_NUM_THREADS), usable_cpus()), cpu_quota()
+    return max(1, threads if quota is None else min(threads, math.ceil(quota)))
 
 
 def set_num_threads(n: int) -> None:
@@ -50,7 +62,8 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        At least 1, at most ``NUMBA_NUM_THREADS``, which defaults to the number of CPUs.
+        At least 1, at most ``NUMBA_NUM_THREADS``, which defaults to the number of CPUs.  A call uses no more
+        threads than there are CPUs for them.  A quota of CPU time limits the default only, not what is set here.
 
     Raises
     ------

@@ -16,7 +16,7 @@ PACKAGE = Path(numba_lstm.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = [
-    ["code_stamp", "kernel_cache", "_jit", "_target", "idle_cores", "threads"],
+    ["code_stamp", "kernel_cache", "_jit", "_target", "idle_cores", "cpu_quota", "threads"],
     ["arrays", "parameters", "reparametrized", "whole_module", "located"],
     ["checks", "padding", "packed_sequence", "record", "printable"],
     ["blocksizes", "memory", "cell_rule"],
