@@ -1,7 +1,8 @@
 """Time accelerated torch modules beside torch's own: ``python -m asv_bench.accelerate``.
 
 Both are ``torch.nn.LSTM`` with the same parameters and tensors, called under ``torch.inference_mode`` in one process,
-in turns.  Another line is the tagger of the documentation: an embedding, two bidirectional layers, and a linear layer.
+in turns.  A single step has states that are not zero.  Another line is the tagger of the documentation: an embedding,
+two bidirectional layers, and a linear layer.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import report
-from .shapes import GROUPS, Shape, select
+from .shapes import GROUPS, Shape, select, sequence, states
 from .timing import pin, seconds_per_call
 
 ROUNDS = 5
@@ -32,8 +33,8 @@ class Row(NamedTuple):
     """The largest one between their outputs."""
 
 
-def tagger(torch: Any) -> tuple[Any, Any]:
-    """Return a model and its input."""
+def tagger(torch: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return a model and its inputs."""
 
     class Tagger(torch.nn.Module):  # type: ignore[misc]
         """Words to tags."""
@@ -47,19 +48,20 @@ def tagger(torch: Any) -> tuple[Any, Any]:
         def forward(self, words: Any) -> Any:
             return self.linear(self.lstm(self.embedding(words))[0])
 
-    return Tagger(), torch.randint(0, 1000, (8, 40))
+    return Tagger(), (torch.randint(0, 1000, (8, 40)),)
 
 
-def module(torch: Any, shape: Shape) -> tuple[Any, Any]:
-    """Return an LSTM of a shape and its input."""
+def module(torch: Any, shape: Shape) -> tuple[Any, tuple[Any, ...]]:
+    """Return an LSTM of a shape and its inputs: a sequence or, with states that are not zero, a single step."""
     lstm = torch.nn.LSTM(
         shape.input_size, shape.hidden_size, shape.num_layers, bidirectional=shape.bidirectional,
         proj_size=shape.proj_size,
     )  # fmt: skip
-    return lstm, torch.randn(shape.steps, shape.batch, shape.input_size)
+    x, hx = torch.from_numpy(sequence(shape)), states(shape)
+    return lstm, (x, tuple(map(torch.from_numpy, hx))) if hx else (x,)
 
 
-def compare(torch: Any, name: str, model: Any, x: Any, rounds: int, budget: float) -> Row:
+def compare(torch: Any, name: str, model: Any, inputs: tuple[Any, ...], rounds: int, budget: float) -> Row:
     """Time a model as it is, and accelerated."""
     import copy
 
@@ -74,8 +76,8 @@ def compare(torch: Any, name: str, model: Any, x: Any, rounds: int, budget: floa
         return array
 
     with torch.inference_mode():
-        difference = float(np.abs(output(ours(x)) - output(theirs(x))).max())
-        calls: dict[str, Callable[[], Any]] = {"ours": lambda: ours(x), "theirs": lambda: theirs(x)}
+        difference = float(np.abs(output(ours(*inputs)) - output(theirs(*inputs))).max())
+        calls: dict[str, Callable[[], Any]] = {"ours": lambda: ours(*inputs), "theirs": lambda: theirs(*inputs)}
         taken: dict[str, list[float]] = {key: [] for key in calls}
         for _ in range(rounds):
             for key, call in calls.items():

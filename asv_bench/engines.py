@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import report, shapes, timing
-from .shapes import Shape
+from .shapes import Case, Shape
 
 Arrays = dict[str, np.ndarray]
 
+STATE_NAMES = "h", "c"
+"""Of the graph's inputs, in torch's order, each with its layer behind it."""
 
 class Unsupported(Exception):
     """The engine cannot run this shape."""
@@ -31,145 +33,181 @@ class Runner(NamedTuple):
     """Takes what ``call`` returns; the output of the last layer, (L, N, D * H_out)."""
 
 
-def numba_lstm_module(shape: Shape, weights: Arrays) -> Any:
-    """Return our module with these weights, of their dtype."""
+def numba_lstm_module(case: Case) -> Any:
+    """Return our module with the weights of a case, of their dtype."""
     import numba_lstm
 
-    dtype = weights["weight_ih_l0"].dtype
-    inputs, hidden, layers, both, projection, *_ = shape
-    lstm = numba_lstm.LSTM(inputs, hidden, layers, bidirectional=both, proj_size=projection, dtype=dtype)
-    lstm.load_state_dict(weights)
+    inputs, hidden, layers, both, projection, *_ = case.shape
+    lstm = numba_lstm.LSTM(inputs, hidden, layers, bidirectional=both, proj_size=projection, dtype=case.x.dtype)
+    lstm.load_state_dict(case.weights)
     return lstm.eval()
 
 
-def _ours(shape: Shape, weights: Arrays, x: np.ndarray, threads: int) -> Runner:
+def numba_lstm_call(case: Case) -> Callable[[], Any]:
+    """Return a call of our module, for the threads that are set."""
+    lstm, x, hx = numba_lstm_module(case), case.x, case.hx
+    return lambda: lstm(x, hx)
+
+
+def _ours(case: Case, threads: int) -> Runner:
     import numba_lstm
 
     numba_lstm.set_num_threads(threads)
-    lstm = numba_lstm_module(shape, weights)
-    return Runner(lambda: lstm(x), lambda result: result[0])
+    return Runner(numba_lstm_call(case), lambda result: result[0])
 
 
-def _our_stream(shape: Shape, weights: Arrays, x: np.ndarray, threads: int) -> Runner:
+def _our_stream(case: Case, threads: int) -> Runner:
     import numba_lstm
 
-    if shape.steps > 1 or shape.bidirectional:
+    if not case.shape.streams():
         raise Unsupported("for single steps")
     numba_lstm.set_num_threads(threads)
-    stream, step = numba_lstm_module(shape, weights).stream(shape.batch), x[0]
+    stream, x = numba_lstm_module(case).stream(case.shape.batch), case.x[0]
+    stream.state = case.hx
 
-    def from_zero(_: Any) -> np.ndarray:
-        stream.reset()
-        output: np.ndarray = stream.step(x)
+    def from_first_states(_: Any) -> np.ndarray:
+        stream.state = case.hx
+        output: np.ndarray = stream.step(case.x)
         return output
 
-    return Runner(lambda: stream.step(step), from_zero)
+    return Runner(lambda: stream.step(x), from_first_states)
 
 
-def _torch(shape: Shape, weights: Arrays, x: np.ndarray, threads: int) -> Runner:
+def _our_first_step(case: Case, threads: int) -> Runner:
+    if not case.shape.streams():
+        raise Unsupported("for single steps")
+    return _ours(case._replace(hx=None), threads)
+
+
+def _torch(case: Case, threads: int) -> Runner:
     import torch
 
     torch.set_num_threads(threads)
-    inputs, hidden, layers, both, projection, *_ = shape
+    inputs, hidden, layers, both, projection, *_ = case.shape
     lstm = torch.nn.LSTM(inputs, hidden, layers, bidirectional=both, proj_size=projection).eval()
-    lstm.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
-    tensor = torch.from_numpy(x)
+    lstm.load_state_dict({name: torch.from_numpy(array) for name, array in case.weights.items()})
+    x, hx = torch.from_numpy(case.x), case.hx and tuple(map(torch.from_numpy, case.hx))
 
     def call() -> Any:
         with torch.inference_mode():
-            return lstm(tensor)
+            return lstm(x, hx)
 
     return Runner(call, lambda result: result[0].numpy())
 
 
-def _torch_without_onednn(shape: Shape, weights: Arrays, x: np.ndarray, threads: int) -> Runner:
+def _torch_without_onednn(case: Case, threads: int) -> Runner:
     import torch
 
     # For the process: within a call it would count.
     torch.backends.mkldnn.enabled = False
-    return _torch(shape, weights, x, threads)
+    return _torch(case, threads)
 
 
-def _onnxruntime(shape: Shape, weights: Arrays, x: np.ndarray, threads: int) -> Runner:
+def _onnxruntime(case: Case, threads: int) -> Runner:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    model = _onnx_model(shape, weights)
+    model = _onnx_model(case)
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    feed = {"input": x}
+    feed = _onnx_inputs(case)
     return Runner(lambda: session.run(None, feed), lambda result: result[0])
 
 
-def _openvino(shape: Shape, weights: Arrays, x: np.ndarray, threads: int) -> Runner:
+def _openvino(case: Case, threads: int) -> Runner:
     import openvino
 
     core = openvino.Core()
-    model = core.read_model(_onnx_model(shape, weights))
+    model = core.read_model(_onnx_model(case))
     # By default it computes in bfloat16 where the CPU can.
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     request = core.compile_model(model, "CPU", settings).create_infer_request()
-    request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
+    inputs = _onnx_inputs(case)
+    for name, array in inputs.items():
+        request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
 
-    def output(_: Any, input_in_use: np.ndarray = x) -> np.ndarray:
-        """Return the output; the default keeps the input, to which the request has no more than a pointer."""
+    def output(_: Any, inputs_in_use: Any = inputs) -> np.ndarray:
+        """Return the output; the default keeps the inputs, to which the request has no more than pointers."""
         copied: np.ndarray = request.get_output_tensor(0).data.copy()
         return copied
 
     return Runner(request.infer, output)
 
 
-def _onnx_model(shape: Shape, weights: Arrays) -> bytes:
-    """Return the network as a serialised ONNX graph: an LSTM node and a change of axes for each layer."""
+def _onnx_inputs(case: Case) -> Arrays:
+    """Return what the graph is given: the sequence and, for a single step, every layer's states."""
+    inputs = {"input": case.x}
+    for name, states in zip(STATE_NAMES, case.hx or (), strict=False):
+        parts = np.split(states, case.shape.num_layers)
+        inputs |= {f"{name}{layer}": np.ascontiguousarray(part) for layer, part in enumerate(parts)}
+    return inputs
+
+
+def _onnx_model(case: Case) -> bytes:
+    """Return the network as a serialised ONNX graph: an LSTM node and a change of axes for each layer.
+
+    For a single step it takes states and returns them, as one who comes back with the next step needs it.
+    """
     import onnx
     from onnx import helper, numpy_helper
 
+    shape = case.shape
     if shape.proj_size:
         raise Unsupported("ONNX has no projection")
     steps, batch, width = shape.steps, shape.batch, shape.directions * shape.hidden_size
     constants = {"joined": np.array([steps, batch, width], np.int64)}
-    nodes, given = [], "input"
+    nodes, given, last = [], "input", []
 
     def gates(name: str, layer: int) -> np.ndarray:
         """Return a parameter of both directions, gates in ONNX's order i, o, f, g."""
         suffixes = (f"_l{layer}", f"_l{layer}_reverse")[: shape.directions]
-        i, f, g, o = np.split(np.stack([weights[name + suffix] for suffix in suffixes]), shapes.GATES, axis=1)
+        i, f, g, o = np.split(np.stack([case.weights[name + suffix] for suffix in suffixes]), shapes.GATES, axis=1)
         return np.concatenate([i, o, f, g], axis=1)
 
     for layer in range(shape.num_layers):
         w, r, b, y, apart, output = (f"{kind}{layer}" for kind in ("w", "r", "b", "y", "apart", "output"))
         constants[w], constants[r] = gates("weight_ih", layer), gates("weight_hh", layer)
         constants[b] = np.concatenate([gates("bias_ih", layer), gates("bias_hh", layer)], axis=1)
-        direction = "bidirectional" if shape.bidirectional else "forward"
+        options = {"hidden_size": shape.hidden_size, "direction": "bidirectional" if shape.bidirectional else "forward"}
+        inputs, outputs = [given, w, r, b], [y]
+        if case.hx:
+            inputs += ["", *(f"{state}{layer}" for state in STATE_NAMES)]  # without lengths of sequences
+            outputs += [f"{state}{layer}_n" for state in STATE_NAMES]
+        last += outputs[1:]
         nodes += [
-            helper.make_node("LSTM", [given, w, r, b], [y], hidden_size=shape.hidden_size, direction=direction),
+            helper.make_node("LSTM", inputs, outputs, **options),
             helper.make_node("Transpose", [y], [apart], perm=[0, 2, 1, 3]),  # from (L, D, N, H) to (L, N, D, H)
             helper.make_node("Reshape", [apart, "joined"], [output]),
         ]
         given = output
-    float32 = onnx.TensorProto.FLOAT
+    float32, state = onnx.TensorProto.FLOAT, [shape.directions, batch, shape.hidden_size]
     graph = helper.make_graph(
         nodes,
         "lstm",
-        [helper.make_tensor_value_info("input", float32, [steps, batch, shape.input_size])],
-        [helper.make_tensor_value_info(given, float32, [steps, batch, width])],
+        [helper.make_tensor_value_info(name, float32, array.shape) for name, array in _onnx_inputs(case).items()],
+        [helper.make_tensor_value_info(given, float32, [steps, batch, width]),
+         *(helper.make_tensor_value_info(name, float32, state) for name in last)],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
+    )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     serialised: bytes = model.SerializeToString()
     return serialised
 
 
-ENGINES: dict[str, Callable[[Shape, Arrays, np.ndarray, int], Runner]] = {
+ENGINES: dict[str, Callable[[Case, int], Runner]] = {
     "numba_lstm": _ours,
     "stream": _our_stream,
+    "first step": _our_first_step,
     "torch": _torch,
     "torch without oneDNN": _torch_without_onednn,
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
 }
 
-OURS = ("numba_lstm", "stream")
+SAME = ("numba_lstm", "stream")
+"""Engines of ours that compute what the peers do; the first step starts from zeros."""
+
+OURS = (*SAME, "first step")
 
 
 def packages(engine: str) -> tuple[str, ...]:
@@ -178,7 +216,7 @@ def packages(engine: str) -> tuple[str, ...]:
 
 
 def make(engine: str, shape: Shape, threads: int) -> Runner:
-    """Return an engine with the weights and the input that all engines get for a shape.
+    """Return an engine with the weights, the input and the first states that all engines get for a shape.
 
     Raises
     ------
@@ -187,7 +225,7 @@ def make(engine: str, shape: Shape, threads: int) -> Runner:
     ModuleNotFoundError
         If it is not installed.
     """
-    return ENGINES[engine](shape, shapes.parameters(shape), shapes.sequence(shape), threads)
+    return ENGINES[engine](shapes.case(shape), threads)
 
 
 def main() -> None:

@@ -3,6 +3,9 @@
 Every engine runs in a process of its own, bound to as many cores as it has threads, one after the other; then the next
 round.  A figure is the lowest of the rounds' medians.  Outputs are compared in full.  The exit status is 1 if an engine
 fails or an output differs by more than 2e-5.
+
+A single step has states that are not zero, for every engine; ours is then a step of a stream, which is what users run,
+and a call that is given the states stands beside it.
 """
 
 from __future__ import annotations
@@ -89,7 +92,7 @@ def measure(threads: int, options: argparse.Namespace) -> tuple[dict[str, Any], 
             peer = best_peer(row)
             if not peer:
                 continue
-            for ours in set(engines.OURS) & set(row):
+            for ours in [engine for engine in engines.SAME if engine in row]:
                 difference = largest_difference(outputs, ours, peer, name)
                 results[name]["difference"] = max(difference, results[name].get("difference", 0.0))
                 if not difference <= TOLERANCE:
@@ -103,10 +106,20 @@ def best_peer(row: dict[str, float]) -> str | None:
     return min(peers, key=peers.__getitem__) if peers else None
 
 
+def ours(row: dict[str, float]) -> float | None:
+    """Return our time: of a step of a stream where there is one, of a call elsewhere."""
+    return row.get("stream", row.get("numba_lstm"))
+
+
 def ratio(row: dict[str, float]) -> float | None:
-    """Return how many times longer the best peer takes than a call of ours."""
-    peer = best_peer(row)
-    return row[peer] / row["numba_lstm"] if peer and "numba_lstm" in row else None
+    """Return how many times longer than we the best peer takes."""
+    peer, taken = best_peer(row), ours(row)
+    return row[peer] / taken if peer and taken else None
+
+
+def over_call(row: dict[str, float], engine: str) -> float | None:
+    """Return the time of a way of ours over that of a call that is given the same states."""
+    return row[engine] / row["numba_lstm"] if engine in row and "numba_lstm" in row else None
 
 
 def microseconds(seconds: float | None) -> str:
@@ -116,19 +129,23 @@ def microseconds(seconds: float | None) -> str:
     return f"{seconds * 1e6:,.1f}" if seconds < 1e-3 else f"{seconds * 1e6:,.0f}"
 
 
+def number(value: float | None, kind: str) -> str:
+    """Return a figure for a table, nothing for none."""
+    return "" if value is None else format(value, kind)
+
+
 def full_table(results: dict[str, Any]) -> str:
     """Return all engines' times, for one number of threads."""
-    used = [engine for engine in engines.ENGINES if any(engine in result["seconds"] for result in results.values())]
-    header = ["shape", *used, "best peer", "ratio", "GFLOP/s", "over bound", "difference"]
+    present = {engine for result in results.values() for engine in result["seconds"]} - {"first step"}
+    used = [engine for engine in engines.ENGINES if engine in present]
+    header = ["shape", *used, "stream / call", "best peer", "ratio", "GFLOP/s", "over bound", "difference"]
     rows = []
     for name, result in results.items():
-        row, gain = result["seconds"], ratio(result["seconds"])
-        ours = row.get("numba_lstm")
-        rate = f"{_shape(name).flop() / ours / 1e9:.1f}" if ours else ""
-        over = f"{ours / result['bound']:.2f}" if ours else ""
-        difference = f"{result['difference']:.1e}" if "difference" in result else ""
-        times = [microseconds(row.get(engine)) for engine in used]
-        rows.append([name, *times, best_peer(row) or "", f"{gain:.2f}" if gain else "", rate, over, difference])
+        row, taken = result["seconds"], ours(result["seconds"])
+        rate, over = (_shape(name).flop() / taken / 1e9, taken / result["bound"]) if taken else (None, None)
+        cells = [name, *(microseconds(row.get(engine)) for engine in used), number(over_call(row, "stream"), ".2f")]
+        cells += [best_peer(row) or "", number(ratio(row), ".2f"), number(rate, ".1f"), number(over, ".2f")]
+        rows.append([*cells, number(result.get("difference"), ".1e")])
     return report.markdown_table(header, rows)
 
 
@@ -146,10 +163,34 @@ def summary(results: dict[str, Any]) -> str:
     return f"geometric mean {mean:.2f} over {len(gains)} shapes, smallest {gains[worst]:.2f} at {worst}"
 
 
-def _with_stream(row: dict[str, float]) -> str:
-    """Return the time of a call, and that of a step of a stream behind it."""
-    call, step = microseconds(row.get("numba_lstm")), row.get("stream")
-    return f"{call} ({microseconds(step)})" if step else call
+def stream_over_call(results: dict[str, Any]) -> str:
+    """Return how a step of a stream compares with a call that is given the same states; nothing without such."""
+    shares = {name: share for name, result in results.items() if (share := over_call(result["seconds"], "stream"))}
+    slowest = max(shares, key=shares.__getitem__, default="")
+    return f"stream over call {shares[slowest]:.2f} at most, at {slowest}" if shares else ""
+
+
+def first_step(runs: dict[str, Any]) -> str:
+    """Return what it gives to start from zeros, in one paragraph for all numbers of threads; nothing if not timed."""
+    parts = []
+    for threads, results in runs.items():
+        rows = {name: result["seconds"] for name, result in results.items()}
+        shares = [f"{name} {share:.2f}" for name, row in rows.items() if (share := over_call(row, "first step"))]
+        if shares:
+            parts.append(f"{_cores(threads).lower()}: {', '.join(shares)}")
+    about = "A first step starts from zeros and leaves products with the state out. Its time over that of such a call:"
+    return textwrap.fill(f"{about} {'; '.join(parts)}.", 118) if parts else ""
+
+
+def summaries(results: dict[str, Any]) -> str:
+    """Return what stands below a table."""
+    return "; ".join(filter(None, [summary(results), stream_over_call(results)]))
+
+
+def _with_call(row: dict[str, float]) -> str:
+    """Return our time and, if it is a stream's, that of a call behind it."""
+    taken = microseconds(ours(row))
+    return f"{taken} ({microseconds(row.get('numba_lstm'))})" if "stream" in row else taken
 
 
 def readme_table(measured: dict[str, Any]) -> str:
@@ -166,16 +207,18 @@ def readme_table(measured: dict[str, Any]) -> str:
             row = results[name]["seconds"] if name in results else {}
             peer, gain = best_peer(row), ratio(row)
             best = f"{microseconds(row[peer])} {peer}" if peer else ""
-            cells += [_with_stream(row), best, f"{gain:.2f}" if gain else ""]
+            cells += [_with_call(row), best, f"{gain:.2f}" if gain else ""]
         rows.append(cells)
     peers = sorted({engine for results in runs.values() for r in results.values() for engine in r["seconds"]})
     others = ", ".join(engine for engine in peers if engine not in engines.OURS) or "none"
-    means = "\n".join(f"- {_cores(threads)}: {summary(results)}." for threads, results in runs.items())
-    about = f"""Microseconds a call, float32; in brackets a step of a stream. The lowest of the medians of
-    {measured["rounds"]} rounds; engines take turns, each in a process of its own, bound to the cores. The best peer is
-    the fastest of these: {others}. The ratio is its time over that of a call of ours."""
+    means = "\n".join(f"- {_cores(threads)}: {summaries(results)}." for threads, results in runs.items())
+    about = f"""Microseconds, float32. Single steps start from states that are not zero: a step of a stream, in brackets
+    a call that is given the states. The lowest of the medians of {measured["rounds"]} rounds; engines take turns, each
+    in a process of its own, bound to the cores. The best peer is the fastest of these: {others}. The ratio is its time
+    over ours."""
     paragraph = textwrap.fill(" ".join(about.split()), 118)
-    return f"{paragraph}\n\n{report.markdown_table(header, rows)}\n\n{means}\n\n{report.caption(measured)}"
+    parts = [paragraph, report.markdown_table(header, rows), means, first_step(runs), report.caption(measured)]
+    return "\n\n".join(filter(None, parts))
 
 
 def _cores(threads: str) -> str:
@@ -207,7 +250,7 @@ def draw_roofline(measured: dict[str, Any], plot: Path) -> None:
     columns: dict[str, list[float]] = {"bound": [], "numba_lstm": [], "best peer": []}
     for name in ordered:
         row = results[name]["seconds"]
-        seconds = results[name]["bound"], row["numba_lstm"], row[best_peer(row) or ""]
+        seconds = results[name]["bound"], ours(row) or 0.0, row[best_peer(row) or ""]
         for column, taken in zip(columns.values(), seconds, strict=True):
             column.append(chosen[name].flop() / taken / 1e9)
     figure = report.new_figure(9, 5)
@@ -269,10 +312,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complaints += wrong
         measured = {**report.circumstances(versions), "rounds": options.rounds, "runs": runs}
     tables = [
-        f"{_cores(threads)}, microseconds\n\n{full_table(results)}\n\n{summary(results)}"
+        f"{_cores(threads)}, microseconds\n\n{full_table(results)}\n\n{summaries(results)}"
         for threads, results in measured["runs"].items()
     ]
-    text = "\n\n".join([*tables, report.caption(measured)])
+    text = "\n\n".join(filter(None, [*tables, first_step(measured["runs"]), report.caption(measured)]))
     print(text)
     if options.json:
         options.json.write_text(json.dumps(measured, indent=1), encoding="utf-8")

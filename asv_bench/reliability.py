@@ -54,9 +54,7 @@ class Figure(NamedTuple):
 
 def caller(name: str) -> Call:
     """Return a call of a shape."""
-    shape = shapes.select([name])[name]
-    lstm, x = engines.numba_lstm_module(shape, shapes.parameters(shape)), shapes.sequence(shape)
-    return lambda: lstm(x)
+    return engines.numba_lstm_call(shapes.case(shapes.select([name])[name]))
 
 
 def calls_per_second(call: Call, callers: int, threads: int, seconds: float) -> float:

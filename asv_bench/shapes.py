@@ -49,6 +49,10 @@ class Shape(NamedTuple):
         read = sum(of_input + self.steps * recurrent for of_input, recurrent in self.weights())
         return self.flop() / (4 * self.directions * read)
 
+    def streams(self) -> bool:
+        """Return whether this is one step of one direction, which is what a stream does."""
+        return self.steps == 1 and not self.bidirectional
+
     def __str__(self) -> str:
         layers = f"{self.num_layers} x " if self.num_layers > 1 else ""
         both = ", bidirectional" if self.bidirectional else ""
@@ -142,3 +146,33 @@ def sequence(shape: Shape, dtype: type[np.floating] = np.float32) -> np.ndarray:
     """Return a random input (L, N, H_in)."""
     size = (shape.steps, shape.batch, shape.input_size)
     return np.random.default_rng(1).standard_normal(size).astype(dtype)
+
+
+def states(shape: Shape, dtype: type[np.floating] = np.float32) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return random first states (h_0, c_0) of a single step; None for a sequence, which starts from zeros.
+
+    One step at a time means a stream, which has been somewhere before.  From zeros an engine may leave out the products
+    with the state, half of the work, as ours does.
+    """
+    if shape.steps > 1:
+        return None
+    rng = np.random.default_rng(2)
+    h, c = (
+        (rng.standard_normal((shape.num_layers * shape.directions, shape.batch, size)) / 2).astype(dtype)
+        for size in (shape.output_size, shape.hidden_size)
+    )
+    return h, c
+
+
+class Case(NamedTuple):
+    """A shape with the numbers that every engine gets for it."""
+
+    shape: Shape
+    weights: dict[str, np.ndarray]
+    x: np.ndarray
+    hx: tuple[np.ndarray, np.ndarray] | None
+
+
+def case(shape: Shape, dtype: type[np.floating] = np.float32) -> Case:
+    """Return random weights, input and first states."""
+    return Case(shape, parameters(shape, dtype), sequence(shape, dtype), states(shape, dtype))

@@ -25,7 +25,7 @@ Call = Callable[[], Any]
 
 def denormal_calls(shape: Shape) -> dict[str, Call]:
     """Return calls by where their denormal numbers are, the first without any."""
-    x, weights = shapes.sequence(shape), shapes.parameters(shape)
+    _, weights, x, _ = whole = shapes.case(shape)
     state = np.ones((shape.num_layers, shape.batch, shape.hidden_size), np.float32)
     # Without a bias and an input the states stay as small as they are.
     unbiased = {name: array * (0 if name.startswith("bias") else 1) for name, array in weights.items()}
@@ -37,11 +37,10 @@ def denormal_calls(shape: Shape) -> dict[str, Call]:
         "weights": ({name: array * small for name, array in weights.items()}, x, state),
     }
 
-    def make(parameters: engines.Arrays, given: np.ndarray, initial: np.ndarray) -> Call:
-        lstm = engines.numba_lstm_module(shape, parameters)
-        return lambda: lstm(given, (initial, initial))
-
-    return {where: make(*case) for where, case in cases.items()}
+    return {
+        where: engines.numba_lstm_call(whole._replace(weights=parameters, x=given, hx=(initial, initial)))
+        for where, (parameters, given, initial) in cases.items()
+    }
 
 
 def denormal_rows(budget: float) -> list[list[str]]:
@@ -61,9 +60,7 @@ def double_rows(names: Sequence[str], budget: float, limits: machine.Machine) ->
     """Return time, rate and distance from the bound in float64, for the threads that are set."""
     lines = []
     for name, shape in shapes.select(names).items():
-        lstm = engines.numba_lstm_module(shape, shapes.parameters(shape, np.float64))
-        x = shapes.sequence(shape, np.float64)
-        seconds = timing.seconds_per_call(lambda lstm=lstm, x=x: lstm(x), budget).median  # type: ignore[misc]
+        seconds = timing.seconds_per_call(engines.numba_lstm_call(shapes.case(shape, np.float64)), budget).median
         over = seconds / limits.bound(shape)
         lines.append([name, f"{seconds * 1e6:,.1f}", f"{shape.flop() / seconds / 1e9:.1f}", f"{over:.2f}"])
     return lines

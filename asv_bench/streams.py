@@ -38,7 +38,10 @@ def module(shape: Shape) -> nl.LSTM:
 
 
 def stepper(shape: Shape, reuse: bool = False) -> Callable[[], np.ndarray]:
-    """Return what takes a step, or a chunk of several, into a fresh array or the same again."""
+    """Return what takes a step, or a chunk of several, into a fresh array or the same again.
+
+    One step is taken here, so that the states are not zero.
+    """
     stream = module(shape).stream(shape.batch)
     x = normal(shape.steps, shape.batch, shape.input_size)
     x = x[0] if shape.steps == 1 else x

@@ -15,6 +15,7 @@ from typing import Any
 
 import numba
 import numpy as np
+import oracle
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -134,13 +135,15 @@ def test_peers_with_our_engine_alone(tmp_path: Path) -> None:
     assert "no peer to compare with" in printed
     measured = json.loads(kept.read_text(encoding="utf-8"))
     seconds = {name: set(result["seconds"]) for name, result in measured["runs"]["1"].items()}
-    assert seconds == {"amp_step": {"numba_lstm", "stream"}, "odd_13": {"numba_lstm"}}
+    assert seconds == {"amp_step": {"numba_lstm", "stream", "first step"}, "odd_13": {"numba_lstm"}}
+    assert "stream over call" in printed
+    assert "A first step" in page.read_text(encoding="utf-8")
     assert measured["versions"]["numba"] in page.read_text(encoding="utf-8")
     assert measured["date"] in printed
 
 
 def fake_run(threads: str) -> dict[str, Any]:
-    seconds = {"numba_lstm": 2e-6, "stream": 1e-6, "torch": 8e-6, "openvino": 4e-6}
+    seconds = {"numba_lstm": 2e-6, "stream": 1e-6, "first step": 1.5e-6, "torch": 8e-6, "openvino": 4e-6}
     results = {
         "amp_step": {"seconds": seconds, "bound": 1e-6, "difference": 1e-7},
         "big_b64": {"seconds": {"numba_lstm": 3e-3, "torch": 24e-3}, "bound": 1e-3, "difference": 1e-7},
@@ -155,14 +158,64 @@ def test_peers_reads_runs_and_writes_the_table(tmp_path: Path, capsys: pytest.Ca
         path.write_text(json.dumps(fake_run(path.stem)), encoding="utf-8")
     page = page_with(tmp_path, "speed")
     assert peers.main(["--read", *map(str, paths), "--readme", str(page)]) == 0
-    # Ratios 2 and 8: their geometric mean is 4.
-    assert "geometric mean 4.00 over 2 shapes, smallest 2.00 at amp_step" in capsys.readouterr().out
+    # Ratios 4, of the stream, and 8.
+    assert "geometric mean 5.66 over 2 shapes, smallest 4.00 at amp_step" in capsys.readouterr().out
     text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n\n<!-- speed -->\n")
     assert text.endswith("<!-- end of speed -->\n\nafter\n")
     assert "old" not in text
     row = next(line for line in text.splitlines() if line.startswith("| 1 to 40;"))
-    assert [cell.strip() for cell in row.split("|")[2:-1]] == ["2.0 (1.0)", "4.0 openvino", "2.00"] * 2
+    assert [cell.strip() for cell in row.split("|")[2:-1]] == ["1.0 (2.0)", "4.0 openvino", "4.00"] * 2
+    assert "one core: amp_step 0.75; 2 cores: amp_step 0.75." in " ".join(text.split())
+    assert text.count("stream over call 0.50 at most, at amp_step") == 2
+
+
+def test_the_full_table_takes_the_stream_for_ours() -> None:
+    lines = peers.full_table(fake_run("1")["runs"]["1"]).splitlines()
+    header, _, step, sequence = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
+    figures = dict(zip(header, step, strict=True))
+    assert "first step" not in figures
+    assert (figures["stream / call"], figures["ratio"], figures["over bound"]) == ("0.50", "4.00", "1.00")
+    figures = dict(zip(header, sequence, strict=True))
+    assert (figures["stream"], figures["stream / call"], figures["over bound"]) == ("", "", "3.00")
+
+
+STATEFUL = [shapes.Shape(3, 5, 2, steps=1, batch=2), shapes.Shape(3, 5, 2, bidirectional=True, batch=2)]
+STATEFUL += [shapes.Shape(4, 6, proj_size=3), shapes.Shape(3, 5, 2, steps=4, batch=2)]
+
+
+@pytest.mark.parametrize("engine", [engine for engine in engines.ENGINES if engine != "first step"])
+@pytest.mark.parametrize("shape", STATEFUL, ids=str)
+def test_every_engine_starts_from_the_states(engine: str, shape: shapes.Shape) -> None:
+    """A single step starts from states that are not zero, a sequence from zeros; against NumPy in float64."""
+    given = shapes.case(shape)
+    assert (given.hx is None) == (shape.steps > 1)
+    try:
+        runner = engines.ENGINES[engine](given, 1)
+    except (ModuleNotFoundError, engines.Unsupported) as error:
+        pytest.skip(str(error))
+    expected = oracle.lstm(given.weights, given.x, *(given.hx or ())).output
+    for _ in range(2):  # calls do not add up
+        np.testing.assert_allclose(runner.output(runner.call()), expected, rtol=0, atol=1e-6)
+    if given.hx:
+        assert all(np.abs(state).min() > 0 for state in given.hx)
+
+
+def test_a_first_step_starts_from_zeros() -> None:
+    given = shapes.case(STATEFUL[0])
+    first = engines.ENGINES["first step"](given, 1)
+    zeros = engines.ENGINES["numba_lstm"](given._replace(hx=None), 1)
+    np.testing.assert_array_equal(first.output(first.call()), zeros.output(zeros.call()))
+    for shape in STATEFUL[1], STATEFUL[3]:
+        with pytest.raises(engines.Unsupported):
+            engines.make("first step", shape, 1)
+
+
+def test_a_stream_is_timed_with_a_state() -> None:
+    """Also when no output was asked for before."""
+    given = shapes.case(STATEFUL[0])
+    step = engines.ENGINES["stream"](given, 1).call()
+    np.testing.assert_array_equal(step, engines.ENGINES["numba_lstm"](given, 1).call()[0][0])
 
 
 def test_peers_draws(tmp_path: Path) -> None:

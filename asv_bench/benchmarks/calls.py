@@ -84,11 +84,9 @@ class Double:
 
     def setup(self, name: str) -> None:
         """Make a module and an input, and call once."""
-        shape = shapes.select([name])[name]
-        self.lstm = engines.numba_lstm_module(shape, shapes.parameters(shape, np.float64))
-        self.x = shapes.sequence(shape, np.float64)
-        self.lstm(self.x)
+        self.call = engines.numba_lstm_call(shapes.case(shapes.select([name])[name], np.float64))
+        self.call()
 
     def time_call(self, name: str) -> None:
         """Time one call."""
-        self.lstm(self.x)
+        self.call()
