@@ -29,6 +29,9 @@ from .shapes import Shape
 TOLERANCE = 2e-5
 """Of outputs, which are between -1 and 1; float32 sums in other orders are up to 3e-6 apart."""
 
+BLOCKS = {"public": "peers", "few": "few"}
+"""Places on the page, for groups of shapes."""
+
 Times = dict[str, dict[str, float]]
 """Seconds by shape and engine."""
 
@@ -138,12 +141,14 @@ def full_table(results: dict[str, Any]) -> str:
     """Return all engines' times, for one number of threads."""
     present = {engine for result in results.values() for engine in result["seconds"]} - {"first step"}
     used = [engine for engine in engines.ENGINES if engine in present]
-    header = ["shape", *used, "stream / call", "best peer", "ratio", "GFLOP/s", "over bound", "difference"]
+    beside = ["stream / call"] * ("stream" in used)
+    header = ["shape", *used, *beside, "best peer", "ratio", "GFLOP/s", "over bound", "difference"]
     rows = []
     for name, result in results.items():
         row, taken = result["seconds"], ours(result["seconds"])
         rate, over = (_shape(name).flop() / taken / 1e9, taken / result["bound"]) if taken else (None, None)
-        cells = [name, *(microseconds(row.get(engine)) for engine in used), number(over_call(row, "stream"), ".2f")]
+        cells = [name, *(microseconds(row.get(engine)) for engine in used)]
+        cells += [number(over_call(row, "stream"), ".2f") for _ in beside]
         cells += [best_peer(row) or "", number(ratio(row), ".2f"), number(rate, ".1f"), number(over, ".2f")]
         rows.append([*cells, number(result.get("difference"), ".1e")])
     return report.markdown_table(header, rows)
@@ -266,12 +271,27 @@ def draw_roofline(measured: dict[str, Any], plot: Path) -> None:
     report.save_plot(figure, plot)
 
 
+def block(names: Sequence[str]) -> str:
+    """Return the place of the page for a table of these shapes.
+
+    Raises
+    ------
+    SystemExit
+        If they are not those of one group that has a place.
+    """
+    if len(names) != 1 or names[0] not in BLOCKS:
+        raise SystemExit(f"the page has places for {' and for '.join(BLOCKS)}, not for {', '.join(names)}")
+    return BLOCKS[names[0]]
+
+
 def read(paths: Sequence[Path]) -> dict[str, Any]:
     """Return what earlier runs have measured, as one; of equal numbers of threads, the last."""
     first, *others = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
     for other in others:
         if other["machine"] != first["machine"] or other["versions"] != first["versions"]:
             raise SystemExit("these runs are of different machines or versions")
+        if other["shapes"] != first["shapes"]:
+            raise SystemExit("these runs are of different shapes")
         first["runs"] |= other["runs"]
         first["rounds"] = min(first["rounds"], other["rounds"])
         first["date"] = max(first["date"], other["date"])
@@ -300,6 +320,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, or read, and report; return the exit status."""
     options = parse(arguments)
+    if options.page and not options.read:
+        block(options.shapes)  # before hours of measuring
     complaints: list[str] = []
     if options.read:
         measured = read(options.read)
@@ -310,7 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             runs[str(threads)], found, wrong = measure(threads, options)
             versions |= found
             complaints += wrong
-        measured = {**report.circumstances(versions), "rounds": options.rounds, "runs": runs}
+        measured = {**report.circumstances(versions), "rounds": options.rounds, "shapes": options.shapes, "runs": runs}
     tables = [
         f"{_cores(threads)}, microseconds\n\n{full_table(results)}\n\n{summaries(results)}"
         for threads, results in measured["runs"].items()
@@ -327,7 +349,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report.write_block(options.readme, "speed", readme_table(measured))
     if options.page:
         picture = ("Time of the best peer over ours", options.plot) if options.plot else None
-        report.write_block(options.page, "peers", text + report.show(picture, options.page))
+        report.write_block(options.page, block(measured["shapes"]), text + report.show(picture, options.page))
     for complaint in complaints:
         print(f"! {complaint}", file=sys.stderr)
     return 1 if complaints else 0

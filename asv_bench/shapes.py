@@ -101,7 +101,14 @@ ODD = {
 }
 """Sizes that fit no vector and no tile."""
 
-GROUPS = {"public": PUBLIC, "odd": ODD}
+FEW = {
+    f"few_{batch}x{size}": Shape(size, size, steps=50, batch=batch)
+    for size in (512, 768, 1024, 1536)
+    for batch in range(2, 7)
+}
+"""Two to six rows, with weights that no L2 cache holds: each step reads them for next to nothing."""
+
+GROUPS = {"public": PUBLIC, "odd": ODD, "few": FEW}
 
 
 def select(names: Sequence[str]) -> dict[str, Shape]:
@@ -112,7 +119,7 @@ def select(names: Sequence[str]) -> dict[str, Shape]:
     ValueError
         If there is no such name.
     """
-    known = PUBLIC | ODD
+    known = {name: shape for group in GROUPS.values() for name, shape in group.items()}
     chosen: dict[str, Shape] = {}
     for name in names:
         if name in GROUPS:

@@ -148,7 +148,7 @@ def fake_run(threads: str) -> dict[str, Any]:
         "amp_step": {"seconds": seconds, "bound": 1e-6, "difference": 1e-7},
         "big_b64": {"seconds": {"numba_lstm": 3e-3, "torch": 24e-3}, "bound": 1e-3, "difference": 1e-7},
     }
-    about = {"machine": "a CPU", "date": "2020-01-01", "versions": {"numba": "1"}, "rounds": 3}
+    about = {"machine": "a CPU", "date": "2020-01-01", "versions": {"numba": "1"}, "rounds": 3, "shapes": ["public"]}
     return {**about, "runs": {threads: results}}
 
 
@@ -168,6 +168,30 @@ def test_peers_reads_runs_and_writes_the_table(tmp_path: Path, capsys: pytest.Ca
     assert [cell.strip() for cell in row.split("|")[2:-1]] == ["1.0 (2.0)", "4.0 openvino", "4.00"] * 2
     assert "one core: amp_step 0.75; 2 cores: amp_step 0.75." in " ".join(text.split())
     assert text.count("stream over call 0.50 at most, at amp_step") == 2
+
+
+def test_each_group_has_its_place(tmp_path: Path) -> None:
+    kept = tmp_path / "few.json"
+    kept.write_text(json.dumps(fake_run("1") | {"shapes": ["few"]}), encoding="utf-8")
+    page = page_with(tmp_path, "few")
+    assert peers.main(["--read", str(kept), "--page", str(page)]) == 0
+    assert "smallest 4.00 at amp_step" in page.read_text(encoding="utf-8")
+    for names in (["odd"], ["amp_step"], ["public", "few"]):
+        with pytest.raises(SystemExit, match="has places for"):
+            peers.main(["--shapes", *names, "--page", str(page)])
+    other = tmp_path / "public.json"
+    other.write_text(json.dumps(fake_run("2")), encoding="utf-8")
+    with pytest.raises(SystemExit, match="of different shapes"):
+        peers.main(["--read", str(kept), str(other)])
+
+
+def test_few_rows_with_large_weights() -> None:
+    few = shapes.select(["few"])
+    assert len(few) == 20
+    assert {shape.batch for shape in few.values()} == {2, 3, 4, 5, 6}
+    assert {shape.hidden_size for shape in few.values()} == {512, 768, 1024, 1536}
+    assert all(shape == shapes.Shape(h := shape.hidden_size, h, steps=50, batch=shape.batch) for shape in few.values())
+    assert shapes.select(["few_6x1536"]) == {"few_6x1536": shapes.Shape(1536, 1536, steps=50, batch=6)}
 
 
 def test_the_full_table_takes_the_stream_for_ours() -> None:
@@ -261,7 +285,8 @@ def test_a_block_needs_its_place(tmp_path: Path) -> None:
     ("page", "names"),
     [
         ("README.md", ["speed"]),
-        ("docs/performance.md", ["peers", "ways", "sweep", "streams", "special", "startup", "proteins", "accelerate"]),
+        ("docs/performance.md", ["peers", "few", "ways", "sweep", "streams", "special"]),
+        ("docs/performance.md", ["startup", "proteins", "accelerate"]),
         ("docs/reliability.md", ["reliability"]),
         ("docs/explain/accuracy.md", ["accuracy"]),
     ],
@@ -327,7 +352,7 @@ def test_suspicious_pairs_are_timed_together() -> None:
 
 def test_flop_counts_products() -> None:
     """Against a count from the shapes of torch's parameters: two for each weight, row and step."""
-    for shape in (shapes.PUBLIC | shapes.ODD).values():
+    for shape in (shapes.PUBLIC | shapes.ODD | shapes.FEW).values():
         matrices = [array for array in shapes.parameters(shape).values() if array.ndim == 2]
         assert shape.flop() == 2 * shape.steps * shape.batch * sum(array.size for array in matrices)
 
