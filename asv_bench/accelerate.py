@@ -114,12 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     heads = ["name", "shape", "accelerated, us", "torch, us", "torch / accelerated", "largest difference"]
     text = report.markdown_table(heads, cells)
     slower = [row.name for row in rows if row.ours >= row.theirs]
-    text += f"\n\nFloat32, {options.threads} threads on cores {cores}, torch {torch.__version__}, "
+    text += f"\n\nFloat32, {options.threads} threads on cores {cores}, "
     text += f"medians of {options.rounds} rounds. "
     text += f"Slower than torch: {', '.join(slower)}." if slower else "None is slower than torch."
-    print(text)
-    if options.page:
-        report.write_block(options.page, "accelerate", text)
+    report.publish("accelerate", text, report.own_circumstances("torch"), options.page)
 
 
 if __name__ == "__main__":

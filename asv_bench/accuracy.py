@@ -70,10 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 error = np.load(path).ravel().astype(np.float64) - expected
                 rows[name].append(f"{np.sqrt(np.mean(np.square(error))):.2e}")
     text = report.markdown_table(["root mean square error", *used], list(rows.values()))
-    text += f"\n\n{report.caption(report.circumstances(versions))}"
-    print(text)
-    if options.page:
-        report.write_block(options.page, "accuracy", text)
+    report.publish("accuracy", text, report.circumstances(versions), options.page)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import math
 import subprocess
 import sys
 import tempfile
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -184,7 +183,7 @@ def first_step(runs: dict[str, Any]) -> str:
         if shares:
             parts.append(f"{_cores(threads).lower()}: {', '.join(shares)}")
     about = "A first step starts from zeros and leaves products with the state out. Its time over that of such a call:"
-    return textwrap.fill(f"{about} {'; '.join(parts)}.", 118) if parts else ""
+    return report.paragraph(f"{about} {'; '.join(parts)}.") if parts else ""
 
 
 def summaries(results: dict[str, Any]) -> str:
@@ -221,8 +220,7 @@ def readme_table(measured: dict[str, Any]) -> str:
     a call that is given the states. The lowest of the medians of {measured["rounds"]} rounds; engines take turns, each
     in a process of its own, bound to the cores. The best peer is the fastest of these: {others}. The ratio is its time
     over ours."""
-    paragraph = textwrap.fill(" ".join(about.split()), 118)
-    parts = [paragraph, report.markdown_table(header, rows), means, first_step(runs), report.caption(measured)]
+    parts = [report.paragraph(about), report.markdown_table(header, rows), means, first_step(runs)]
     return "\n\n".join(filter(None, parts))
 
 
@@ -288,13 +286,11 @@ def read(paths: Sequence[Path]) -> dict[str, Any]:
     """Return what earlier runs have measured, as one; of equal numbers of threads, the last."""
     first, *others = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
     for other in others:
-        if other["machine"] != first["machine"] or other["versions"] != first["versions"]:
-            raise SystemExit("these runs are of different machines or versions")
         if other["shapes"] != first["shapes"]:
             raise SystemExit("these runs are of different shapes")
         first["runs"] |= other["runs"]
         first["rounds"] = min(first["rounds"], other["rounds"])
-        first["date"] = max(first["date"], other["date"])
+        first = report.together([first, other])
     return dict(first)
 
 
@@ -337,8 +333,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{_cores(threads)}, microseconds\n\n{full_table(results)}\n\n{summaries(results)}"
         for threads, results in measured["runs"].items()
     ]
-    text = "\n\n".join(filter(None, [*tables, first_step(measured["runs"]), report.caption(measured)]))
-    print(text)
+    text = "\n\n".join(filter(None, [*tables, first_step(measured["runs"])]))
     if options.json:
         options.json.write_text(json.dumps(measured, indent=1), encoding="utf-8")
     if options.plot:
@@ -346,10 +341,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.roofline:
         draw_roofline(measured, options.roofline)
     if options.readme:
+        report.write_measured(options.readme, measured)
         report.write_block(options.readme, "speed", readme_table(measured))
-    if options.page:
-        picture = ("Time of the best peer over ours", options.plot) if options.plot else None
-        report.write_block(options.page, block(measured["shapes"]), text + report.show(picture, options.page))
+    picture = ("Time of the best peer over ours", options.plot) if options.plot else None
+    report.publish(block(measured["shapes"]) if options.page else "", text, measured, options.page, picture)
     for complaint in complaints:
         print(f"! {complaint}", file=sys.stderr)
     return 1 if complaints else 0

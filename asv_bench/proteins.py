@@ -82,10 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(torch_seconds(options.torch, options.budget))
         return
     inputs = read_proteins(options.fasta or report.ROOT / "numba_lstm" / "demo" / "proteins.fasta")
-    rows = our_rows(inputs, options.budget)
+    rows, about = our_rows(inputs, options.budget), report.own_circumstances()
     if options.peers:
         rows.append(peer_row(options.peers, inputs, options.budget))
-    report.publish("proteins", report.markdown_table([f"{len(inputs)} proteins", "s"], rows), options.page)
+        about["versions"] |= report.versions_of(options.peers, "torch")
+    text = report.markdown_table([f"{len(inputs)} proteins", "s"], rows)
+    report.publish("proteins", text, about, options.page)
 
 
 if __name__ == "__main__":

@@ -224,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures += ctrl_c() + denormals(options.budget)
     rows = [[f.what, f.measured, f.required, "" if f.held else "missed"] for f in figures]
     text = report.markdown_table(["", "measured", "required", ""], rows)
-    report.publish("reliability", text, options.page)
+    report.publish("reliability", text, report.own_circumstances(), options.page)
     return 0 if all(figure.held for figure in figures) else 1
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import importlib.metadata
+import json
 import os
 import platform
+import re
+import subprocess
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "performance.md"
+
+MEASURED = "measured"
+"""The place on every page that says once what all of its figures depend on."""
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -40,12 +47,24 @@ def write_block(path: Path, name: str, text: str) -> None:
     SystemExit
         If the file does not have both comments, once each.
     """
+    before, _, after = _around_block(path, name)
+    path.write_text(f"{before}\n\n{text.strip()}\n\n{after}", encoding="utf-8")
+
+
+def read_block(path: Path, name: str) -> str:
+    """Return what stands there."""
+    return _around_block(path, name)[1].strip()
+
+
+def _around_block(path: Path, name: str) -> tuple[str, str, str]:
+    """Return a file up to the end of the first comment, what follows, and the rest from the second one on."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     page = path.read_text(encoding="utf-8")
     if page.count(begin) != 1 or page.count(end) != 1:
         raise SystemExit(f"{path} should have one line {begin} and one line {end}")
     before, rest = page.split(begin)
-    path.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{rest.split(end)[1]}", encoding="utf-8")
+    text, after = rest.split(end)
+    return before + begin, text, end + after
 
 
 def save_plot(figure: Figure, plot: Path) -> None:
@@ -76,35 +95,93 @@ def machine() -> str:
 
 def versions(*packages: str) -> dict[str, str]:
     """Return the versions of the packages of this interpreter that are installed."""
-    found = {"Python": platform.python_version()}
+    found = {}
     for package in packages:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    return found
+
+
+def versions_of(python: str, *packages: str) -> dict[str, str]:
+    """Return the same of another interpreter."""
+    code = "import json, sys; from asv_bench import report; print(json.dumps(report.versions(*sys.argv[1:])))"
+    command = [python, "-c", code, *packages]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, str] = json.loads(done.stdout)
     return found
 
 
 def circumstances(packages: dict[str, str]) -> dict[str, Any]:
-    """Return what figures depend on: the machine, the date and the versions of packages."""
-    return {"machine": machine(), "date": datetime.date.today().isoformat(), "versions": packages}
+    """Return what figures depend on: the machine, the date and the versions of Python and of packages."""
+    date = datetime.date.today().isoformat()
+    return {"machine": machine(), "date": date, "versions": {"Python": platform.python_version(), **packages}}
+
+
+def paragraph(text: str) -> str:
+    """Return a paragraph in lines for a page."""
+    return textwrap.fill(" ".join(text.split()), 118, break_on_hyphens=False, break_long_words=False)
 
 
 def caption(about: dict[str, Any]) -> str:
-    """Return the sentence below a table."""
+    """Return circumstances as a sentence."""
     packages = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    return textwrap.fill(f"{about['machine']}; {about['date']}; {packages}.", 118)
+    return paragraph(f"{about['machine']}; {about['date']}; {packages}.")
 
 
-def publish(name: str, text: str, page: Path | None, picture: tuple[str, Path] | None = None) -> None:
-    """Print what this process has measured, with its circumstances.
+def read_caption(text: str) -> dict[str, Any] | None:
+    """Return the circumstances that such a sentence tells; None if it is none."""
+    found = re.fullmatch(r"(.*); (\d[-\d]+(?: to \d[-\d]+)?); ([^;]*)\.", " ".join(text.split()))
+    if not found:
+        return None
+    packages = dict(pair.rsplit(" ", 1) for pair in found[3].split(", "))
+    return {"machine": found[1], "date": found[2], "versions": packages}
+
+
+def together(circumstances: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return what figures of several runs depend on.
+
+    Raises
+    ------
+    SystemExit
+        If they are of different machines or versions: their figures should not stand side by side.
+    """
+    first, *others = circumstances
+    days = first["date"].split(" to ")
+    for other in others:
+        known = first["versions"]
+        changed = [name for name, version in other["versions"].items() if known.get(name, version) != version]
+        if other["machine"] != first["machine"] or changed:
+            raise SystemExit(
+                f"figures of {caption(first)} and of {caption(other)} should not stand on one page: "
+                "python -m asv_bench.tables measures all of them again"
+            )
+        days += other["date"].split(" to ")
+        first = {**first, "versions": known | other["versions"]}
+    return {**first, "date": " to ".join(dict.fromkeys([min(days), max(days)]))}
+
+
+def write_measured(path: Path, about: dict[str, Any]) -> None:
+    """Say on a page what its figures depend on, those that are there already included."""
+    before = read_caption(read_block(path, MEASURED))
+    write_block(path, MEASURED, caption(together([before, about] if before else [about])))
+
+
+def publish(
+    name: str, text: str, about: dict[str, Any], page: Path | None, picture: tuple[str, Path] | None = None
+) -> None:
+    """Print what was measured, with its circumstances.
 
     Write it into a page if there is one, with a picture of a title if there is one.
     """
-    whole = f"{text}\n\n{caption(circumstances(versions('numba', 'numpy')))}"
-    print(whole)
+    print(f"{text}\n\n{caption(about)}")
     if page:
-        write_block(page, name, whole + show(picture, page))
+        write_measured(page, about)
+        write_block(page, name, text + show(picture, page))
+
+
+def own_circumstances(*packages: str) -> dict[str, Any]:
+    """Return what figures of this process depend on, those of our library's packages and of some others."""
+    return circumstances(versions("numba", "numpy", *packages))
 
 
 def show(picture: tuple[str, Path] | None, page: Path) -> str:

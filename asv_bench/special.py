@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     header = ["times of a normal call, if denormal are", "threads", "normal, us", "inputs", "states", "weights"]
     text = report.markdown_table(header, denormal)
     text += "\n\n" + report.markdown_table(["float64", "threads", "us", "GFLOP/s", "over bound"], double)
-    report.publish("special", text, options.page)
+    report.publish("special", text, report.own_circumstances(), options.page)
 
 
 if __name__ == "__main__":

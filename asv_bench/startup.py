@@ -76,7 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     timing.pin(1)
     header = ["a step of 128 units in a fresh process", "import, s", "first call, s", "both, s", "resident, MiB"]
-    report.publish("startup", report.markdown_table(header, rows(options.peers)), options.page)
+    text, about = report.markdown_table(header, rows(options.peers)), report.own_circumstances()
+    if options.peers:
+        about["versions"] |= report.versions_of(options.peers, "torch")
+    report.publish("startup", text, about, options.page)
 
 
 if __name__ == "__main__":

@@ -117,7 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     timing.pin(1)
     nl.set_num_threads(1)
-    report.publish("streams", report.markdown_table(["what", "", "unit"], rows(options.budget)), options.page)
+    text = report.markdown_table(["what", "", "unit"], rows(options.budget))
+    report.publish("streams", text, report.own_circumstances(), options.page)
 
 
 if __name__ == "__main__":

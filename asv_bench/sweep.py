@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         draw(times, options.plot)
     about = f"{len(sizes) * len(batches)} points, I = H, L = {STEPS}, threads: {options.threads}."
     picture = ("Time per operation over hidden size and batch", options.plot) if options.plot else None
-    report.publish("sweep", f"{describe(ratios)}\n\n{about}", options.page, picture)
+    report.publish("sweep", f"{describe(ratios)}\n\n{about}", report.own_circumstances(), options.page, picture)
 
 
 if __name__ == "__main__":

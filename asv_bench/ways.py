@@ -45,9 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     text = report.markdown_table(["rows N", "steps L", "one layer of I = H units"], rows)
     text += f"\n\nFloat32, {options.threads} threads, an L2 cache of {l2_bytes() >> 10} KiB."
-    print(text)
-    if options.page:
-        report.write_block(options.page, "ways", text)
+    report.publish("ways", text, report.own_circumstances(), options.page)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,11 @@ import inspect
 import json
 import os
 import pkgutil
+import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,19 @@ if not (ROOT / "asv_bench").is_dir():
     pytest.skip("no benchmarks beside the tests", allow_module_level=True)
 sys.path.append(str(ROOT))  # at the end: an installed numba_lstm goes before the sources
 
-from asv_bench import benchmarks, engines, machine, peers, report, shapes, timing  # noqa: E402
+from asv_bench import (  # noqa: E402
+    benchmarks,
+    busy,
+    disturbed,
+    engines,
+    machine,
+    neighbours,
+    peers,
+    report,
+    shapes,
+    tables,
+    timing,
+)
 
 pytestmark = pytest.mark.usefixtures("threads")
 
@@ -123,7 +138,8 @@ def run(command: str, *arguments: object) -> str:
 
 def page_with(folder: Path, name: str) -> Path:
     page = folder / "page.md"
-    page.write_text(f"before\n\n<!-- {name} -->\nold\n<!-- end of {name} -->\n\nafter\n", encoding="utf-8")
+    blocks = [f"<!-- {each} -->\n{text}\n<!-- end of {each} -->\n" for each, text in ((name, "old"), ("measured", ""))]
+    page.write_text("\n".join(["before\n", *blocks, "after\n"]), encoding="utf-8")
     return page
 
 
@@ -162,7 +178,7 @@ def test_peers_reads_runs_and_writes_the_table(tmp_path: Path, capsys: pytest.Ca
     assert "geometric mean 5.66 over 2 shapes, smallest 4.00 at amp_step" in capsys.readouterr().out
     text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n\n<!-- speed -->\n")
-    assert text.endswith("<!-- end of speed -->\n\nafter\n")
+    assert text.endswith("a CPU; 2020-01-01; numba 1.\n\n<!-- end of measured -->\n\nafter\n")
     assert "old" not in text
     row = next(line for line in text.splitlines() if line.startswith("| 1 to 40;"))
     assert [cell.strip() for cell in row.split("|")[2:-1]] == ["1.0 (2.0)", "4.0 openvino", "4.00"] * 2
@@ -208,6 +224,7 @@ STATEFUL = [shapes.Shape(3, 5, 2, steps=1, batch=2), shapes.Shape(3, 5, 2, bidir
 STATEFUL += [shapes.Shape(4, 6, proj_size=3), shapes.Shape(3, 5, 2, steps=4, batch=2)]
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 @pytest.mark.parametrize("engine", [engine for engine in engines.ENGINES if engine != "first step"])
 @pytest.mark.parametrize("shape", STATEFUL, ids=str)
 def test_every_engine_starts_from_the_states(engine: str, shape: shapes.Shape) -> None:
@@ -284,11 +301,12 @@ def test_a_block_needs_its_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("page", "names"),
     [
-        ("README.md", ["speed"]),
-        ("docs/performance.md", ["peers", "few", "ways", "sweep", "streams", "special"]),
+        ("README.md", ["speed", "measured"]),
+        ("docs/performance.md", ["peers", "few", "ways", "sweep", "streams", "special", "measured"]),
         ("docs/performance.md", ["startup", "proteins", "accelerate"]),
-        ("docs/reliability.md", ["reliability"]),
-        ("docs/explain/accuracy.md", ["accuracy"]),
+        ("docs/reliability.md", ["reliability", "measured"]),
+        ("docs/explain/accuracy.md", ["accuracy", "measured"]),
+        ("docs/howto/threads.md", ["neighbours", "measured"]),
     ],
 )
 def test_pages_have_the_places(page: str, names: list[str], tmp_path: Path) -> None:
@@ -317,6 +335,287 @@ def test_commands_print_and_write_tables(command: str, arguments: list[object], 
     table = [line for line in printed.splitlines() if line.startswith("|")]
     assert len(table) > 2
     assert "\n".join(table[:2]) in page.read_text(encoding="utf-8")
+
+
+def test_pages_agree_on_what_was_measured() -> None:
+    """All tables come from one run: one machine, one set of days and versions."""
+    found = [report.read_caption(report.read_block(page, report.MEASURED)) for page in tables.PAGES.values()]
+    if not any(found):
+        pytest.skip("not measured since pages say it once: python -m asv_bench.tables")
+    assert None not in found
+    assert all(about == found[0] for about in found)
+    for page in tables.PAGES.values():
+        text = page.read_text(encoding="utf-8")
+        days = set(re.findall(r"; (20\d\d-\d\d-\d\d(?: to [-\d]+)?); ", " ".join(text.split())))
+        assert days == {found[0]["date"] if found[0] else ""}
+
+
+def test_every_block_of_the_pages_has_a_part() -> None:
+    """What one command does not write would be of another day."""
+    written = {(page, block) for part in tables.PARTS.values() for page, block in part.blocks.items()}
+    for name, page in tables.PAGES.items():
+        blocks = set(re.findall(r"<!-- (\w+) -->", page.read_text(encoding="utf-8"))) - {report.MEASURED}
+        assert {(name, block) for block in blocks} == {pair for pair in written if pair[0] == name}
+    others = [path for path in (ROOT / "docs").rglob("*.md") if path not in tables.PAGES.values()]
+    assert not [path for path in others if "_build" not in path.parts and "<!-- end of" in path.read_text("utf-8")]
+
+
+def test_circumstances_come_back_from_their_sentence() -> None:
+    about = report.own_circumstances("pytest", "no-such-package")
+    assert set(about["versions"]) == {"Python", "numba", "numpy", "pytest"}
+    assert report.read_caption(report.caption(about)) == about
+    about |= {"date": "2020-01-01 to 2020-01-03", "machine": "a (R) CPU; of two, parts"}
+    assert report.read_caption(report.caption(about)) == about
+    assert report.read_caption("") is None
+
+
+def test_figures_of_different_runs() -> None:
+    def run_on(day: str, machine: str = "a CPU", **versions: str) -> dict[str, Any]:
+        return {"machine": machine, "date": day, "versions": versions}
+
+    both = report.together([run_on("2020-01-02", numba="1"), run_on("2020-01-01", torch="2"), run_on("2020-01-02")])
+    assert both == run_on("2020-01-01 to 2020-01-02", numba="1", torch="2")
+    assert report.together([both, run_on("2020-01-03", numba="1")])["date"] == "2020-01-01 to 2020-01-03"
+    for other in (run_on("2020-01-01", machine="another"), run_on("2020-01-01", numba="2")):
+        with pytest.raises(SystemExit, match="should not stand on one page"):
+            report.together([both, other])
+
+
+def test_a_page_does_not_mix_machines(tmp_path: Path) -> None:
+    page = page_with(tmp_path, "speed")
+    report.publish("speed", "one", {"machine": "a CPU", "date": "2020-01-01", "versions": {"numba": "1"}}, page)
+    other = {"machine": "another", "date": "2020-01-01", "versions": {"numba": "1"}}
+    with pytest.raises(SystemExit, match="should not stand on one page"):
+        report.publish("speed", "two", other, page)
+    assert report.read_block(page, "speed") == "one"
+
+
+class Project:
+    """Copies of the pages, and parts that write without measuring."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        self.ran: list[str] = []
+        self.broken: set[str] = set()
+        pages = {name: root / page.relative_to(ROOT) for name, page in tables.PAGES.items()}
+        for name, page in pages.items():
+            page.parent.mkdir(parents=True, exist_ok=True)
+            text = tables.PAGES[name].read_text(encoding="utf-8")
+            page.write_text(text, encoding="utf-8")
+            report.write_block(page, report.MEASURED, "")
+        monkeypatch.setattr(report, "ROOT", root)
+        monkeypatch.setattr(tables, "PAGES", pages)
+        monkeypatch.setattr(tables, "run", self.run)
+        monkeypatch.setattr(tables, "same_versions", lambda python: None)
+        monkeypatch.setattr(report, "machine", lambda: "a CPU")
+
+    def run(self, name: str, command: list[str], folder: Path) -> bool:
+        self.ran.append(name)
+        if name in self.broken:
+            raise tables.Failed(f"{name} has failed")
+        about = report.circumstances({name: f"{self.ran.count(name)}"})
+        for page, block in tables.PARTS[name].blocks.items():
+            copy = tables.copy_of(tables.PAGES[page], folder)
+            assert any(str(copy) in word for word in command), command
+            report.publish(block, f"{block}, {self.ran.count(name)}", about, copy)
+        return name != "neighbours"
+
+    def main(self, *arguments: str) -> int:
+        return tables.main(["--folder", str(self.root / "work"), *arguments])
+
+    def block(self, name: str, page: str = "performance") -> str:
+        return report.read_block(tables.PAGES[page], name)
+
+    def captions(self) -> set[str]:
+        return {self.block(report.MEASURED, page) for page in tables.PAGES}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    return Project(tmp_path, monkeypatch)
+
+
+def test_one_run_writes_all_pages(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert project.main() == 1
+    assert "! neighbours misses a limit" in capsys.readouterr().err
+    assert project.ran == list(tables.PARTS)
+    for part in tables.PARTS.values():
+        for page, block in part.blocks.items():
+            assert project.block(block, page) == f"{block}, 1"
+    (caption,) = project.captions()
+    assert all(name in " ".join(caption.split()) for name in tables.PARTS)
+    assert not (project.root / "work").exists()
+
+
+def test_a_part_that_fails_leaves_the_pages_alone(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {page: page.read_text(encoding="utf-8") for page in tables.PAGES.values()}
+    project.broken = {"few"}
+    assert project.main() == 1
+    assert "! no page was changed: few are missing" in capsys.readouterr().err
+    assert before == {page: page.read_text(encoding="utf-8") for page in tables.PAGES.values()}
+    project.broken = set()
+    project.ran.clear()
+    page = tables.PAGES["readme"]
+    page.write_text(page.read_text(encoding="utf-8") + "\nwritten meanwhile\n", encoding="utf-8")
+    assert project.main("--only", "few") == 0
+    assert project.ran == ["few"]
+    assert project.block("few") == "few, 1"
+    assert project.block("speed", "readme") == "speed, 1"
+    assert len(project.captions()) == 1
+    assert "written meanwhile" in page.read_text(encoding="utf-8")
+
+
+def test_only_some_parts(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="a machine that it does not name: leave out --only"):
+        project.main("--only", "streams")
+    project.main()
+    report.write_block(tables.PAGES["performance"], "streams", "old")
+    monkeypatch.setattr(project, "ran", [])
+    assert project.main("--only", "streams") == 0
+    assert project.ran == ["streams"]
+    assert project.block("streams") == "streams, 1"
+    assert len(project.captions()) == 1
+    monkeypatch.setattr(report, "machine", lambda: "another")
+    with pytest.raises(SystemExit, match="has figures of a CPU"):
+        project.main("--only", "streams")
+
+
+def test_a_part_without_its_tables_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its exit status; one that wrote them and ends with 1 has missed a limit."""
+    page = page_with(tmp_path, "streams")
+    monkeypatch.setattr(tables, "copy_of", lambda path, folder: page)
+    with pytest.raises(tables.Failed, match="streams has failed"):
+        tables.run("streams", [sys.executable, "-c", ""], tmp_path)
+    assert report.read_block(page, "streams") == ""
+    code = f"import pathlib, asv_bench.report as r; r.write_block(pathlib.Path({str(page)!r}), 'streams', 'x')"
+    for status in (0, 1):
+        command = [sys.executable, "-c", f"{code}; raise SystemExit({status})"]
+        assert tables.run("streams", command, tmp_path) == (status == 0)
+
+
+@pytest.mark.parametrize("name", tables.PARTS)
+def test_commands_of_parts_are_understood(name: str, tmp_path: Path) -> None:
+    """Their options exist: ``--help`` ends before anything is done, and after all that stands before it was parsed."""
+    command = tables.words(tables.PARTS[name], sys.executable, 1, tmp_path)
+    assert not [word for word in command if "{" in word]
+    done = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_busy_processes_end() -> None:
+    """Whether all is well, an exception comes, or one of them has ended before."""
+    with busy.spinning(2) as processes:
+        assert [process.poll() for process in processes] == [None, None]
+        processes[0].kill()
+    assert all(process.returncode is not None for process in processes)
+    with pytest.raises(KeyboardInterrupt), busy.spinning(1) as processes:
+        raise KeyboardInterrupt
+    assert processes[0].returncode is not None
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signals")
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_busy_processes_end_with_whoever_started_them(number: str) -> None:
+    code = """
+import signal, sys, time
+from asv_bench.busy import spinning
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with spinning(2) as processes:
+    print(*(process.pid for process in processes), flush=True)
+    time.sleep(600)
+"""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert parent.stdout
+    children = [int(word) for word in parent.stdout.readline().split()]
+    assert len(children) == 2
+    parent.send_signal(getattr(signal, number))
+    parent.wait(300)
+    parent.stdout.close()
+    limit = time.monotonic() + 300
+    while any(map(alive, children)):
+        assert time.monotonic() < limit, "busy processes are left"
+        time.sleep(0.05)
+
+
+def test_a_group_with_a_quota_is_removed() -> None:
+    with busy.group_with_quota(1.5) as group:
+        if not group:
+            pytest.skip("no control group with a quota can be made here")
+        quota = group / "cpu.max" if (group / "cpu.max").exists() else group / "cpu.cfs_quota_us"
+        assert quota.read_text(encoding="ascii").split()[0] == "150000"
+    assert not group.exists()
+
+
+def test_when_full_speed_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that calls move: a slow one, a lucky one, two slow ones, and full speed from then on."""
+    clock = [0.0]
+    durations = iter([0.6, 0.2, 0.1, 0.2, 0.2, *[0.1] * 10])
+
+    def call() -> None:
+        clock[0] += next(durations)
+
+    monkeypatch.setattr(disturbed.time, "perf_counter", lambda: clock[0])
+    with busy.spinning(1) as (neighbour,):
+        assert disturbed.seconds_until_back(call, neighbour, 0.11) == pytest.approx(0.7)
+        assert neighbour.returncode is not None
+    durations = iter([0.6, *[0.2] * 10])
+    with busy.spinning(1) as (neighbour,):
+        assert disturbed.seconds_until_back(call, neighbour, 0.11) == float("inf")
+
+
+def fake_neighbours(**changes: float) -> Any:
+    def figures(alone: float, one: float, two: float, quota: float, back: float) -> dict[str, Any]:
+        return {"seconds": {"0": alone, "1": one, "2": two, "quota": quota}, "back": back}
+
+    ours = figures(4e-3, 8.8e-3, 20e-3, 16e-3, 0.1)
+    ours["seconds"] |= {place: value for place, value in changes.items() if place != "back"}
+    ours["back"] = changes.get("back", ours["back"])
+    return {"ge2e_b1": {neighbours.OURS: ours, neighbours.ONE: figures(8e-3, 10e-3, 18e-3, 8e-3, 0.0)}}
+
+
+def test_limits_beside_neighbours() -> None:
+    assert neighbours.missed(fake_neighbours()) == []
+    assert "1.25 times one thread undisturbed" in neighbours.missed(fake_neighbours(**{"1": 10e-3}))[0]
+    assert "1.25 times one thread in the same place" in neighbours.missed(fake_neighbours(**{"2": 22.5e-3}))[0]
+    assert "back after 0.30 s" in neighbours.missed(fake_neighbours(back=0.3))[0]
+    assert "back after inf s" in neighbours.missed(fake_neighbours(back=float("inf")))[0]
+    assert neighbours.missed({"ge2e_b1": {}}) == []
+
+
+def test_the_table_of_neighbours() -> None:
+    results = fake_neighbours()
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in neighbours.table(results).splitlines()]
+    assert lines[3] == ["ge2e_b1, one busy process", "8.80", "10.00", "1.10", "0.88"]
+    assert lines[5] == ["ge2e_b1, a quota of 1 CPU", "16.00", "8.00", "2.00", "2.00"]
+    for row in results["ge2e_b1"].values():
+        del row["seconds"]["quota"]
+    assert neighbours.table(results).count("no cgroup here") == 2
+
+
+def test_neighbours_run(tmp_path: Path) -> None:
+    """A whole run, whose figures mean nothing; limits may be missed."""
+    page, kept = page_with(tmp_path, "neighbours"), tmp_path / "kept.json"
+    words = ["--shapes", "amp_block64", "--engines", "numba_lstm", "--seconds", "0.01", "--json", str(kept)]
+    if len(os.sched_getaffinity(0)) < neighbours.THREADS:
+        pytest.skip("one core")
+    command = [sys.executable, "-W", "error", "-m", "asv_bench.neighbours", *words, "--page", str(page)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1)
+    assert "Traceback" not in done.stderr
+    row = json.loads(kept.read_text(encoding="utf-8"))["results"]["amp_block64"]
+    assert set(row) == {neighbours.OURS, neighbours.ONE}
+    assert all({"0", "1", "2"} <= set(figures["seconds"]) for figures in row.values())
+    assert "amp_block64, two busy processes" in page.read_text(encoding="utf-8")
 
 
 def test_sweep_draws(tmp_path: Path) -> None:

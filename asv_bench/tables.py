@@ -1,0 +1,191 @@
+"""Measure every table and picture of README and pages, in one go: ``python -m asv_bench.tables --peers PYTHON``.
+
+Each part is a command of this package, in a process of its own, one after the other, and writes into copies of the
+pages.  When the last one is done, all tables go into the pages, each of which says once of what machine, days and
+versions they are.  What was done is kept in ``--folder`` until then: ``--only`` goes on from there or, where there is
+no such folder, measures parts of the pages again.  The exit status is 1 if a part misses a limit or fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from . import accuracy, neighbours, reliability, report
+
+ROUNDS = 2
+
+PAGES = {
+    "readme": report.ROOT / "README.md",
+    "performance": report.PAGE,
+    "threads": neighbours.PAGE,
+    "reliability": reliability.PAGE,
+    "accuracy": accuracy.PAGE,
+}
+"""All that have tables."""
+
+FOLDER = report.ROOT / "asv_bench" / "results" / "tables"
+
+MISSING = "missing.json"
+"""Names, in the folder, of parts that are to be measured before its tables may replace those of the project."""
+
+
+class Failed(Exception):
+    """A part ended without its tables, for the reason that it printed."""
+
+
+class Part(NamedTuple):
+    """A command that writes blocks of pages."""
+
+    command: str
+    """In ``asv_bench``, with its options; the names in braces are those of pages, and of what `words` adds."""
+    blocks: dict[str, str]
+    """By page."""
+    with_torch: bool = False
+    """Whether it runs with the interpreter of the peers."""
+
+
+BESIDE = "--threads 1 2 --rounds {rounds} --peers {peers}"
+PICTURES = "--plot {docs}/peers.png --roofline {docs}/roofline.png"
+
+PARTS = {
+    "peers": Part(
+        f"peers {BESIDE} --readme {{readme}} --page {{performance}} {PICTURES}",
+        {"readme": "speed", "performance": "peers"},
+    ),
+    "few": Part(f"peers --shapes few {BESIDE} --page {{performance}}", {"performance": "few"}),
+    "ways": Part("ways --threads 2 --page {performance}", {"performance": "ways"}),
+    "sweep": Part("sweep --plot {docs}/sweep.png --page {performance}", {"performance": "sweep"}),
+    "streams": Part("streams --page {performance}", {"performance": "streams"}),
+    "special": Part("special --threads 1 2 --page {performance}", {"performance": "special"}),
+    "startup": Part("startup --peers {peers} --page {performance}", {"performance": "startup"}),
+    "proteins": Part("proteins --peers {peers} --page {performance}", {"performance": "proteins"}),
+    "accelerate": Part("accelerate --rounds {rounds} --page {performance}", {"performance": "accelerate"}, True),
+    "accuracy": Part("accuracy --peers {peers} --page {accuracy}", {"accuracy": "accuracy"}),
+    "reliability": Part("reliability --page {reliability}", {"reliability": "reliability"}),
+    "neighbours": Part("neighbours --peers {peers} --page {threads}", {"threads": "neighbours"}),
+}
+
+
+def copy_of(path: Path, folder: Path) -> Path:
+    """Return where a page, or a folder of pages, is in the folder of copies, with the same ways between them."""
+    return folder / path.relative_to(report.ROOT)
+
+
+def words(part: Part, python: str, rounds: int, folder: Path) -> list[str]:
+    """Return the command line of a part."""
+    places = {name: copy_of(page, folder) for name, page in PAGES.items()}
+    places["docs"] = places["performance"].parent
+    module, *options = (word.format(peers=python, rounds=rounds, **places) for word in part.command.split())
+    return [python if part.with_torch else sys.executable, "-m", f"asv_bench.{module}", *options]
+
+
+def run(name: str, command: Sequence[str], folder: Path) -> bool:
+    """Run a part and return whether it kept its limits.
+
+    Raises
+    ------
+    Failed
+        If it has not written all of its blocks.
+    """
+    blocks = {copy_of(PAGES[page], folder): block for page, block in PARTS[name].blocks.items()}
+    for copy, block in blocks.items():
+        report.write_block(copy, block, "")
+    done = subprocess.run(command, cwd=report.ROOT, check=False)
+    if not all(report.read_block(copy, block) for copy, block in blocks.items()):
+        raise Failed(f"{name} has failed; when its cause is mended: --only {name}")
+    return done.returncode == 0
+
+
+def prepare(folder: Path, only: Sequence[str] | None) -> list[str]:
+    """Copy the pages, unless there are copies to go on with, and return the parts that are missing in them."""
+    missing = folder / MISSING
+    if only and missing.exists():
+        return list(dict.fromkeys([*json.loads(missing.read_text(encoding="utf-8")), *only]))
+    shutil.rmtree(folder, ignore_errors=True)
+    for page in PAGES.values():
+        about = report.read_caption(report.read_block(page, report.MEASURED))
+        if only and (not about or about["machine"] != report.machine()):
+            machine = about["machine"] if about else "a machine that it does not name"
+            raise SystemExit(f"{page} has figures of {machine}: leave out --only, to measure all")
+        copy = copy_of(page, folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(page, copy)
+        if not only:
+            report.write_block(copy, report.MEASURED, "")
+    return list(only or PARTS)
+
+
+def finish(folder: Path) -> None:
+    """Replace tables and pictures of the project, and have every page say the same of its figures."""
+    copies = [copy_of(page, folder) for page in PAGES.values()]
+    captions = [report.read_caption(report.read_block(copy, report.MEASURED)) for copy in copies]
+    about = report.together(caption for caption in captions if caption)
+    for part in PARTS.values():
+        for page, block in part.blocks.items():
+            report.write_block(PAGES[page], block, report.read_block(copy_of(PAGES[page], folder), block))
+    for page in PAGES.values():
+        report.write_block(page, report.MEASURED, report.caption(about))
+    for picture in folder.rglob("*.png"):
+        shutil.copyfile(picture, report.ROOT / picture.relative_to(folder))
+    shutil.rmtree(folder)
+
+
+def same_versions(python: str) -> None:
+    """Refuse two interpreters whose figures could not stand side by side, before anything is timed."""
+    here, there = (report.versions_of(each, "numba", "numpy") for each in (sys.executable, python))
+    if here != there:
+        raise SystemExit(f"{python} has {there}, this interpreter {here}: accelerated modules would be others")
+
+
+def measure(names: Sequence[str], missing: list[str], folder: Path, python: str, rounds: int) -> list[str]:
+    """Run parts, take those that are done from the missing ones, and return complaints."""
+    complaints, seconds = [], {}
+    for name in names:
+        print(f"--- {name}", file=sys.stderr, flush=True)
+        began = time.perf_counter()
+        try:
+            kept = run(name, words(PARTS[name], python, rounds, folder), folder)
+        except Failed as error:
+            complaints.append(str(error))
+        else:
+            missing.remove(name)
+            complaints += [] if kept else [f"{name} misses a limit, see above"]
+        (folder / MISSING).write_text(json.dumps(missing), encoding="utf-8")
+        seconds[name] = time.perf_counter() - began
+    seconds["all"] = sum(seconds.values())
+    rows = [[name, f"{taken:.0f}"] for name, taken in seconds.items()]
+    print(report.markdown_table(["part", "seconds"], rows), file=sys.stderr)
+    return complaints
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and write; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m asv_bench.tables", description=__doc__.splitlines()[0])
+    parser.add_argument("--peers", default=sys.executable, metavar="PYTHON", help="an interpreter with peers and numba")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="for the comparisons with the peers")
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="for copies of the pages, until all parts are done")
+    options = parser.parse_args(arguments)
+    folder = options.folder.resolve()
+    same_versions(options.peers)
+    missing = prepare(folder, options.only)
+    complaints = measure(options.only or list(PARTS), missing, folder, options.peers, options.rounds)
+    if missing:
+        complaints.append(f"no page was changed: {', '.join(missing)} are missing")
+    else:
+        finish(folder)
+    for complaint in complaints:
+        print(f"! {complaint}", file=sys.stderr)
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
