@@ -94,11 +94,11 @@ def measure(threads: int, options: argparse.Namespace) -> tuple[dict[str, Any], 
             peer = best_peer(row)
             if not peer:
                 continue
-            for ours in [engine for engine in engines.SAME if engine in row]:
-                difference = largest_difference(outputs, ours, peer, name)
+            for way in [engine for engine in engines.SAME if engine in row]:
+                difference = largest_difference(outputs, way, peer, name)
                 results[name]["difference"] = max(difference, results[name].get("difference", 0.0))
                 if not difference <= TOLERANCE:
-                    complaints.append(f"{ours}, {name}: differs from {peer} by {difference:.1e}")
+                    complaints.append(f"{way}, {name}: differs from {peer} by {difference:.1e}")
     return results, versions, complaints
 
 
@@ -182,7 +182,7 @@ def first_step(runs: dict[str, Any]) -> str:
         shares = [f"{name} {share:.2f}" for name, row in rows.items() if (share := over_call(row, "first step"))]
         if shares:
             parts.append(f"{_cores(threads).lower()}: {', '.join(shares)}")
-    about = "A first step starts from zeros and leaves products with the state out. Its time over that of such a call:"
+    about = "A first step, from zeros, does without the products with the state. Its time over a call's with states:"
     return report.paragraph(f"{about} {'; '.join(parts)}.") if parts else ""
 
 

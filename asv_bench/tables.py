@@ -138,8 +138,9 @@ def finish(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def same_versions(python: str) -> None:
-    """Refuse two interpreters whose figures could not stand side by side, before anything is timed."""
+def check(python: str) -> None:
+    """Refuse what would fail at the end, before anything is timed: no plots, or versions that do not go together."""
+    report.new_figure(1, 1)
     here, there = (report.versions_of(each, "numba", "numpy") for each in (sys.executable, python))
     if here != there:
         raise SystemExit(f"{python} has {there}, this interpreter {here}: accelerated modules would be others")
@@ -175,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="for copies of the pages, until all parts are done")
     options = parser.parse_args(arguments)
     folder = options.folder.resolve()
-    same_versions(options.peers)
+    check(options.peers)
     missing = prepare(folder, options.only)
     complaints = measure(options.only or list(PARTS), missing, folder, options.peers, options.rounds)
     if missing:

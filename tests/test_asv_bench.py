@@ -406,7 +406,7 @@ class Project:
         monkeypatch.setattr(report, "ROOT", root)
         monkeypatch.setattr(tables, "PAGES", pages)
         monkeypatch.setattr(tables, "run", self.run)
-        monkeypatch.setattr(tables, "same_versions", lambda python: None)
+        monkeypatch.setattr(tables, "check", lambda python: None)
         monkeypatch.setattr(report, "machine", lambda: "a CPU")
 
     def run(self, name: str, command: list[str], folder: Path) -> bool:
