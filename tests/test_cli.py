@@ -345,11 +345,17 @@ def open_when_read(fifo: str, process: subprocess.Popen[str]) -> int:
     raise AssertionError(f"the command ended before it read: {process.communicate()[1]}")
 
 
+def heed_ctrl_c() -> None:
+    """Undo what a shell does to its background jobs, which ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
 def test_ctrl_c(folder: Path) -> None:
     """Interrupted while it waits for its input: status 130, no traceback, no output."""
     os.mkfifo("slow.fasta")
-    process = subprocess.Popen([*COMMAND, "demo", "--fasta", "slow.fasta"], stderr=subprocess.PIPE, text=True)
+    command = [*COMMAND, "demo", "--fasta", "slow.fasta"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
     writer = open_when_read("slow.fasta", process)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
@@ -363,7 +369,9 @@ def test_ctrl_c(folder: Path) -> None:
 def test_ctrl_c_while_kernels_compile(folder: Path) -> None:
     """It ends at once, within LLVM too, and by the signal itself: a shell says 130."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder / "kernels")}
-    with subprocess.Popen([*COMMAND, "warmup"], stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        [*COMMAND, "warmup"], stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heed_ctrl_c
+    ) as process:
         assert process.stderr is not None
         assert "compiling" in process.stderr.readline()
         time.sleep(0.5)
