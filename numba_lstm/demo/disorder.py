@@ -79,7 +79,9 @@ class DisorderNetwork:
         centred = features - features.mean(axis=1, keepdims=True)
         deviation = np.sqrt(np.square(centred).mean(axis=1, keepdims=True) + np.float32(LAYER_NORM_EPS))
         normed = centred / deviation * self._scale + self._shift
-        scores: np.ndarray = np.clip(normed @ self._weight + self._bias, 0, 1)
+        # Not by BLAS, whose sums for a row depend on how many there are.
+        sums = (normed * self._weight).sum(axis=1)
+        scores: np.ndarray = np.clip(sums + self._bias, 0, 1)
         return scores
 
     def score_many(
