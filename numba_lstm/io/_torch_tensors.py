@@ -33,8 +33,15 @@ def _sets(keys: list[Any], outside_of_inference_mode: list[Any]) -> frozenset[in
     )
 
 
-_PLAIN_TENSOR = _sets([_KEYS.CPU, _KEYS.AutocastCPU], [_KEYS.ADInplaceOrView, _KEYS.AutogradCPU])
-_PLAIN_THREAD = _sets([_KEYS.BackendSelect], [_KEYS.ADInplaceOrView])
+@functools.cache
+def _plain_tensor() -> frozenset[int]:
+    return _sets([_KEYS.CPU, _KEYS.AutocastCPU], [_KEYS.ADInplaceOrView, _KEYS.AutogradCPU])
+
+
+@functools.cache
+def _plain_thread() -> frozenset[int]:
+    return _sets([_KEYS.BackendSelect], [_KEYS.ADInplaceOrView])
+
 
 _forward_ad = torch.autograd.forward_ad
 
@@ -46,7 +53,7 @@ def refusal(module: str, why: str) -> RuntimeError:
 
 def check_thread(module: str) -> None:
     """Raise where an operator of torch would not just be computed, as under a tracer or a transform."""
-    if _thread_keys().raw_repr() not in _PLAIN_THREAD:
+    if _thread_keys().raw_repr() not in _plain_thread():
         raise refusal(module, "torch is doing so")
 
 
@@ -71,7 +78,7 @@ def check_tangents(names: Iterable[str], tensors: Iterable[Any]) -> None:
 
 def in_place(tensor: Any) -> bool:
     """Return whether a tensor of a dtype of `DTYPES` is nothing but memory."""
-    return _tensor_keys(tensor).raw_repr() in _PLAIN_TENSOR
+    return _tensor_keys(tensor).raw_repr() in _plain_tensor()
 
 
 def array_of(name: str, tensor: Any, module: str) -> np.ndarray:
