@@ -45,13 +45,16 @@ call filled(value), or give the real steps of each sequence as lengths
     if _masked(value):
         raise MaskedArrayError(f"{name} {_MASKED}".lstrip())
     try:
-        return np.asarray(value)
+        array = np.asanyarray(value)  # what another library makes of it may be masked as well
     except Exception as error:
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
         if not kind.startswith("torch."):
             raise
         text = f"{name} is a {kind} that cannot become a NumPy array ({error}); numba_lstm.io.torch takes tensors"
         raise TypeError(text.lstrip()) from error
+    if _masked(array):
+        raise MaskedArrayError(f"{name} {_MASKED}".lstrip())
+    return np.asarray(array)
 
 
 def _masked(value: Any) -> bool:

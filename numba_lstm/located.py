@@ -34,9 +34,15 @@ _STATISTICS = {
 
 _MARKS = {
     "ln", "bn", "norm", "norms", "layernorm", "batchnorm", "groupnorm", "rmsnorm", "gamma", "beta", "peephole",
-    "peepholes", "zoneout", "h0", "c0", "hx0", "cx0",
+    "peepholes", "peep", "zoneout", "lnh", "h0", "c0", "hx0", "cx0",
 }  # fmt: skip
 """Words in the names of what changed LSTMs have beside torch's parameters."""
+
+_MARKED = re.compile(
+    r"(init|initial|learned)_(h|c|hidden|cell|state|hidden_state|cell_state)|[hc]_0|[hc]x|state_?0|(hidden|cell)_state"
+    r"|cell_clip|w_c[ifo]"
+)
+"""Whole names of what is learned beside them: the state before the first step, looks at the cell state."""
 
 
 _QUANTIZED = re.compile(r"(|.*\.)(?:_all_weight_values|_packed_weight_[ih]h)(?:\.|\Z)", re.DOTALL)
@@ -265,6 +271,8 @@ def _marked(name: str) -> bool:
     """Return whether a name at the top of a file is one that changed LSTMs have."""
     if name.startswith(("weight_", "bias_")):
         return _place(name, True) is None and _place(name, False) is None
+    if _MARKED.fullmatch(name.lower()):
+        return True
     return not _MARKS.isdisjoint(re.split(r"[^a-z0-9]+|(?<=[a-z]{2})\d+", name.lower()))
 
 

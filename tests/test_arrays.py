@@ -242,3 +242,15 @@ def test_packed_sequences_of_torch() -> None:
     expected, (expected_h, _) = LSTM(x.numpy(), lengths=lengths)
     np.testing.assert_array_equal(nl.pad_packed_sequence(output)[0], expected)
     np.testing.assert_array_equal(h_n, expected_h)
+
+
+class Variable:
+    """What gives a masked array when it is asked for its numbers, as those of files of measurements do."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.ma.masked_all((4, 1, 3), np.float32)
+
+
+def test_masks_of_what_another_library_makes() -> None:
+    with pytest.raises(TypeError, match="is a masked array"):
+        nl.LSTM(3, 5, seed=0).eval()(Variable())

@@ -145,7 +145,11 @@ def test_shapes_that_do_not_go_together(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["ln_hh.weight", "layernorm_i.gamma", "norms.0.bias", "h0", "peephole_i", "peephole.weight", "weight_ci"],
+    [
+        "ln_hh.weight", "layernorm_i.gamma", "norms.0.bias", "h0", "peephole_i", "peephole.weight", "weight_ci", "h_0",
+        "c_0", "initial_h", "init_c", "init_hidden", "initial_state", "state0", "hx", "hidden_state", "learned_h",
+        "w_peep", "W_ci", "lnh.weight", "cell_clip",
+    ],
 )
 @pytest.mark.parametrize("prefix", ["", "lstm."])
 @pytest.mark.parametrize("kind", [numba_lstm.LSTM, numba_lstm.LSTMCell])
@@ -159,7 +163,7 @@ def test_what_computes_something_else(kind: Any, name: str, prefix: str, tmp_pat
 
 def test_what_is_beside_an_lstm(tmp_path: Path) -> None:
     """At the top of a file anything may stand, and outside of the prefix; under a prefix only the LSTM's own."""
-    others = ["head.weight", "head.bias", "weight", "x", "h_0", "step", "embedding.weight", "n_averaged", "ids"]
+    others = ["head.weight", "head.bias", "weight", "x", "step", "embedding.weight", "n_averaged", "ids"]
     path = save({**state(), **{name: np.ones(2, np.float32) for name in others}}, tmp_path)
     assert numba_lstm.LSTM.load(path).hidden_size == 5
     others = ["encoder.h0", "encoder.norm.weight", "lstm2.weight_ih_l0", "ln.weight", "encoder.lstm_norm.weight"]
@@ -207,7 +211,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", str(path), *given, "--prefix", "a."]) == 0
     with np.load(tmp_path / "y.npz", allow_pickle=False) as results:
         np.testing.assert_array_equal(results["output"], numba_lstm.LSTM.load(target).eval()(x)[0])
-    assert cli.main(["run", str(path), *given, "--prefix", "b."]) == 2
+    assert cli.main(["run", str(path), *given, "--prefix", "b.", "--force"]) == 2
     assert "b.weight_hh_l0_u" in capsys.readouterr().err
 
 
