@@ -11,7 +11,7 @@ import numpy as np
 from . import checks
 from .arrays import MaskedArrayError
 from .network import Network
-from .parameters import Parameter, cast, frozen
+from .parameters import Architecture, Parameter, cast, frozen
 
 Self = TypeVar("Self", bound="Module")
 
@@ -88,6 +88,18 @@ class Module:
         if "forward" in cls.__dict__:
             # The same function: another one in between would cost a call of one step 0.1 us.
             cls.__call__ = cls.forward  # type: ignore[method-assign]
+
+    @classmethod
+    def _calling(cls: type[Self], architecture: Architecture, network: Network) -> Self:
+        """Return a module in eval mode that is good for calls only: it has a network, and no parameters beside it."""
+        module = cls.__new__(cls)
+        weights = Weights({})
+        weights.network = network
+        module.__dict__.update(
+            _architecture=architecture, _dtype=network.dtype, _weights=weights, training=False, batch_first=False,
+            dropout=0.0,
+        )  # fmt: skip
+        return module
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every parameter by its name, in torch's order."""

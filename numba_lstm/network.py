@@ -49,13 +49,13 @@ class Network:
         rule: CellRule | None = None,
     ) -> None:
         self._architecture = architecture
-        self._dtype = np.dtype(dtype)
-        self._weights = pack(architecture, parameters, self._dtype, rule)
+        self.dtype = np.dtype(dtype)
+        self._weights = pack(architecture, parameters, self.dtype, rule)
         self.data = self._weights.data
         self.plans: dict[tuple[tuple[int, ...], bool, bool, int], Plan] = {}
         """Of calls that were made: by the shape of x, batch_first, whether from zero states, and the threads set."""
         self._free: list[np.ndarray] = []
-        self._no_work = np.empty(0, self._dtype)
+        self._no_work = np.empty(0, self.dtype)
 
     def __call__(
         self,
@@ -143,7 +143,7 @@ class Network:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return output, h_n and c_n of what was planned; x is (1, rows, I) and output alike if it is packed."""
         frame, entry, _, batch_first, steps, work_size, shape, hidden, cell, steps_per_launch, one_launch = plan
-        dtype = self._dtype
+        dtype = self.dtype
         output = target = _empty(shape, dtype)
         if batch_first:
             x, target = x.transpose(1, 0, 2), output.transpose(1, 0, 2)
@@ -187,7 +187,7 @@ class Network:
             launch(x, output, 0, layers)
             return
         for index in range(layers - 1):
-            inner = np.empty(output.shape, self._dtype)
+            inner = np.empty(output.shape, self.dtype)
             launch(x, inner, index, index + 1)
             if dropout is not None:
                 dropout(inner)
