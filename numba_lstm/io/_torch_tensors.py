@@ -1,4 +1,4 @@
-"""Tensors as arrays, where they are nothing but memory; whatever else torch is doing with them is refused by name."""
+"""Tensors as arrays, where they are nothing but memory; whatever else torch is doing with them is left to torch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ TorchPacked: Any = torch.nn.utils.rnn.PackedSequence
 DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
 # Kernels are none of torch's operators, so that whatever looks at operators (tracers, transforms, fake tensors, modes)
-# would miss them and take their result for a constant.  All of these make themselves known by the keys by which torch
-# dispatches an operator: those of a tensor, and those that hold in a thread.  So it is not they that are listed here,
-# but what is there without any of them.
+# would miss them and take their result for a constant: there torch's own module computes.  All of these make themselves
+# known by the keys by which torch dispatches an operator: those of a tensor, and those that hold in a thread.  So it is
+# not they that are listed here, but what is there without any of them.
 _KEYS = torch._C.DispatchKey
 _tensor_keys = torch._C._dispatch_keys
 _thread_keys = torch._C._dispatch_tls_local_include_set
@@ -46,15 +46,14 @@ def _plain_thread() -> frozenset[int]:
 _forward_ad = torch.autograd.forward_ad
 
 
-def refusal(module: str, why: str) -> RuntimeError:
-    """Return the error for what looks at torch's operators."""
-    return RuntimeError(f"{module} cannot be traced, exported or transformed, and {why}: restore(model) before")
+class LeftToTorch(Exception):
+    """Something looks at torch's operators: torch's own module is to do the call."""
 
 
-def check_thread(module: str) -> None:
-    """Raise where an operator of torch would not just be computed, as under a tracer or a transform."""
+def check_thread() -> None:
+    """Raise `LeftToTorch` where an operator of torch would not just be computed, as under a tracer or a transform."""
     if _thread_keys().raw_repr() not in _plain_thread():
-        raise refusal(module, "torch is doing so")
+        raise LeftToTorch
 
 
 def no_gradients(what: str) -> RuntimeError:
@@ -65,15 +64,12 @@ def no_gradients(what: str) -> RuntimeError:
     )
 
 
-def check_tangents(names: Iterable[str], tensors: Iterable[Any]) -> None:
-    """Raise if forward-mode differentiation follows one of some tensors, which it does under ``no_grad`` as well."""
+def check_tangents(tensors: Iterable[Any]) -> None:
+    """Raise `LeftToTorch` if forward-mode differentiation follows a tensor, which it does under ``no_grad`` as well."""
     if _forward_ad._current_level < 0:
         return
-    for name, tensor in zip(names, tensors, strict=False):
-        if _forward_ad.unpack_dual(tensor).tangent is not None:
-            raise RuntimeError(
-                f"{name} of an accelerated module has a tangent, which would be lost: restore(model) before"
-            )
+    if any(_forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
+        raise LeftToTorch
 
 
 def in_place(tensor: Any) -> bool:
@@ -98,9 +94,9 @@ def array_of(name: str, tensor: Any, module: str) -> np.ndarray:
 
 
 def _resolved(name: str, tensor: Any, module: str) -> Any:
-    """Return a tensor of the same numbers that is nothing but memory, or raise."""
+    """Return a tensor of the same numbers that is nothing but memory; raise an error, or `LeftToTorch`."""
     if tensor.is_meta or _tensor_keys(tensor).has(_KEYS.Python):
-        raise refusal(module, f"{name} is a {type(tensor).__name__} on {tensor.device}, not plain memory")
+        raise LeftToTorch
     if not tensor.is_cpu:
         raise ValueError(f"{name} is on {tensor.device}; {module} computes on the CPU: {name}.cpu()")
     if tensor.is_nested:
@@ -110,7 +106,7 @@ def _resolved(name: str, tensor: Any, module: str) -> Any:
     if tensor.is_neg():
         tensor = tensor.resolve_neg()
     if not in_place(tensor):
-        raise refusal(module, f"{name} is no plain memory: {_tensor_keys(tensor)}")
+        raise LeftToTorch
     return tensor
 
 
@@ -126,12 +122,22 @@ def overriding(input: Any, hx: Any) -> tuple[Any, ...]:
     return given if torch.overrides.has_torch_function(given) else ()
 
 
-def overridden(given: tuple[Any, ...], forward: Callable[..., Any], module: Any, name: str, input: Any, hx: Any) -> Any:
-    """Ask them; those that do nothing of their own call ``forward`` again, and give its results their own type."""
+def overridden(given: tuple[Any, ...], call: Callable[..., Any], module: Any, input: Any, hx: Any) -> Any:
+    """Ask them; those that do nothing of their own make the ``call`` again, and give its results their own type."""
     for value in given:
+        if isinstance(value, torch.fx.Proxy):
+            return _as_leaf(value.tracer, module, input, hx)
         if not isinstance(value, torch.Tensor) and hasattr(value, "__torch_function__"):
-            raise refusal(name, f"a {type(value).__name__} stands for a tensor")
-    return torch.overrides.handle_torch_function(forward, given, module, input, hx)
+            raise LeftToTorch
+    return torch.overrides.handle_torch_function(call, given, module, input, hx)
+
+
+def _as_leaf(tracer: Any, module: Any, input: Any, hx: Any) -> Any:
+    """Return what ``torch.fx`` has for a module that it does not look into, as it does not into torch's own."""
+    path = tracer.path_of_module(module)
+    if not path:
+        raise RuntimeError("torch.fx cannot trace an LSTM by itself, torch's own neither: trace a model that it is in")
+    return tracer.create_proxy("call_module", path, (input,) if hx is None else (input, hx), {})
 
 
 # --- autocast -----------------------------------------------------------------------------------------------

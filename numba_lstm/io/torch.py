@@ -5,18 +5,21 @@ Files that torch has written need no torch: `LSTM.load` reads them.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from ..lstm import LSTM
 from ..lstm_cell import LSTMCell
-from ._torch_modules import AcceleratedLSTM, AcceleratedLSTMCell, as_torch
+from ._torch_modules import AcceleratedLSTM, AcceleratedLSTMCell, accelerated, as_torch
+from ._torch_recurrent import OURS, Recurrent, class_name, look, obstacle, recurrent_modules
 from ._torch_tensors import torch
 
-__all__ = ["AcceleratedLSTM", "AcceleratedLSTMCell", "accelerate", "from_module", "restore"]
-
-_REPLACEMENTS: dict[Any, Any] = {torch.nn.LSTM: AcceleratedLSTM, torch.nn.LSTMCell: AcceleratedLSTMCell}
+__all__ = [
+    "AcceleratedLSTM", "AcceleratedLSTMCell", "Recurrent", "accelerate", "from_module", "repack", "report", "restore",
+]  # fmt: skip
 
 
 def from_module(module: Any) -> LSTM | LSTMCell:
@@ -49,7 +52,7 @@ def from_module(module: Any) -> LSTM | LSTMCell:
     >>> lstm(np.zeros((2, 7, 3), np.float32))[0].shape
     (2, 7, 5)
     """
-    problem = _obstacle(module)
+    problem = _no_copy(module)
     if problem:
         raise TypeError(f"module should be a torch.nn.LSTM or torch.nn.LSTMCell, and it {problem}")
     arrays = {name: _own(tensor) for name, tensor in module.state_dict().items()}
@@ -74,18 +77,24 @@ def _own(tensor: Any) -> np.ndarray:
     return array
 
 
-def accelerate(model: Any) -> Any:
+def accelerate(model: Any, *, skip: Iterable[str] = (), strict: bool = False) -> Any:
     """Replace every ``torch.nn.LSTM`` and ``torch.nn.LSTMCell`` of a model by one that computes with our kernels.
 
-    The model then is for inference: in eval mode, under ``torch.inference_mode()`` or ``torch.no_grad()``, on the CPU,
-    in float32 or float64.  Tensors go in and come out without copying.  Parameters are the same objects as before, so
-    that ``state_dict`` and ``load_state_dict``, optimizers and copies work as ever, and so do pruning, norms and
-    parametrizations that are put on afterwards.
+    The model then is for inference: under ``torch.inference_mode()`` or ``torch.no_grad()``, on the CPU, in float32 or
+    float64.  Tensors go in and come out without copying.  Parameters are the same objects as before, so that
+    ``state_dict`` and ``load_state_dict``, optimizers and copies work as ever, and so do pruning, norms and
+    parametrizations.
+
+    A subclass that goes on to ``super().forward`` is replaced too, and what it overrides goes on running.
 
     Parameters
     ----------
     model : torch.nn.Module
         With LSTMs anywhere in it; one that is used in several places stays one.  Or an LSTM itself.
+    skip : iterable of str
+        Names of modules, as ``named_modules`` has them, that stay torch's with all that is in them.
+    strict : bool
+        Whether an LSTM that cannot be replaced is an error; by default it stays torch's, and a warning names it.
 
     Returns
     -------
@@ -95,24 +104,34 @@ def accelerate(model: Any) -> Any:
     Raises
     ------
     TypeError
-        If it is no module, or has an LSTM that would compute something else: a subclass, or a TorchScript module.
+        If it is no module; with ``strict``, if it has an LSTM that cannot be replaced.  The model is unchanged then.
     ValueError
-        If an LSTM's parameters are not its own, as after pruning; or if there is none.
+        If there is no LSTM, or nothing of a name in ``skip``.
 
-        The model is unchanged then.
+    Warns
+    -----
+    UserWarning
+        Of the LSTMs that stay torch's, with the reason for each: a subclass with a computation of its own, a forward
+        that something has put on an instance, TorchScript.  `report` lists them later.
 
     Notes
     -----
-    Parameters are packed at the first call, and again when they have changed.  Before every call the count of changes
-    that torch keeps is looked at, and where the memory is.  Writing through ``parameter.data``, or through the array
-    of ``parameter.detach().numpy()``, is not counted by torch: such a change is seen if it changes one of some
-    elements that are compared as well, which new weights do and a change of a few elements may not.  After those call
-    ``flatten_parameters()`` of the module.
+    Parameters are packed at the first call, and again when their contents have changed.  Before every call the count of
+    changes that torch keeps is looked at, and where the memory is; where these cannot tell, as after ``model.to``, or
+    after the same weights were loaded again, contents are compared, for which a copy is kept from the second time on
+    that they were packed.  Writing through ``parameter.data``, or through the array of
+    ``parameter.detach().numpy()``, is not counted by torch: such a change is seen if it changes one of some elements
+    that are compared before every call, which new weights do and a change of a few elements may not.  After those call
+    `repack`.
 
-    Under ``torch.autocast`` results have the dtypes that torch's own module gives them, and are computed in float32.
-    ``torch.compile`` leaves the LSTMs out of its graphs.  What has to look at torch's operators (``torch.export``,
-    ``torch.jit``, ``torch.fx``, ``torch.func``, fake tensors, forward-mode differentiation) gets a RuntimeError:
-    `restore` the model before.
+    In train mode dropout between layers, where there is some, is torch's, and so is the computation then.  Under
+    ``torch.autocast`` results have the dtypes that torch's own module gives them, and are computed in float32.  What
+    has to look at torch's operators (``torch.export``, ``torch.onnx.export``, ``torch.jit.trace``, ``torch.func``, fake
+    tensors, modes, forward-mode differentiation) sees those of torch's own module, which does the call; ``torch.fx``
+    does not look into ours, as it does not into torch's.  In graphs of ``torch.compile`` they are operators,
+    ``numba_lstm::lstm`` and ``numba_lstm::lstm_cell``; unless ``torch._dynamo.config.allow_rnn`` is set, the compiler
+    stays out of every ``torch.nn.LSTM``, and ours is called between two graphs.  ``torch.jit.script`` gets a
+    RuntimeError: `restore` the model before.
 
     Our threads are not torch's: `numba_lstm.set_num_threads`.
 
@@ -128,26 +147,90 @@ def accelerate(model: Any) -> Any:
     >>> type(restore(model)["lstm"])
     <class 'torch.nn.modules.rnn.LSTM'>
     """
-    if not isinstance(model, torch.nn.Module):
-        raise TypeError(f"model should be a torch.nn.Module, got: {type(model).__name__}")
-    found, done, others = {}, 0, []
-    for name, module in model.named_modules():
-        label = name or "it"
-        if isinstance(module, (AcceleratedLSTM, AcceleratedLSTMCell)):
-            done += 1
-        elif isinstance(module, torch.jit.ScriptModule):
-            others.append(f"{label} is TorchScript, whose file LSTM.load reads")
-        elif isinstance(module, (torch.nn.LSTM, torch.nn.LSTMCell)):
-            problem = _obstacle(module)
-            if problem:
-                raise TypeError(f"cannot accelerate the model: {label} {problem}")
-            found[id(module)] = module
-        elif isinstance(module, (torch.nn.RNNBase, torch.nn.RNNCellBase)) or "LSTM" in _class_name(module):
-            others.append(f"{label} is a {type(module).__module__}.{_class_name(module)}")
-    if not found and not done:
+    _check_module(model)
+    left, found, made = [], 0, {}
+    skipped = _skipped(model, skip)
+    for name, module in recurrent_modules(model):
+        problem = obstacle(module)
+        is_lstm = isinstance(module, (torch.nn.LSTM, torch.nn.LSTMCell, torch.jit.ScriptModule))
+        found += is_lstm
+        if id(module) in skipped or isinstance(module, OURS):
+            continue
+        if problem is None:
+            made[id(module)] = accelerated(module)
+        elif is_lstm:
+            left.append(f"{name or 'the model'} ({class_name(module)}), because {problem}")
+    if not found:
+        others = [f"{name or 'it'} is a {type(module).__module__}.{class_name(module)}"
+                  for name, module in recurrent_modules(model)]  # fmt: skip
         raise ValueError("; ".join(["no torch.nn.LSTM or torch.nn.LSTMCell in the model", *others[:10]]))
-    made = {key: _replaced(module, _REPLACEMENTS[type(module)]) for key, module in found.items()}
+    if left and strict:
+        raise TypeError(f"cannot accelerate the model: {'; '.join(left)}")
+    if left:
+        warnings.warn(f"accelerate leaves to torch: {'; '.join(left)}", stacklevel=2)
     return _exchanged(model, made)
+
+
+def report(model: Any) -> list[Recurrent]:
+    """List the recurrent modules of a model: which are accelerated, and why others are not.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Accelerated or not.
+
+    Returns
+    -------
+    list of Recurrent
+        Named tuples ``(name, kind, accelerated, why)`` in the order of ``named_modules``.
+
+    Raises
+    ------
+    TypeError
+        If it is no module.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = accelerate(torch.nn.ModuleDict({"a": torch.nn.LSTM(3, 5), "b": torch.nn.GRU(5, 5)}))
+    >>> print(*report(model), sep="\\n")
+    a (torch.nn.modules.rnn.LSTM): accelerated
+    b (torch.nn.modules.rnn.GRU): torch's, it is a GRU
+    """
+    _check_module(model)
+    return [look(name, module) for name, module in recurrent_modules(model)]
+
+
+def repack(model: Any) -> None:
+    """Have the parameters of accelerated modules packed anew at their next call.
+
+    That is for changes which torch does not count and which leave most elements as they were, see `accelerate`.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        One that `accelerate` returned.
+
+    Raises
+    ------
+    TypeError
+        If it is no module.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = accelerate(torch.nn.LSTM(64, 64)).eval()
+    >>> with torch.no_grad():
+    ...     before = model(torch.ones(1, 1, 64))[0]
+    ...     model.weight_ih_l0.data[0, 1] += 5
+    ...     repack(model)
+    ...     bool((model(torch.ones(1, 1, 64))[0] == before).all())
+    False
+    """
+    _check_module(model)
+    for module in model.modules():
+        if isinstance(module, OURS):
+            module._packing.now = None
 
 
 def restore(model: Any) -> Any:
@@ -177,28 +260,37 @@ def restore(model: Any) -> Any:
       (0): LSTM(3, 5)
     )
     """
-    if not isinstance(model, torch.nn.Module):
-        raise TypeError(f"model should be a torch.nn.Module, got: {type(model).__name__}")
-    made = {}
-    for module in model.modules():
-        if isinstance(module, (AcceleratedLSTM, AcceleratedLSTMCell)):
-            made[id(module)] = as_torch(module, module._original)
+    _check_module(model)
+    made = {id(module): as_torch(module) for module in model.modules() if isinstance(module, OURS)}
     return _exchanged(model, made)
 
 
-def _class_name(module: Any) -> str:
-    """Return the name of a module's class; of the one that TorchScript was made of."""
-    return str(getattr(module, "original_name", None) or type(module).__name__)
+def _check_module(model: Any) -> None:
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model should be a torch.nn.Module, got: {type(model).__name__}")
 
 
-def _obstacle(module: Any) -> str | None:
-    """Return what keeps a module from being taken, or None."""
-    accelerated = isinstance(module, (AcceleratedLSTM, AcceleratedLSTMCell))
-    if type(module) not in _REPLACEMENTS and not accelerated:
-        kind = _class_name(module)
-        if isinstance(module, (torch.nn.LSTM, torch.nn.LSTMCell)):
-            return f"is a {kind}, a subclass that may compute something else"
-        return f"is a {kind}"
+def _skipped(model: Any, names: Iterable[str]) -> set[int]:
+    """Return the ids of all modules that are in modules of some names."""
+    if isinstance(names, str):
+        raise TypeError(f"skip should be several names, got: {names!r}")
+    modules = dict(model.named_modules(remove_duplicate=False))
+    found: set[int] = set()
+    for name in names:
+        if name not in modules:
+            raise ValueError(f"there is no module {name!r} to skip in the model")
+        found.update(map(id, modules[name].modules()))
+    return found
+
+
+def _no_copy(module: Any) -> str | None:
+    """Return what keeps a module from being copied, or None."""
+    kind = type(module)
+    if isinstance(module, torch.nn.Module) and torch.nn.utils.parametrize.is_parametrized(module):
+        kind = kind.__bases__[0]
+    if kind not in (torch.nn.LSTM, torch.nn.LSTMCell, *OURS):
+        subclass = isinstance(module, (torch.nn.LSTM, torch.nn.LSTMCell))
+        return f"is a {class_name(module)}" + ", a subclass that may compute something else" * subclass
     names = ["weight_ih", "weight_hh", *["bias_ih", "bias_hh"] * bool(module.bias)]
     if isinstance(module, torch.nn.LSTM):
         names = module._flat_weights_names
@@ -209,13 +301,6 @@ def _obstacle(module: Any) -> str | None:
             "remove_weight_norm"
         )
     return None
-
-
-def _replaced(module: Any, kind: Any) -> Any:
-    """Return another module over the attributes of one."""
-    made = kind.__new__(kind)
-    made.__dict__.update(module.__dict__, _packed=None, _original=module)
-    return made
 
 
 def _exchanged(model: Any, made: dict[int, Any]) -> Any:

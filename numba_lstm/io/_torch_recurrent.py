@@ -1,0 +1,105 @@
+"""Recurrent modules in a model of torch: which of them ours can stand for, and what is in the way of the others."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ._torch_modules import AcceleratedLSTM, AcceleratedLSTMCell, accelerated_class
+from ._torch_tensors import torch
+
+OURS = (AcceleratedLSTM, AcceleratedLSTMCell)
+_LSTMS = (torch.nn.LSTM, torch.nn.LSTMCell)
+_PARTS = {
+    "forward_impl", "forward_tensor", "forward_packed", "check_forward_args", "check_input", "check_hidden_size",
+    "get_expected_hidden_size", "get_expected_cell_size", "permute_hidden", "all_weights", "_flat_weights", "__call__",
+    "_call_impl", "__getattribute__",
+}  # fmt: skip
+"""What torch's modules consist of, in one version or another, beside ``forward``; ours do not use it."""
+
+
+class Recurrent(NamedTuple):
+    """A recurrent module of a model, as `report` lists it."""
+
+    name: str
+    """In the model; empty if it is the model itself."""
+    kind: str
+    """Its class, with the module that the class is in; of an accelerated one, the class that it stands for."""
+    accelerated: bool
+    """Whether our kernels compute it."""
+    why: str
+    """What is in the way, or might be; empty if nothing is."""
+
+    def __str__(self) -> str:
+        state = "accelerated" if self.accelerated else "torch's"
+        return f"{self.name or 'the model'} ({self.kind}): {state}" + f", {self.why}" * bool(self.why)
+
+
+def class_name(module: Any) -> str:
+    """Return the name of a module's class; of the one that TorchScript was made of."""
+    return str(getattr(module, "original_name", None) or type(module).__name__)
+
+
+def recurrent_modules(model: Any) -> Iterator[tuple[str, Any]]:
+    """Iterate over the names and modules of a model that are recurrent, or call themselves an LSTM and contain none."""
+    for name, module in model.named_modules():
+        if _is_recurrent(module) or ("LSTM" in class_name(module) and not any(map(_is_recurrent, module.modules()))):
+            yield name, module
+
+
+def _is_recurrent(module: Any) -> bool:
+    return isinstance(module, (torch.nn.RNNBase, torch.nn.RNNCellBase))
+
+
+def obstacle(module: Any) -> str | None:
+    """Return why ours cannot stand for a module, or None."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return "it is TorchScript, whose file LSTM.load reads"
+    if isinstance(module, OURS):
+        return None
+    if not isinstance(module, _LSTMS):
+        return f"it is a {class_name(module)}"
+    for name in ("forward", "_call_impl"):
+        if name in module.__dict__:
+            return f"something has put another {name} on this instance: accelerate the model before that"
+    if getattr(module, "_compiled_call_impl", None) is not None:
+        return "it was compiled by itself: accelerate the model before that"
+    return _obstacle_of_class(torch.nn.utils.parametrize.type_before_parametrizations(module))
+
+
+def _obstacle_of_class(kind: Any) -> str | None:
+    """Return what of a subclass ours would not do, or None."""
+    known = next(base for base in kind.__mro__ if base in _LSTMS)
+    own = [base for base in kind.__mro__ if base not in known.__mro__]
+    for base in own:
+        parts = sorted(_PARTS & base.__dict__.keys())
+        if parts:
+            return f"{base.__name__} has a {parts[0]} of its own"
+    overriding = [base for base in own if "forward" in base.__dict__]
+    if overriding and not any(_goes_up(function) for base in own for function in base.__dict__.values()):
+        return f"the forward of {overriding[0].__name__} computes by itself: it does not call super().forward"
+    try:
+        accelerated_class(kind)
+    except Exception as error:  # whatever a metaclass or __init_subclass__ of others has against it
+        return f"no class can be made of {kind.__name__}: {error}"
+    return None
+
+
+def _goes_up(function: Any) -> bool:
+    """Return whether a method of a class has ``super().forward`` in it."""
+    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+    return code is not None and "forward" in code.co_names and "super" in code.co_names
+
+
+def look(name: str, module: Any) -> Recurrent:
+    """Return what `report` says of a module."""
+    kind, why = type(module), obstacle(module) or ""
+    if isinstance(module, OURS):
+        kind = kind.__dict__.get("stands_for", module.torch_class)
+        if "forward" in module.__dict__:
+            why = "something has put another forward on this instance since"
+    elif not why:
+        why = "accelerate would replace it"
+    return Recurrent(name, f"{kind.__module__}.{class_name(module) if kind is type(module) else kind.__name__}",
+                     isinstance(module, OURS), why)  # fmt: skip

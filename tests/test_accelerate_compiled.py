@@ -1,0 +1,139 @@
+"""Accelerated modules in graphs of torch.compile: operators, one graph for all lengths, and what is not for graphs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", minversion="2.4")
+
+from torch._dynamo import config, testing  # noqa: E402
+
+from numba_lstm.io.torch import accelerate  # noqa: E402
+
+nn = torch.nn
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    torch.manual_seed(0)
+    torch._dynamo.reset()
+    with torch.no_grad(), config.patch(allow_rnn=True):
+        yield
+
+
+class Model(nn.Module):
+    """Operators of torch around an LSTM and a cell."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.lstm, self.cell = nn.LSTM(3, 5, **options), nn.LSTMCell(3, 4)
+        self.head = nn.Linear(5 * (1 + self.lstm.bidirectional), 2)
+
+    def forward(self, x: Any) -> Any:
+        return self.head(torch.relu(self.lstm(x * 2)[0]) + 1), self.cell(x[0])[0]
+
+
+def close(ours: Any, theirs: Any) -> None:
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_one_graph_for_all_lengths(whole: bool) -> None:
+    """The whole model where the compiler may look at LSTMs; else the cell, as the compiler skips what has an LSTM."""
+    theirs = Model(num_layers=2, bidirectional=True).eval()
+    ours = accelerate(copy.deepcopy(theirs))
+    counter = testing.CompileCounter()
+    compiled = torch.compile(ours, backend=counter, fullgraph=whole, dynamic=True)
+    with config.patch(allow_rnn=whole):
+        for steps in (4, 9, 30, 17):
+            x = torch.randn(steps, 2, 3)
+            close(compiled(x), theirs(x))
+    assert counter.frame_count == 1
+    ours.lstm.weight_hh_l1.mul_(2)
+    theirs.lstm.weight_hh_l1.mul_(2)
+    close(compiled(x), theirs(x))
+
+
+def test_the_graph_uses_what_the_module_has_packed() -> None:
+    ours = accelerate(Model()).eval()
+    x = torch.randn(4, 2, 3)
+    expected = ours(x)
+    core = ours.lstm._packing.now.core
+    compiled = torch.compile(ours, backend="aot_eager", fullgraph=True)
+    for one, other in zip(compiled(x), expected, strict=True):
+        assert torch.equal(one, other)  # bit for bit
+    assert ours.lstm._packing.now.core is core
+
+
+def test_repeated_modules_share_a_graph() -> None:
+    """One graph for the cells of a decoder, each with its own weights."""
+    cells = [nn.LSTMCell(3, 3).eval() for _ in range(3)]
+    counter = testing.CompileCounter()
+
+    def step(cell: Any, x: Any) -> Any:
+        return cell(x)[0] + 1
+
+    compiled = torch.compile(step, backend=counter, fullgraph=True)
+    x = torch.randn(2, 3)
+    for cell in cells:
+        close([compiled(accelerate(cell), x)], [step(cell, x)])
+    assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"bias": False, "batch_first": True}, {"num_layers": 2, "bidirectional": True, "proj_size": 2}],
+    ids=str,
+)
+@pytest.mark.parametrize("shape", [(4, 2, 3), (4, 3)])
+@pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
+def test_operator(options: dict[str, Any], shape: tuple[int, ...]) -> None:
+    theirs = nn.LSTM(3, 5, **options).eval()
+    ours = accelerate(copy.deepcopy(theirs))
+    compiled = torch.compile(ours, backend="aot_eager", fullgraph=True)
+    x = torch.randn(shape)
+    for hx in (None, theirs(x)[1]):
+        want, got = theirs(x, hx), compiled(x, hx)
+        close([got[0], *got[1]], [want[0], *want[1]])
+    empty = x[:0] if ours.batch_first else x[:, :0]
+    if empty.ndim == 3:
+        close([compiled(empty)[0]], [theirs(empty)[0]])
+    sizes = False, 3, 5, 1, True, False, 0
+    weights = list(nn.LSTM(3, 5).state_dict().values())
+    torch.library.opcheck(torch.ops.numba_lstm.lstm.default, (torch.randn(4, 2, 3), [], weights, *sizes))
+    cell = list(nn.LSTMCell(3, 5).state_dict().values())
+    torch.library.opcheck(torch.ops.numba_lstm.lstm_cell.default, (torch.randn(2, 3), [], cell))
+
+
+def test_calls_that_are_not_for_graphs() -> None:
+    """They are made between graphs: the errors, dropout and dtypes of a call without a compiler."""
+    theirs = nn.LSTM(3, 5, 2, dropout=0.5)
+    ours, x = accelerate(copy.deepcopy(theirs)), torch.randn(4, 2, 3)
+    compiled = torch.compile(ours, backend="eager")
+    results = []
+    for lstm in (compiled, theirs):
+        torch.manual_seed(1)
+        results.append(lstm(x)[0])
+    close(*[[result] for result in results])
+    ours.eval()
+    theirs.eval()
+    packed = nn.utils.rnn.pack_padded_sequence(x, [4, 2])
+    close([compiled(packed)[0].data], [theirs(packed)[0].data])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert compiled(x)[0].dtype is theirs(x)[0].dtype
+    with pytest.raises(RuntimeError, match="Expected 3, got 2"):
+        compiled(x[..., :2])
+    with pytest.raises(RuntimeError, match=r"Expected hidden\[0\] size"):
+        compiled(x, (torch.zeros(2, 3, 5), torch.zeros(2, 2, 5)))
+    with pytest.raises(ValueError, match="does not match weight dtype"):
+        compiled(x.double())
+    with torch.enable_grad(), pytest.raises(RuntimeError, match="would need gradients"):
+        compiled(x)

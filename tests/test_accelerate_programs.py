@@ -1,0 +1,463 @@
+"""What programs do with their LSTMs beside calling them: small modules that behave like published ones."""
+
+from __future__ import annotations
+
+import abc
+import copy
+import io as standard_io
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from numba_lstm.io.torch import accelerate, from_module, repack, report, restore  # noqa: E402
+
+TOLERANCE = 1e-5
+nn = torch.nn
+rnn = torch.nn.utils.rnn
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> Iterator[None]:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        yield
+
+
+def same(ours: Any, theirs: Any) -> None:
+    if isinstance(theirs, torch.Tensor):
+        assert (type(ours), ours.dtype, ours.shape) == (type(theirs), theirs.dtype, theirs.shape)
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=0, atol=TOLERANCE)
+    elif theirs is not None:
+        for one, other in zip(ours, theirs, strict=True):
+            same(one, other)
+
+
+def packed(module: Any) -> Any:
+    """Return the object that changes when parameters are packed."""
+    return module._packing.now.core
+
+
+# --- parameters that are the same as before -----------------------------------------------------------------
+
+
+class LanguageModel(nn.Module):
+    """A loop over characters that flattens parameters at every call, as taggers' models do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(4, 6)
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        self.rnn.flatten_parameters()
+        return self.rnn(x, hx)
+
+
+def test_flattening_packs_nothing() -> None:
+    theirs = LanguageModel().eval()
+    ours = accelerate(copy.deepcopy(theirs))
+    hx = expected = None
+    cores = []
+    for x in torch.randn(5, 1, 1, 4):
+        (y, hx), (want, expected) = ours(x, hx), theirs(x, expected)
+        same((y, hx), (want, expected))
+        cores.append(packed(ours.rnn))
+    assert all(core is cores[0] for core in cores)
+
+
+SAME_WEIGHTS: dict[str, Callable[[Any], Any]] = {
+    "to": lambda lstm: lstm.to("cpu"),
+    "float": lambda lstm: lstm.float(),
+    "load_state_dict": lambda lstm: lstm.load_state_dict(copy.deepcopy(lstm.state_dict())),
+    "load_state_dict with assign": lambda lstm: lstm.load_state_dict(copy.deepcopy(lstm.state_dict()), assign=True),
+    "copy_": lambda lstm: lstm.weight_hh_l0.copy_(lstm.weight_hh_l0.clone()),
+    "other memory": lambda lstm: setattr(lstm.weight_hh_l0, "data", lstm.weight_hh_l0.clone()),
+    "other strides": lambda lstm: setattr(lstm.weight_hh_l0, "data", lstm.weight_hh_l0.t().contiguous().t()),
+    "another parameter": lambda lstm: setattr(lstm, "bias_hh_l0", nn.Parameter(lstm.bias_hh_l0.clone())),
+}
+
+
+@pytest.mark.parametrize("change", SAME_WEIGHTS.values(), ids=SAME_WEIGHTS)
+def test_equal_weights_are_not_packed_again(change: Any) -> None:
+    theirs = nn.LSTM(3, 5).eval()
+    ours, x = accelerate(copy.deepcopy(theirs)), torch.randn(4, 2, 3)
+    for _ in range(2):  # the second time copies are kept
+        change(ours)
+        same(ours(x), theirs(x))
+    first = packed(ours)
+    for _ in range(3):
+        change(ours)
+        same(ours(x), theirs(x))
+        assert packed(ours) is first
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.0, 1e-45])
+def test_every_bit_of_a_weight_counts(value: float) -> None:
+    """Where a change was counted, contents are compared as bits."""
+    ours = accelerate(nn.LSTM(3, 5).eval())
+    x = torch.randn(4, 2, 3)
+    ours.weight_ih_l0[7, 1] = 0.0
+    for _ in range(2):
+        ours.weight_ih_l0.add_(0)
+        ours(x)
+    first = packed(ours)
+    ours.weight_ih_l0[7, 1] = value
+    ours(x)
+    assert packed(ours) is not first
+    second = packed(ours)
+    ours.weight_ih_l0[7, 1] = value
+    ours(x)
+    assert packed(ours) is second
+
+
+def test_weights_that_do_change_are_packed() -> None:
+    """Training between predictions, and one element at a time."""
+    theirs = nn.LSTM(3, 5, 2, bidirectional=True).eval()
+    ours, x = accelerate(copy.deepcopy(theirs)), torch.randn(4, 2, 3)
+    for step in range(6):
+        for lstm in (ours, theirs):
+            parameter = list(lstm.parameters())[step]
+            parameter.view(-1)[step] += 1
+        same(ours(x), theirs(x))
+    ours.double()
+    same(ours(x.double()), copy.deepcopy(theirs).double()(x.double()))
+    ours.float()
+    same(ours(x), theirs(x))
+
+
+def test_old_parameters_are_not_kept() -> None:
+    import weakref
+
+    ours, x = accelerate(nn.LSTM(3, 5).eval()), torch.randn(4, 2, 3)
+    ours(x)
+    old = weakref.ref(ours.weight_hh_l0)
+    ours.weight_hh_l0 = nn.Parameter(ours.weight_hh_l0.clone())
+    ours(x)
+    assert old() is None
+
+
+def test_repack() -> None:
+    model = accelerate(nn.Sequential(nn.LSTM(64, 64))).eval()
+    x = torch.randn(4, 2, 64)
+    model(x)
+    model[0].weight_ih_l0.data[0, 1] += 5
+    repack(model)
+    same(model(x), restore(copy.deepcopy(model))(x))
+    with pytest.raises(TypeError, match=r"should be a torch\.nn\.Module, got: str"):
+        repack("model")
+
+
+class WeightDrop(nn.Module):
+    """Drop connect on recurrent weights: what the LSTM uses is computed before every call."""
+
+    def __init__(self, lstm: Any, rate: float) -> None:
+        super().__init__()
+        self.module, self.rate = lstm, rate
+        raw = lstm._parameters.pop("weight_hh_l0")
+        self.register_parameter("weight_hh_l0_raw", nn.Parameter(raw.data))
+        self._set()
+
+    def _set(self) -> None:
+        dropped = nn.functional.dropout(self.weight_hh_l0_raw, self.rate, training=self.training)
+        setattr(self.module, "weight_hh_l0", dropped.clone())  # noqa: B010
+
+    def forward(self, x: Any) -> Any:
+        self._set()
+        return self.module(x)
+
+
+def test_weight_drop() -> None:
+    theirs = WeightDrop(nn.LSTM(3, 5), 0.5).eval()
+    ours = accelerate(copy.deepcopy(theirs))
+    assert [module.accelerated for module in report(ours)] == [True]
+    x = torch.randn(4, 2, 3)
+    for _ in range(3):
+        same(ours(x), theirs(x))
+    first = packed(ours.module)
+    same(ours(x), theirs(x))
+    assert packed(ours.module) is first
+    for model in (ours, theirs):
+        torch.manual_seed(1)
+        model.train()
+        model(x)  # with masks of torch's
+    torch.manual_seed(1)
+    mine = ours(x)
+    torch.manual_seed(1)
+    same(mine, theirs(x))
+
+
+NORMED: dict[str, Callable[[Any], Any]] = {
+    "weight_norm": lambda lstm: nn.utils.parametrizations.weight_norm(lstm, "weight_hh_l0"),
+    "weight_norm of hooks": lambda lstm: nn.utils.weight_norm(lstm, "weight_hh_l0"),
+    "prune": lambda lstm: nn.utils.prune.l1_unstructured(lstm, "weight_hh_l0", 0.5),
+}
+
+
+@pytest.mark.parametrize("put", NORMED.values(), ids=NORMED)
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_computed_before_accelerate(put: Any) -> None:
+    import torch.nn.utils.prune
+
+    theirs = nn.LSTM(3, 5).eval()
+    put(theirs)
+    model = accelerate(nn.Sequential(copy.deepcopy(theirs)))
+    ours, x = model[0], torch.randn(4, 2, 3)
+    assert report(model)[0].accelerated
+    for _ in range(3):
+        same(ours(x), theirs(x))
+        for lstm in (ours, theirs):
+            for parameter in lstm.parameters():
+                parameter.mul_(1.5)
+    same(copy.deepcopy(ours)(x), theirs(x))
+    same(restore(model)[0](x), theirs(x))
+    if nn.utils.parametrize.is_parametrized(theirs):
+        assert type(model[0]).__name__ == type(theirs).__name__
+        with torch.enable_grad():
+            nn.utils.parametrize.remove_parametrizations(accelerate(model)[0], "weight_hh_l0")
+        same(model(x), theirs(x))
+        assert type(restore(model)[0]) is nn.LSTM
+
+
+# --- train mode ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2}, {"num_layers": 2, "dropout": 0.5}], ids=str)
+def test_train_mode(options: dict[str, Any]) -> None:
+    """A speaker encoder that never calls eval; and dropout that is kept on: the masks of torch."""
+    theirs = nn.LSTM(3, 5, **options)
+    ours, x = accelerate(copy.deepcopy(theirs)), torch.randn(4, 2, 3)
+    results = []
+    for lstm in (ours, theirs):
+        torch.manual_seed(3)
+        results.append([lstm(x), lstm(x)])
+    same(*results)
+    assert ours._packing.now is not None
+    cell = nn.LSTMCell(3, 5)
+    same(accelerate(copy.deepcopy(cell))(x[0]), cell(x[0]))
+    with torch.enable_grad(), pytest.raises(RuntimeError, match=r"would need gradients.*no_grad.*restore\(model\)"):
+        ours(x)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.LSTMCell(np.int64(3), torch.tensor(5), 1),
+        lambda: nn.LSTMCell(3, np.int32(5), 0),
+        lambda: nn.LSTMCell(3, 5, bias=np.bool_(True)),
+    ],
+)
+def test_sizes_of_every_type(make: Any) -> None:
+    theirs, x = make(), torch.randn(4, 3)
+    same(accelerate(copy.deepcopy(theirs))(x), theirs(x))
+
+
+@pytest.mark.parametrize("bias", [1, 0])
+def test_lstm_attributes_of_every_type(bias: Any) -> None:
+    theirs = nn.LSTM(3, 5, bias=bool(bias))
+    ours, x = accelerate(copy.deepcopy(theirs)), torch.randn(2, 4, 3)
+    theirs.batch_first = True
+    ours.bias, ours.hidden_size, ours.bidirectional, ours.batch_first = bias, np.int64(5), 0, 1
+    same(ours(x), theirs(x))
+
+
+# --- subclasses ---------------------------------------------------------------------------------------------
+
+
+class Initialised(nn.LSTM):
+    """One that only sets its weights."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.forget_bias = 1.0
+        self.bias_hh_l0.data[5:10] = self.forget_bias
+
+
+class Longest(abc.ABC, nn.Module):
+    """A mixin with an abstract method, as packages for time series have."""
+
+    @abc.abstractmethod
+    def no_steps(self, x: Any) -> Any: ...
+
+
+class ZeroLengths(Longest, nn.LSTM):
+    """One that takes sequences without steps, and hands the others on."""
+
+    def no_steps(self, x: Any) -> Any:
+        return x.new_zeros(1, x.shape[1], self.hidden_size)
+
+    def forward(self, x: Any, hx: Any = None, lengths: Any = None) -> Any:
+        if lengths is None:
+            return super().forward(x, hx)
+        packed = rnn.pack_padded_sequence(x, lengths.clamp(min=1), enforce_sorted=False)
+        output, (h, c) = super().forward(packed, hx)
+        empty = (lengths == 0)[None, :, None]
+        initial = self.no_steps(x)
+        state = torch.where(empty, initial, h), torch.where(empty, initial, c)
+        return rnn.pad_packed_sequence(output)[0], state
+
+
+class OldStyle(nn.LSTM):
+    """``super`` with arguments."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, hx = super(OldStyle, self).forward(x * 2, hx)  # noqa: UP008
+        return output + 1, hx
+
+
+class ThroughHelper(OldStyle):
+    """The call is in another method, of a class between."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return self.twice(x, hx)
+
+    def twice(self, x: Any, hx: Any) -> Any:
+        return super().forward(super().forward(x[..., :3], hx)[0][..., :3], hx)
+
+
+class Gated(nn.LSTMCell):
+    """A cell with something around it."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        h, c = super().forward(x, hx)
+        return torch.tanh(h), c
+
+
+SUBCLASSES: dict[str, tuple[Any, Callable[[], tuple[Any, ...]]]] = {
+    "Initialised": (Initialised, lambda: (torch.randn(4, 2, 3),)),
+    "ZeroLengths": (ZeroLengths, lambda: (torch.randn(4, 3, 3), None, torch.tensor([4, 0, 2]))),
+    "OldStyle": (OldStyle, lambda: (torch.randn(4, 2, 3),)),
+    "ThroughHelper": (ThroughHelper, lambda: (torch.randn(4, 2, 3),)),
+    "Gated": (Gated, lambda: (torch.randn(4, 3),)),
+}
+
+
+@pytest.mark.parametrize(("kind", "arguments"), SUBCLASSES.values(), ids=SUBCLASSES)
+def test_subclasses_that_go_up(kind: Any, arguments: Any) -> None:
+    theirs, given = kind(3, 5).eval(), arguments()
+    model = accelerate(nn.ModuleList([copy.deepcopy(theirs), nn.LSTM(3, 5)]), strict=True)
+    ours = model[0]
+    assert isinstance(ours, kind)
+    same(ours(*given), theirs(*given))
+    assert ours._packing.now is not None  # it was called
+    assert report(model)[0][:3] == ("0", f"{__name__}.{kind.__name__}", True)
+    same(copy.deepcopy(ours)(*given), theirs(*given))
+    file = standard_io.BytesIO()
+    torch.save(ours, file)
+    file.seek(0)
+    read = torch.load(file, weights_only=False)
+    assert type(read) is type(ours)
+    same(read(*given), theirs(*given))
+    with pytest.raises(TypeError, match="module should be"):
+        from_module(ours)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert type(restore(model)[0]) is kind
+    same(model[0](*given), theirs(*given))
+    assert type(restore(read)) is kind
+
+
+class Normed(nn.LSTM):
+    """One that computes something else."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return torch.layer_norm(x, x.shape[-1:]), hx
+
+
+class ByName(nn.LSTM):
+    """One that calls torch's by its name, where ours cannot be."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return nn.LSTM.forward(self, x, hx)
+
+
+class Permuted(nn.LSTM):
+    """One that overrides a part of torch's."""
+
+    def permute_hidden(self, hx: Any, permutation: Any) -> Any:
+        return hx
+
+
+class Registered(nn.LSTM):
+    """One whose subclasses have to say something."""
+
+    def __init_subclass__(cls, *, name: str) -> None:
+        super().__init_subclass__()
+
+
+def _hooked() -> Any:
+    """Return an LSTM whose forward a serving library has wrapped."""
+    lstm = nn.LSTM(3, 5)
+    before = lstm.forward
+    lstm.forward = lambda x, hx=None: before(x, hx)
+    return lstm
+
+
+def _compiled() -> Any:
+    lstm = nn.LSTM(3, 5)
+    lstm.compile(backend="eager")
+    return lstm
+
+
+LEFT: dict[str, tuple[Callable[[], Any], str]] = {
+    "Normed": (lambda: Normed(3, 5), r"\d \(Normed\), because the forward of Normed computes by itself"),
+    "ByName": (lambda: ByName(3, 5), "the forward of ByName computes by itself: it does not call super"),
+    "Permuted": (lambda: Permuted(3, 5), "Permuted has a permute_hidden of its own"),
+    "Registered": (lambda: Registered(3, 5), "no class can be made of Registered: .*name"),
+    "a hook": (_hooked, "something has put another forward on this instance"),
+    "compiled": (_compiled, "it was compiled by itself: accelerate the model before"),
+    "script": (lambda: torch.jit.trace(nn.LSTM(3, 5).eval(), torch.zeros(4, 2, 3)), "it is TorchScript"),
+}
+
+
+@pytest.mark.parametrize(("make", "words"), LEFT.values(), ids=LEFT)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_others_are_left_and_named(make: Any, words: str) -> None:
+    model, x = nn.ModuleList([nn.LSTM(3, 5), make(), nn.GRU(3, 5)]).eval(), torch.randn(4, 2, 3)
+    left, gru = model[1], model[2]
+    expected = left(x)
+    with pytest.raises(TypeError, match="cannot accelerate the model: .*" + words):
+        accelerate(model, strict=True)
+    assert type(model[0]) is nn.LSTM
+    with pytest.warns(UserWarning, match="accelerate leaves to torch: " + ".*" + words) as warned:
+        assert accelerate(model) is model
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
+    assert model[1] is left
+    assert model[2] is gru
+    same(left(x), expected)
+    assert [module.accelerated for module in report(model)] == [True, False, False]
+    assert re.search(words.rpartition("because ")[2], str(report(model)[1]))
+    alone = nn.ModuleList([left])
+    with pytest.warns(UserWarning, match=words):
+        assert accelerate(alone) is alone
+
+
+def test_skip() -> None:
+    model = nn.ModuleDict({"a": nn.Sequential(nn.LSTM(3, 5)), "b": nn.LSTM(3, 5), "c": Normed(3, 5)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        accelerate(model, skip=["a", "c"], strict=True)
+    assert [module[::2] for module in report(model)] == [("a.0", False), ("b", True), ("c", False)]
+    assert report(model)[0].why == "accelerate would replace it"
+    with pytest.raises(ValueError, match="no module 'd' to skip"):
+        accelerate(model, skip=["d"])
+    with pytest.raises(TypeError, match="several names"):
+        accelerate(model, skip="a")
+    assert str(report(nn.LSTM(3, 5))[0]) == (
+        "the model (torch.nn.modules.rnn.LSTM): torch's, accelerate would replace it"
+    )
+
+
+def test_a_forward_that_was_put_on_afterwards_is_reported() -> None:
+    model, calls = accelerate(nn.Sequential(nn.LSTM(3, 5))), []
+    before = model[0].forward
+    model[0].forward = lambda x: calls.append(1) or before(x)
+    x = torch.randn(4, 2, 3)
+    model(x)
+    assert calls == [1]
+    assert "another forward" in report(model)[0].why
+    assert model[0]._packing.now is not None
