@@ -503,6 +503,31 @@ def test_layers_with_and_without_bias(x: np.ndarray, tmp_path: Path) -> None:
     np.testing.assert_array_equal(lstm(x)[0], one_by_one(ours.load(path), names, x))
 
 
+@pytest.mark.parametrize(
+    ("through", "exact"),
+    [
+        ("DOUBLE", True), ("FLOAT", True), ("FLOAT16", False), ("BFLOAT16", False), ("INT64", False), ("BOOL", False),
+    ],
+)  # fmt: skip
+def test_casts_between_layers(through: str, exact: bool, x: np.ndarray, tmp_path: Path) -> None:
+    """What another type has not is lost on the way."""
+    made, names = stack("transpose", 1, np.random.default_rng(9), layers=2)
+    upper = next(node for node in made.graph.node if node.name == names[1])
+    read = upper.input[0]
+    there = helper.make_node("Cast", [read], ["there"], to=getattr(onnx.TensorProto, through))
+    back = helper.make_node("Cast", ["there"], ["back"], to=onnx.TensorProto.FLOAT)
+    upper.input[0] = "back"
+    place = list(made.graph.node).index(upper)
+    for node in (back, there):
+        made.graph.node.insert(place, node)
+    path = onnx_files.save(made, tmp_path)
+    if exact:
+        np.testing.assert_array_equal(ours.load_lstm(path)(x)[0], one_by_one(ours.load(path), names, x))
+    else:
+        with pytest.raises(ValueError, match="something is done to it on the way; take them one by one"):
+            ours.load_lstm(path)
+
+
 # --- PyTorch's exports ------------------------------------------------------------------------------------
 
 

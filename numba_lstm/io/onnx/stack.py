@@ -82,7 +82,8 @@ def _check_passage(place: Place, node: Node, after: Place, steps: int, rows: int
     count, shape = node.directions, (steps, rows, node.directions, node.hidden_size)
     if np.prod(shape) > _MOST:
         raise NotConstant(f"{steps} steps of {rows} rows are too many to see what is done to them on the way")
-    y = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
+    # With a third, so that neither float16 nor an integer on the way has them.
+    y = (np.arange(np.prod(shape)) + 1 / 3).astype(node.dtype).reshape(shape)
     inward = y.reshape(steps, rows, count * node.hidden_size)
     probe = y.transpose(0, 2, 1, 3)
     if node.layout:
