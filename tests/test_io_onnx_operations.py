@@ -155,6 +155,7 @@ RIGHT: dict[str, list[tuple[int, Case]]] = {
         ),
         *((v, ("Pad", [numbers(3, 4), ints(1, 0, 0, 2), np.float32(2)], {})) for v in (11, 13, 18)),
         (18, ("Pad", [numbers(3, 4), ints(1, 2), None, ints(-1)], {"mode": "edge"})),
+        (18, ("Pad", [numbers(3, 1), ints(1, 2), None, ints(-1)], {"mode": "edge"})),
         (21, ("Pad", [numbers(3, 4), ints(0, -2, 1, 0)], {})),
     ],
     "cast": [

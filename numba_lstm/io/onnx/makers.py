@@ -82,7 +82,8 @@ def _pad(operation: Operation, x: np.ndarray, *given: Any) -> np.ndarray:
         raise ValueError("its mode is not known here")
     cut = []
     for (before, after), size in zip(pads, x.shape, strict=True):
-        far = mode != "constant" and max(before, after) > max(size - 1, 0)  # there is nothing to repeat
+        wanted = max(before, after, 0)
+        far = (mode == "reflect" and wanted > max(size - 1, 0)) or (mode == "edge" and wanted > 0 == size)
         if far or size + before + after < 0 or -before > size or -after > size:
             raise ValueError(f"{pads} around {x.shape}")
         cut.append(slice(max(-before, 0), size - max(-after, 0)))
