@@ -156,6 +156,8 @@ def test_names_of_parts(tmp_path: Path, name: str) -> None:
         ("consolidated.00.pth", "consolidated.01.pth"),
         ("mp_rank_00_model_states.pt", "mp_rank_01_model_states.pt"),
         ("model_part-0.pt", "model_part-1.pt"),
+        ("layer_01-model_states.pt", "layer_02-model_states.pt"),
+        ("pytorch_model_fsdp_0.bin", "pytorch_model_fsdp_1.bin"),
     ],
 )
 def test_numbered_parts(tmp_path: Path, name: str, other: str) -> None:
@@ -165,6 +167,7 @@ def test_numbered_parts(tmp_path: Path, name: str, other: str) -> None:
     assert repr(LSTM.load(path, "lstm.")) == "LSTM(3, 5, num_layers=4)"
     (tmp_path / other).touch()
     assert other in refused(path)
+    assert "beside them" not in refused(path)  # there is no index
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ _ONE_OF = re.compile(r"(?<!\d)\d+[-_. ]?of[-_. ]?0*(\d+)(?!\d)", re.IGNORECASE)
 _SHARD = re.compile(r"(?<![a-z])shard[-_.]?\d+", re.IGNORECASE)
 """``checkpoint-shard0.pt``."""
 
-_NUMBERED = re.compile(r"(?<![a-z])(?:part|rank|consolidated)[-_.]?(\d+)(?!\d)", re.IGNORECASE)
-"""``mp_rank_00_model_states.pt``, ``consolidated.00.pth``: one of several where a file beside it differs in this
-number only."""
+_NUMBERED = re.compile(r"(?<![a-z])(?:part|rank|layer|fsdp|consolidated)[-_.]?(\d+)(?!\d)", re.IGNORECASE)
+"""``mp_rank_00_model_states.pt``, ``layer_01-model_states.pt``, ``pytorch_model_fsdp_0.bin``, ``consolidated.00.pth``:
+one of several where a file beside it differs in this number only.  ``model_00.pt`` may be an epoch."""
 
 _DISTRIBUTED = ".distcp"
 
@@ -136,10 +136,7 @@ def why_incomplete(path: Path) -> str | None:
     for each in dict.fromkeys((path, Path(os.path.realpath(path)))):
         others = _others(each)
         if others is not None:
-            return (
-                f"one of the files of a sharded checkpoint, not the whole model{others}: load the {_index_of(each)} "
-                "beside them, which reads all"
-            )
+            return f"one of the files of a sharded checkpoint, not the whole model{others}: {_instead(each)}"
     return None
 
 
@@ -162,9 +159,11 @@ def _others(path: Path) -> str | None:
     return None
 
 
-def _index_of(path: Path) -> str:
+def _instead(path: Path) -> str:
     indices = [index.name for index in _indices(path.parent)]
-    return indices[0] if len(indices) == 1 else f"*{SUFFIX}"
+    if not indices:
+        return f"load the *{SUFFIX} that belongs to them, or have what wrote them save one state dict"
+    return f"load the {indices[0] if len(indices) == 1 else f'*{SUFFIX}'} beside them, which reads all"
 
 
 def _indices(folder: Path) -> list[Path]:
