@@ -7,17 +7,17 @@ import os
 import struct
 import subprocess
 import sys
-import tracemalloc
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import fuzz
 import numpy as np
 import pytest
+from allocations import at_most
 from safetensors.numpy import save_file
 
 from numba_lstm import LSTM, cli, demo, io
@@ -38,17 +38,6 @@ def test_a_cut_of_the_mutations() -> None:
 
 
 # --- declared sizes ---------------------------------------------------------------------------------------
-
-
-@contextmanager
-def at_most(limit: int) -> Iterator[None]:
-    """Fail if more memory is asked for within the block, touched or not."""
-    tracemalloc.start()
-    try:
-        yield
-        assert tracemalloc.get_traced_memory()[1] <= limit
-    finally:
-        tracemalloc.stop()
 
 
 def header_only(header: str, length: int | None = None, data: bytes = b"") -> bytes:

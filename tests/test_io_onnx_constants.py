@@ -5,15 +5,14 @@ ONNX Runtime says what is right.
 
 from __future__ import annotations
 
-import tracemalloc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx_files
 import pytest
+from allocations import at_most
 from onnx_files import helper, onnx
 
 from numba_lstm import cli
@@ -662,17 +661,6 @@ def test_layers_that_are_given_other_lengths_are_no_lstm(tmp_path: Path) -> None
 # --- small files that ask for much ------------------------------------------------------------------------
 
 HUGE = 1 << 40
-
-
-@contextmanager
-def at_most(limit: int) -> Iterator[None]:
-    """Fail if more memory is asked for within the block, touched or not."""
-    tracemalloc.start()
-    try:
-        yield
-        assert tracemalloc.get_traced_memory()[1] <= limit
-    finally:
-        tracemalloc.stop()
 
 
 DOUBLED = [op("Concat", f"d{n} d{n}", f"d{n + 1}", axis=0) for n in range(60)]
