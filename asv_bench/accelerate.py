@@ -1,8 +1,8 @@
 """Time accelerated torch modules beside torch's own: ``python -m asv_bench.accelerate``.
 
 Both are ``torch.nn.LSTM`` with the same parameters and tensors, called under ``torch.inference_mode`` in one process,
-in turns.  A single step has states that are not zero.  Another line is the tagger of the documentation: an embedding,
-two bidirectional layers, and a linear layer.
+in turns.  A single step has states that are not zero.  Other lines are the tagger of the documentation: an embedding,
+two bidirectional layers, and a linear layer; as it is, and in graphs of ``torch.compile``, one for all lengths.
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ class Row(NamedTuple):
     """The largest one between their outputs."""
 
 
-def tagger(torch: Any) -> tuple[Any, tuple[Any, ...]]:
+LENGTHS = (20, 40, 80)
+"""Words of the sentences of the compiled tagger."""
+
+
+def tagger(torch: Any, length: int = 40) -> tuple[Any, tuple[Any, ...]]:
     """Return a model and its inputs."""
 
     class Tagger(torch.nn.Module):  # type: ignore[misc]
@@ -48,7 +52,7 @@ def tagger(torch: Any) -> tuple[Any, tuple[Any, ...]]:
         def forward(self, words: Any) -> Any:
             return self.linear(self.lstm(self.embedding(words))[0])
 
-    return Tagger(), (torch.randint(0, 1000, (8, 40)),)
+    return Tagger(), (torch.randint(0, 1000, (8, length)),)
 
 
 def module(torch: Any, shape: Shape) -> tuple[Any, tuple[Any, ...]]:
@@ -61,14 +65,37 @@ def module(torch: Any, shape: Shape) -> tuple[Any, tuple[Any, ...]]:
     return lstm, (x, tuple(map(torch.from_numpy, hx))) if hx else (x,)
 
 
-def compare(torch: Any, name: str, model: Any, inputs: tuple[Any, ...], rounds: int, budget: float) -> Row:
-    """Time a model as it is, and accelerated."""
+def both(model: Any) -> tuple[Any, Any]:
+    """Return an accelerated copy of a model, and the model."""
     import copy
 
     from numba_lstm.io.torch import accelerate
 
     theirs = model.eval()
-    ours = accelerate(copy.deepcopy(theirs))
+    return accelerate(copy.deepcopy(theirs)), theirs
+
+
+def compare_compiled(torch: Any, repeats: int, budget: float) -> list[Row]:
+    """Time the tagger in a graph for all lengths, as it is and accelerated; raise if there are several graphs."""
+    from torch._dynamo import config
+    from torch._dynamo.utils import counters
+
+    with config.patch(allow_rnn=True):
+        pair = [torch.compile(model, fullgraph=True, dynamic=True) for model in both(tagger(torch)[0])]
+        rows = []
+        for length in LENGTHS:
+            _, inputs = tagger(torch, length)
+            rows.append(compare(torch, f"tagger, compiled, L = {length}", pair, inputs, repeats, budget))
+    if counters["stats"]["unique_graphs"] != len(pair):
+        raise SystemExit(f"{counters['stats']['unique_graphs']} graphs were compiled for {len(pair)} models")
+    return rows
+
+
+def compare(
+    torch: Any, name: str, pair: Sequence[Any], inputs: tuple[Any, ...], rounds: int, budget: float
+) -> Row:
+    """Time two models, ours and torch's."""
+    ours, theirs = pair
 
     def output(result: Any) -> np.ndarray:
         tensor = result[0] if isinstance(result, tuple) else result
@@ -92,6 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--budget", type=float, default=BUDGET)
+    parser.add_argument("--compiled", action="store_true", help="by torch.compile as well, which needs a C++ compiler")
     report.add_page_option(parser)
     options = parser.parse_args(arguments)
     shapes = select(options.shapes)
@@ -104,10 +132,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
     numba_lstm.set_num_threads(options.threads)
-    models = {name: module(torch, shape) for name, shape in shapes.items()} | {"tagger": tagger(torch)}
-    rows = [compare(torch, name, *pair, options.rounds, options.budget) for name, pair in models.items()]
+    models = {name: module(torch, shape) for name, shape in shapes.items()} | {"tagger, L = 40": tagger(torch)}
+    rows = [
+        compare(torch, name, both(model), inputs, options.rounds, options.budget)
+        for name, (model, inputs) in models.items()
+    ]
+    if options.compiled:
+        rows += compare_compiled(torch, options.rounds, options.budget)
     cells = [
-        [row.name, str(shapes.get(row.name, "100 to 2 x 128, bidirectional, and its neighbours; L = 40, N = 8")),
+        [row.name, str(shapes.get(row.name, "100 to 2 x 128, bidirectional, and its neighbours; N = 8")),
          f"{row.ours * 1e6:.1f}", f"{row.theirs * 1e6:.1f}", f"{row.theirs / row.ours:.2f}", f"{row.difference:.0e}"]
         for row in rows
     ]  # fmt: skip

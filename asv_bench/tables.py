@@ -67,7 +67,9 @@ PARTS = {
     "special": Part("special --threads 1 2 --page {performance}", {"performance": "special"}),
     "startup": Part("startup --peers {peers} --page {performance}", {"performance": "startup"}),
     "proteins": Part("proteins --peers {peers} --page {performance}", {"performance": "proteins"}),
-    "accelerate": Part("accelerate --rounds {rounds} --page {performance}", {"performance": "accelerate"}, True),
+    "accelerate": Part(
+        "accelerate --compiled --rounds {rounds} --page {performance}", {"performance": "accelerate"}, True
+    ),
     "accuracy": Part("accuracy --peers {peers} --page {accuracy}", {"accuracy": "accuracy"}),
     "reliability": Part("reliability --page {reliability}", {"reliability": "reliability"}),
     "neighbours": Part("neighbours --peers {peers} --page {threads}", {"threads": "neighbours"}),
