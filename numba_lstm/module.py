@@ -90,15 +90,17 @@ class Module:
             cls.__call__ = cls.forward  # type: ignore[method-assign]
 
     @classmethod
-    def _calling(cls: type[Self], architecture: Architecture, network: Network) -> Self:
-        """Return a module in eval mode that is good for calls only: it has a network, and no parameters beside it."""
+    def _calling(cls: type[Self], architecture: Architecture, network: Network, **attributes: Any) -> Self:
+        """Return a module in eval mode that is good for calls only: it has a network, and no parameters beside it.
+
+        Attributes are those that a call reads beside the modules' common ones.
+        """
         module = cls.__new__(cls)
         weights = Weights({})
         weights.network = network
         module.__dict__.update(
-            _architecture=architecture, _dtype=network.dtype, _weights=weights, training=False, batch_first=False,
-            dropout=0.0,
-        )  # fmt: skip
+            attributes, _architecture=architecture, _dtype=network.dtype, _weights=weights, training=False
+        )
         return module
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:

@@ -146,14 +146,14 @@ def test_tensors_are_not_copied() -> None:
     ours = accelerate(nn.LSTM(3, 5).eval())
     seen = []
     ours(torch.zeros(2, 1, 3))
-    core = ours._packing.now.core
+    core = ours._numba_lstm_packing.now.cores[0]
 
     def spy(x: np.ndarray, hx: Any) -> Any:
         seen.extend([x, core(x, hx)])
         return seen[-1]
 
     spy.batch_first = False  # type: ignore[attr-defined]
-    ours._packing.now = ours._packing.now._replace(core=spy)
+    ours._numba_lstm_packing.now = ours._numba_lstm_packing.now._replace(cores=(spy,))
     x = torch.randn(2, 1, 3)
     output, (h_n, _) = ours(x)
     assert seen[0].__array_interface__["data"][0] == x.data_ptr()
@@ -332,9 +332,9 @@ def test_changes_are_noticed(change: Any) -> None:
     ours = accelerate(lstm)
     x = torch.randn(4, 2, 3)
     before = ours(x)[0].clone()
-    packed = ours._packing.now
+    packed = ours._numba_lstm_packing.now
     ours(x)
-    assert ours._packing.now is packed  # and what has not changed is not packed again
+    assert ours._numba_lstm_packing.now is packed  # and what has not changed is not packed again
     change(ours)
     close(ours(x), lstm(x))
     assert not torch.equal(ours(x)[0], before)

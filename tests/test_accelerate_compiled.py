@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +15,7 @@ torch = pytest.importorskip("torch", minversion="2.4")
 
 from torch._dynamo import config, testing  # noqa: E402
 
-from numba_lstm.io.torch import accelerate  # noqa: E402
+from numba_lstm.io.torch import accelerate, repack  # noqa: E402
 
 nn = torch.nn
 TOLERANCE = 1e-5
@@ -47,7 +49,7 @@ def close(ours: Any, theirs: Any) -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_one_graph_for_all_lengths(whole: bool) -> None:
-    """The whole model where the compiler may look at LSTMs; else the cell, as the compiler skips what has an LSTM."""
+    """The whole model where the compiler may look at LSTMs; else nothing, as it skips what has one, torch's too."""
     theirs = Model(num_layers=2, bidirectional=True).eval()
     ours = accelerate(copy.deepcopy(theirs))
     counter = testing.CompileCounter()
@@ -56,7 +58,7 @@ def test_one_graph_for_all_lengths(whole: bool) -> None:
         for steps in (4, 9, 30, 17):
             x = torch.randn(steps, 2, 3)
             close(compiled(x), theirs(x))
-    assert counter.frame_count == 1
+    assert counter.frame_count == whole
     ours.lstm.weight_hh_l1.mul_(2)
     theirs.lstm.weight_hh_l1.mul_(2)
     close(compiled(x), theirs(x))
@@ -66,11 +68,11 @@ def test_the_graph_uses_what_the_module_has_packed() -> None:
     ours = accelerate(Model()).eval()
     x = torch.randn(4, 2, 3)
     expected = ours(x)
-    core = ours.lstm._packing.now.core
+    core = ours.lstm._numba_lstm_packing.now.cores[0]
     compiled = torch.compile(ours, backend="aot_eager", fullgraph=True)
     for one, other in zip(compiled(x), expected, strict=True):
         assert torch.equal(one, other)  # bit for bit
-    assert ours.lstm._packing.now.core is core
+    assert ours.lstm._numba_lstm_packing.now.cores[0] is core
 
 
 def test_repeated_modules_share_a_graph() -> None:
@@ -106,11 +108,92 @@ def test_operator(options: dict[str, Any], shape: tuple[int, ...]) -> None:
     empty = x[:0] if ours.batch_first else x[:, :0]
     if empty.ndim == 3:
         close([compiled(empty)[0]], [theirs(empty)[0]])
+
+
+def test_operators_are_as_torch_wants_them() -> None:
+    """Of parameters that are no module's."""
     sizes = False, 3, 5, 1, True, False, 0
     weights = list(nn.LSTM(3, 5).state_dict().values())
     torch.library.opcheck(torch.ops.numba_lstm.lstm.default, (torch.randn(4, 2, 3), [], weights, *sizes))
     cell = list(nn.LSTMCell(3, 5).state_dict().values())
     torch.library.opcheck(torch.ops.numba_lstm.lstm_cell.default, (torch.randn(2, 3), [], cell))
+
+
+def packings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return a list that grows with every packing."""
+    from numba_lstm.io import _torch_weights
+
+    made: list[Any] = []
+    original = _torch_weights.Network
+    monkeypatch.setattr(_torch_weights, "Network", lambda *arguments: made.append(1) or original(*arguments))
+    return made
+
+
+def test_many_modules_in_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is packed once, and again when it is asked for; what is gone is not kept."""
+    made = packings(monkeypatch)
+    theirs = nn.Sequential(*[nn.LSTM(3, 3) for _ in range(20)]).eval()
+
+    def run(model: Any, x: Any) -> Any:
+        for lstm in model:
+            x, _ = lstm(x)
+        return x
+
+    ours = accelerate(copy.deepcopy(theirs))
+    compiled = torch.compile(run, backend="aot_eager", fullgraph=True)
+    x = torch.randn(4, 2, 3)
+    for _ in range(3):
+        close([compiled(ours, x)], [run(theirs, x)])
+    assert len(made) == 20
+    for model in (ours, theirs):
+        model[7].weight_hh_l0.data[0, 1] += 5
+    repack(ours)
+    close([compiled(ours, x)], [run(theirs, x)])
+    assert len(made) == 40
+    gone = weakref.ref(ours[3].weight_hh_l0)
+    del ours, compiled, model
+    torch._dynamo.reset()
+    gc.collect()
+    assert gone() is None
+
+
+def test_biases_that_a_cell_was_given_later_in_a_graph() -> None:
+    theirs = nn.LSTMCell(3, 5, bias=False).eval()
+    theirs.bias_ih, theirs.bias_hh = (nn.Parameter(torch.arange(20.0) / 10) for _ in range(2))
+    theirs.bias = True
+    ours = accelerate(nn.LSTMCell(3, 5, bias=False)).eval()
+    ours.weight_ih, ours.weight_hh, ours.bias_ih, ours.bias_hh = theirs.parameters()
+    x = torch.randn(2, 3)
+    close(torch.compile(ours, backend="eager", fullgraph=True)(x), theirs(x))
+
+
+def test_modules_that_share_parameters() -> None:
+    """An LSTM, another that has the batch first, and a cell; in graphs and not, in any order."""
+    lstm, first, cell = nn.LSTM(3, 5), nn.LSTM(3, 5, batch_first=True), nn.LSTMCell(3, 5)
+    for name, parameter in list(lstm.named_parameters()):
+        setattr(first, name, parameter)
+        setattr(cell, name.removesuffix("_l0"), parameter)
+    x = torch.randn(2, 3)
+    modules = [(lstm, x), (first, x[None]), (cell, x), (lstm, x[None]), (cell, x[0])]
+    expected = [module(given) for module, given in modules]
+    ours = {module: accelerate(module) for module in (lstm, first, cell)}
+    graphs = {module: torch.compile(ours[module], backend="eager") for module in ours}
+    for calls in (ours, graphs, ours):
+        for (module, given), (output, after) in zip(modules, expected, strict=True):
+            got, state = calls[module](given)
+            close([got], [output])
+            close(state if isinstance(state, tuple) else [state], after if isinstance(after, tuple) else [after])
+
+
+def test_weights_that_are_computed_are_not_for_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = packings(monkeypatch)
+    theirs = nn.LSTM(3, 5).eval()
+    nn.utils.parametrizations.weight_norm(theirs, "weight_hh_l0")
+    ours, x = accelerate(copy.deepcopy(theirs)), torch.randn(4, 2, 3)
+    compiled = torch.compile(ours, backend="eager")
+    for _ in range(4):
+        close([compiled(x)[0]], [theirs(x)[0]])
+    assert len(made) <= 2
 
 
 def test_calls_that_are_not_for_graphs() -> None:

@@ -6,6 +6,8 @@ import abc
 import copy
 import io as standard_io
 import re
+import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -40,7 +42,7 @@ def same(ours: Any, theirs: Any) -> None:
 
 def packed(module: Any) -> Any:
     """Return the object that changes when parameters are packed."""
-    return module._packing.now.core
+    return module._numba_lstm_packing.now.cores[0]
 
 
 # --- parameters that are the same as before -----------------------------------------------------------------
@@ -236,7 +238,7 @@ def test_train_mode(options: dict[str, Any]) -> None:
         torch.manual_seed(3)
         results.append([lstm(x), lstm(x)])
     same(*results)
-    assert ours._packing.now is not None
+    assert (ours._numba_lstm_packing.now is None) == bool(options.get("dropout"))  # which packs for nobody
     cell = nn.LSTMCell(3, 5)
     same(accelerate(copy.deepcopy(cell))(x[0]), cell(x[0]))
     with torch.enable_grad(), pytest.raises(RuntimeError, match=r"would need gradients.*no_grad.*restore\(model\)"):
@@ -343,7 +345,7 @@ def test_subclasses_that_go_up(kind: Any, arguments: Any) -> None:
     ours = model[0]
     assert isinstance(ours, kind)
     same(ours(*given), theirs(*given))
-    assert ours._packing.now is not None  # it was called
+    assert ours._numba_lstm_packing.now is not None  # it was called
     assert report(model)[0][:3] == ("0", f"{__name__}.{kind.__name__}", True)
     same(copy.deepcopy(ours)(*given), theirs(*given))
     file = standard_io.BytesIO()
@@ -367,6 +369,13 @@ class Normed(nn.LSTM):
         return torch.layer_norm(x, x.shape[-1:]), hx
 
 
+class Above(Normed):
+    """One that goes up to it."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return super().forward(x + 1, hx)
+
+
 class ByName(nn.LSTM):
     """One that calls torch's by its name, where ours cannot be."""
 
@@ -384,8 +393,12 @@ class Permuted(nn.LSTM):
 class Registered(nn.LSTM):
     """One whose subclasses have to say something."""
 
-    def __init_subclass__(cls, *, name: str) -> None:
-        super().__init_subclass__()
+    asked = 0
+
+    def __init_subclass__(cls, *, name: str = "") -> None:
+        Registered.asked += 1
+        if not name:
+            raise TypeError("a subclass needs a name")
 
 
 def _hooked() -> Any:
@@ -404,9 +417,10 @@ def _compiled() -> Any:
 
 LEFT: dict[str, tuple[Callable[[], Any], str]] = {
     "Normed": (lambda: Normed(3, 5), r"\d \(Normed\), because the forward of Normed computes by itself"),
+    "Above": (lambda: Above(3, 5), "the forward of Normed computes by itself"),
     "ByName": (lambda: ByName(3, 5), "the forward of ByName computes by itself: it does not call super"),
     "Permuted": (lambda: Permuted(3, 5), "Permuted has a permute_hidden of its own"),
-    "Registered": (lambda: Registered(3, 5), "no class can be made of Registered: .*name"),
+    "Registered": (lambda: Registered(3, 5), "no class can be made of Registered: a subclass needs a name"),
     "a hook": (_hooked, "something has put another forward on this instance"),
     "compiled": (_compiled, "it was compiled by itself: accelerate the model before"),
     "script": (lambda: torch.jit.trace(nn.LSTM(3, 5).eval(), torch.zeros(4, 2, 3)), "it is TorchScript"),
@@ -436,6 +450,39 @@ def test_others_are_left_and_named(make: Any, words: str) -> None:
         assert accelerate(alone) is alone
 
 
+def test_looking_makes_no_classes() -> None:
+    class Told(nn.LSTM):
+        made: list[str] = []  # noqa: RUF012
+
+        def __init_subclass__(cls) -> None:
+            Told.made.append(cls.__name__)
+
+    model = nn.ModuleList([Told(3, 5), Told(3, 5)])
+    report(model)
+    accelerate(nn.ModuleList([*model, nn.LSTM(3, 5)]), skip=["0", "1"])
+    assert Told.made == []
+    accelerate(model)
+    accelerate(copy.deepcopy(restore(model)))
+    assert Told.made == ["AcceleratedTold"]
+
+
+def test_names_of_users() -> None:
+    """Attributes that others give a module or a subclass are not those that we need."""
+
+    class Named(nn.LSTM):
+        def _call(self, x: Any) -> Any:
+            return super().forward(x)
+
+        def forward(self, x: Any) -> Any:
+            return self._call(x)
+
+    theirs = Named(3, 5).eval()
+    theirs.kind, theirs.called, theirs.core, theirs.now = "encoder", 1, 2, 3
+    ours, x = accelerate(copy.deepcopy(theirs)), torch.randn(4, 2, 3)
+    same(ours(x), theirs(x))
+    assert ours._numba_lstm_packing.now is not None
+
+
 def test_skip() -> None:
     model = nn.ModuleDict({"a": nn.Sequential(nn.LSTM(3, 5)), "b": nn.LSTM(3, 5), "c": Normed(3, 5)})
     with warnings.catch_warnings():
@@ -460,4 +507,70 @@ def test_a_forward_that_was_put_on_afterwards_is_reported() -> None:
     model(x)
     assert calls == [1]
     assert "another forward" in report(model)[0].why
-    assert model[0]._packing.now is not None
+    assert model[0]._numba_lstm_packing.now is not None
+    with pytest.raises(TypeError, match=r"another forward on 0 since it was accelerated.*take it off"):
+        restore(model)
+    del model[0].forward
+    model[0].compile(backend="eager")
+    same(restore(model)(x), before(x))
+    assert model[0]._compiled_call_impl is None
+
+
+def test_restore_after_changes_of_attributes() -> None:
+    """What was taken off since, as the mask of pruning, does not come back."""
+    from torch.nn.utils import prune
+
+    theirs = nn.LSTM(3, 5)
+    prune.l1_unstructured(theirs, "weight_hh_l0", 0.5)
+    model, x = accelerate(nn.Sequential(theirs)), torch.randn(4, 2, 3)
+    model(x)
+    prune.remove(model[0], "weight_hh_l0")
+    model[0].weight_hh_l0.add_(1)
+    expected = model(x)
+    lstm = restore(model)[0]
+    assert lstm is theirs
+    same(lstm(x), expected)
+    same(lstm.float()(x), expected)
+    assert lstm.weight_hh_l0 is dict(lstm.named_parameters())["weight_hh_l0"]
+
+
+def test_changes_that_no_counter_counts() -> None:
+    """New weights are seen, of whatever pattern."""
+    theirs = nn.LSTM(64, 64).eval()
+    ours, x = accelerate(copy.deepcopy(theirs)), torch.randn(4, 2, 64)
+    ours(x)
+    for lstm in (ours, theirs):
+        kept = lstm.weight_hh_l0[:, [16, 48]].clone()
+        lstm.weight_hh_l0.data.zero_()
+        lstm.weight_hh_l0.data[:, [16, 48]] = kept
+    same(ours(x), theirs(x))
+
+
+def test_threads_that_share_parameters() -> None:
+    """Each call is of one layout and one set of weights, whatever other threads call."""
+    lstm, first = nn.LSTM(6, 4).eval(), nn.LSTM(6, 4, batch_first=True).eval()
+    for name, parameter in list(lstm.named_parameters()):
+        setattr(first, name, parameter)
+    x = torch.randn(4, 4, 6)
+    expected = [module(x)[0] for module in (lstm, first)]
+    ours = [accelerate(module) for module in (lstm, first)]
+    failures: list[Any] = []
+
+    def call(module: Any, want: Any) -> None:
+        with torch.no_grad():
+            for _ in range(300):
+                got = module(x)[0]
+                if not torch.allclose(got, want, atol=TOLERANCE):
+                    failures.append(got)
+
+    threads = [threading.Thread(target=call, args=pair) for pair in zip(ours, expected, strict=True)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not failures

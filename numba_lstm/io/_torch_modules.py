@@ -1,8 +1,11 @@
-"""torch modules for inference that compute with our kernels: what `accelerate` puts in place of torch's."""
+"""torch modules for inference that compute with our kernels: what `accelerate` puts in place of torch's.
+
+They inherit from torch's, and so do their users' subclasses from them.  So all that they have beside torch's attributes
+begins with ``_numba_lstm``.
+"""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,8 +30,11 @@ from ._torch_weights import CELL, LAYERS, Kind, Packed, Packing, tensors_of
 
 _ARGUMENTS = ("input", "hx[0]", "hx[1]")
 
-OURS = ("_packing", "_original")
-"""Attributes that torch's modules do not have."""
+_PACKING, _ORIGINAL = OWN = ("_numba_lstm_packing", "_numba_lstm_original")
+"""Attributes of instances that torch's do not have: what is packed, and the module that one stands for."""
+
+_MADE, _STANDS_FOR = "_numba_lstm_made", "_numba_lstm_stands_for"
+"""Attributes of classes: of a user's, the one that was made of it; and back."""
 
 
 def _uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,26 +58,25 @@ def _uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
 class _Accelerated:
     """What the two modules share.  The attributes, the parameters among them, are those of the module it stands for."""
 
-    torch_class: Any
-    """The one whose place it takes in the line of inheritance of `subclassed`."""
-    kind: Kind
-    _packing: Packing
-    _original: Any
+    _numba_lstm_kind: Kind
+    _numba_lstm_packing: Packing
+    _numba_lstm_original: Any
 
     def __getstate__(self) -> dict[str, Any]:
         parent: Any = super()
         get = getattr(parent, "__getstate__", None)  # which cells have from Python 3.11 on
         state: dict[str, Any] = self.__dict__ if get is None else get()
-        return {name: value for name, value in state.items() if name not in OURS}
+        return {name: value for name, value in state.items() if name not in OWN}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         parent: Any = super()
         parent.__setstate__(state)
-        self.__dict__.update(_packing=Packing(), _original=None)
+        _own(self, None)
 
     def __prepare_scriptable__(self) -> Any:
         """Refuse ``torch.jit.script``; another module returned from here would stay in the caller's model."""
-        raise RuntimeError(f"{self.kind.called} is no TorchScript: call torch.jit.script after restore(model)")
+        called = self._numba_lstm_kind.called
+        raise RuntimeError(f"{called} is no TorchScript: call torch.jit.script after restore(model)")
 
     def flatten_parameters(self) -> None:
         """Do nothing, as torch's does on CPUs.
@@ -79,37 +84,65 @@ class _Accelerated:
         Parameters are packed when they have changed; `numba_lstm.io.torch.repack` packs them in any case.
         """
 
-    def _sizes(self) -> tuple[Any, ...]:
-        """Return the arguments of an `Architecture`, as the module has them now."""
-        raise NotImplementedError
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """Call the module, with the arguments and results of torch's."""
+        kind = self._numba_lstm_kind
+        if operators.is_compiling():  # or another thread is
+            if operators.is_exporting():
+                return _FORWARD[kind.called](self, input, hx)
+            if operators.takes(kind, self, input, hx):
+                return operators.call(kind, self, input, hx)
+        return _call(kind, self, input, hx)
 
-    def _drops(self) -> bool:
-        """Return whether dropout would apply, in train mode."""
-        return False
 
-    def _extent(self, input: Any, batch_sizes: Any) -> dict[str, int]:
-        """Return what `autocast_dtypes` wants to know of a module and a call."""
-        raise NotImplementedError
+@_uncompiled
+def _call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
+    try:
+        given = overriding(input, hx)
+        if given:
+            return overridden(given, _Accelerated.forward, module, _is_leaf(module), input, hx)
+        packed = _ready(kind, module)
+        if isinstance(input, TorchPacked) and kind is LAYERS:
+            return _call_packed(module, packed, input, hx)
+        core = packed.cores[-1 if getattr(module, "batch_first", False) else 0]
+        x, states, dtypes = _arrays(module, packed, input, hx)
+        result, after = core(x, states)
+        if kind is CELL:
+            result, after = _results(dtypes, result, after)
+        else:
+            result, *after = _results(dtypes, result, *after)
+            after = tuple(after)
+        return result, after
+    except LeftToTorch:
+        pass
+    return _FORWARD[kind.called](module, input, hx)
 
-    def _tensors(self, shapes: dict[str, tuple[int, ...]]) -> list[Any]:
-        """Return the current parameters; raise if gradients of them are wanted, or `LeftToTorch`."""
-        tensors = tensors_of(self, self.kind.called, shapes)
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+
+def _call_packed(module: Any, packed: Packed, input: Any, hx: Any) -> Any:
+    """Run a packed sequence."""
+    data, batch_sizes, *orders = input
+    x, states, dtypes = _arrays(module, packed, data, hx, batch_sizes)
+    indices = [order if order is None else order.numpy() for order in orders]
+    result, (h_n, c_n) = packed.cores[0](PackedSequence(x, batch_sizes.numpy(), *indices), states)
+    data, h_n, c_n = _results(dtypes, result.data, h_n, c_n)
+    return TorchPacked(data, batch_sizes, *orders), (h_n, c_n)
+
+
+def _ready(kind: Kind, module: Any) -> Packed:
+    """Return the current parameters, packed; raise if the call is for more than inference, or `LeftToTorch`."""
+    check_thread()
+
+    def tensors(shapes: dict[str, tuple[int, ...]]) -> list[Any]:
+        found = tensors_of(module, kind.called, shapes)
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in found):
             raise no_gradients("the parameters")
-        check_tangents(tensors)
-        return tensors
-
-    def _ready(self) -> Packed:
-        """Return the current parameters, packed; raise if the call is for more than inference, or `LeftToTorch`."""
-        module: Any = self
-        check_thread()
-        packed: Packed = module._packing.ready(self.kind, self._sizes(), self._tensors)
-        if module.training and self._drops():
+        check_tangents(found)
+        if module.training and operators.drops(kind, module):
             raise LeftToTorch  # its masks come from torch's random numbers
-        return packed
+        return found
 
-
-# --- calls ------------------------------------------------------------------------------------------------------
+    packed: Packed = module._numba_lstm_packing.ready(kind, kind.sizes(module), tensors)
+    return packed
 
 
 def _array(name: str, tensor: Any, packed: Packed, called: str) -> np.ndarray:
@@ -130,6 +163,17 @@ def _check_tensor(name: str, value: Any) -> None:
         raise TypeError(f"{name} should be a Tensor, got: {type(value).__name__}")
 
 
+def _extent(module: Any, input: Any, batch_sizes: Any) -> dict[str, Any]:
+    """Return what `autocast_dtypes` wants to know of a module and a call."""
+    if module._numba_lstm_kind is CELL:
+        return {"steps": 1, "layers": 0, "projected": False}
+    if batch_sizes is not None:
+        steps = len(batch_sizes)
+    else:
+        steps = input.shape[bool(module.batch_first) and input.dim() == 3] if input.dim() else 1
+    return {"steps": steps, "layers": module.num_layers, "projected": bool(module.proj_size)}
+
+
 def _arrays(
     module: Any, packed: Packed, input: Any, hx: Any, batch_sizes: Any = None
 ) -> tuple[Any, Any, tuple[Any, ...]]:
@@ -140,9 +184,10 @@ def _arrays(
     if autocast_enabled():
         for name, tensor in zip(_ARGUMENTS, (input, *(hx or ())), strict=False):
             _check_tensor(name, tensor)
-        dtypes = autocast_dtypes(input, hx, packed.dtype, **module._extent(input, batch_sizes), batch_sizes=batch_sizes)
+        extent = _extent(module, input, batch_sizes)
+        dtypes = autocast_dtypes(input, hx, packed.dtype, **extent, batch_sizes=batch_sizes)
         input, hx = input.to(packed.dtype), hx and [state.to(packed.dtype) for state in hx]
-    called = module.kind.called
+    called = module._numba_lstm_kind.called
     x = _array("input", input, packed, called)
     if hx is None:
         check_tangents([input])
@@ -161,127 +206,47 @@ def _results(dtypes: tuple[Any, ...], *arrays: np.ndarray) -> Any:
 class AcceleratedLSTM(_Accelerated, torch.nn.LSTM):
     """``torch.nn.LSTM`` for inference, computed by Numba kernels."""
 
-    torch_class = torch.nn.LSTM
-    kind = LAYERS
-
-    def _sizes(self) -> tuple[Any, ...]:
-        m: Any = self
-        return m.input_size, m.hidden_size, m.num_layers, m.bias, m.bidirectional, m.proj_size
-
-    def _drops(self) -> bool:
-        m: Any = self
-        return bool(m.dropout) and m.num_layers > 1
-
-    def _extent(self, input: Any, batch_sizes: Any) -> dict[str, int]:
-        m: Any = self
-        if batch_sizes is not None:
-            steps = len(batch_sizes)
-        else:
-            steps = input.shape[bool(m.batch_first) and input.dim() == 3] if input.dim() else 1
-        return {"steps": steps, "layers": m.num_layers, "projected": bool(m.proj_size)}
-
-    def forward(self, input: Any, hx: Any = None) -> Any:
-        """Run sequences through the network, as ``torch.nn.LSTM``."""
-        if operators.is_compiling():
-            if operators.is_exporting():
-                return super().forward(input, hx)
-            if operators.takes(self, input, hx):
-                return operators.lstm(self, input, hx)
-        return self._call(input, hx)
-
-    @_uncompiled
-    def _call(self, input: Any, hx: Any) -> Any:
-        try:
-            given = overriding(input, hx)
-            if given:
-                return overridden(given, AcceleratedLSTM.forward, self, input, hx)
-            packed = self._ready()
-            core: Any = packed.core
-            module: Any = self
-            if isinstance(input, TorchPacked):
-                data, batch_sizes, *orders = input
-                x, states, dtypes = _arrays(self, packed, data, hx, batch_sizes)
-                indices = [order if order is None else order.numpy() for order in orders]
-                result, (h_n, c_n) = core(PackedSequence(x, batch_sizes.numpy(), *indices), states)
-                data, h_n, c_n = _results(dtypes, result.data, h_n, c_n)
-                return TorchPacked(data, batch_sizes, *orders), (h_n, c_n)
-            if core.batch_first is not module.batch_first:
-                core.batch_first = bool(module.batch_first)
-            x, states, dtypes = _arrays(self, packed, input, hx)
-            result, (h_n, c_n) = core(x, states)
-            output, h_n, c_n = _results(dtypes, result, h_n, c_n)
-            return output, (h_n, c_n)
-        except LeftToTorch:
-            pass
-        return super().forward(input, hx)
+    _numba_lstm_kind = LAYERS
 
 
 class AcceleratedLSTMCell(_Accelerated, torch.nn.LSTMCell):
     """``torch.nn.LSTMCell`` for inference, computed by Numba kernels."""
 
-    torch_class = torch.nn.LSTMCell
-    kind = CELL
-
-    def _sizes(self) -> tuple[Any, ...]:
-        m: Any = self
-        # A cell that was made without biases uses those that it has been given since.
-        bias = m.bias or m._parameters.get("bias_ih") is not None
-        return m.input_size, m.hidden_size, 1, bias, False, 0
-
-    def _extent(self, input: Any, batch_sizes: Any) -> dict[str, int]:
-        return {"steps": 1, "layers": 0, "projected": False}
-
-    def forward(self, input: Any, hx: Any = None) -> Any:
-        """Run one step, as ``torch.nn.LSTMCell``."""
-        if operators.is_compiling():
-            if operators.is_exporting():
-                return super().forward(input, hx)
-            if operators.takes(self, input, hx):
-                return operators.lstm_cell(self, input, hx)
-        return self._call(input, hx)
-
-    @_uncompiled
-    def _call(self, input: Any, hx: Any) -> Any:
-        try:
-            given = overriding(input, hx)
-            if given:
-                return overridden(given, AcceleratedLSTMCell.forward, self, input, hx)
-            packed = self._ready()
-            x, states, dtypes = _arrays(self, packed, input, hx)
-            h, c = _results(dtypes, *packed.core(x, states))
-            return h, c
-        except LeftToTorch:
-            pass
-        return super().forward(input, hx)
+    _numba_lstm_kind = CELL
 
 
 # --- classes ----------------------------------------------------------------------------------------------------
 
 _REPLACEMENTS: dict[Any, Any] = {torch.nn.LSTM: AcceleratedLSTM, torch.nn.LSTMCell: AcceleratedLSTMCell}
+_STOOD_FOR = {ours: theirs for theirs, ours in _REPLACEMENTS.items()}
+_FORWARD = {ours._numba_lstm_kind.called: theirs.forward for theirs, ours in _REPLACEMENTS.items()}
+"""What computes as torch does: of the class itself, for a subclass has come here by its own."""
 
 
-@functools.cache
 def accelerated_class(kind: Any) -> Any:
     """Return the class that stands for ``torch.nn.LSTM``, ``torch.nn.LSTMCell``, or for a subclass of one.
 
     The latter inherits from the subclass first and then from ours, so that what the subclass overrides goes on running,
-    and where it calls ``super().forward`` comes to ours instead of torch's.
+    and where it calls ``super().forward`` comes to ours instead of torch's.  It is made once, and lives with the
+    subclass.
     """
-    if kind in _REPLACEMENTS:
-        return _REPLACEMENTS[kind]
-    ours = next(_REPLACEMENTS[base] for base in kind.__mro__ if base in _REPLACEMENTS)
-    own = {"__module__": __name__, "__doc__": kind.__doc__, "__reduce_ex__": _reduce, "stands_for": kind}
-    return type(kind)(f"Accelerated{kind.__name__}", (kind, ours), own)
+    made = _REPLACEMENTS.get(kind) or kind.__dict__.get(_MADE)
+    if made is None:
+        ours = next(_REPLACEMENTS[base] for base in kind.__mro__ if base in _REPLACEMENTS)
+        own = {"__module__": __name__, "__doc__": kind.__doc__, "__reduce_ex__": _reduce, _STANDS_FOR: kind}
+        made = type(kind)(f"Accelerated{kind.__name__}", (kind, ours), own)
+        setattr(kind, _MADE, made)
+    return made
 
 
-def _torch_class(kind: Any) -> Any:
+def stands_for(kind: Any) -> Any:
     """Return the class that an accelerated one stands for."""
-    return kind.stands_for if "stands_for" in kind.__dict__ else kind.torch_class
+    return _STOOD_FOR.get(kind) or kind.__dict__[_STANDS_FOR]
 
 
 def _reduce(module: Any, protocol: Any) -> Any:
     """Have a module of a class that was made here copied and pickled by the class that it was made for."""
-    return _blank, (module.stands_for,), module.__getstate__()
+    return _blank, (stands_for(type(module)),), module.__getstate__()
 
 
 def _blank(kind: Any) -> Any:
@@ -289,27 +254,57 @@ def _blank(kind: Any) -> Any:
     return object.__new__(accelerated_class(kind))
 
 
-def _class_for(module: Any, other: Callable[[Any], Any]) -> Any:
+def class_before_parametrizations(module: Any) -> Any:
+    """Return the class of a module, below the class that parametrizations have made for this one module."""
+    kind = type(module)
+    return kind.__bases__[0] if torch.nn.utils.parametrize.is_parametrized(module) else kind
+
+
+def _exchanged_class(module: Any, other: Callable[[Any], Any]) -> Any:
     """Return ``other`` of a module's class, below the class that parametrizations have made for this one module."""
     kind: Any = type(module)
-    if not torch.nn.utils.parametrize.is_parametrized(module):
+    base = class_before_parametrizations(module)
+    if base is kind:
         return other(kind)
-    base = other(kind.__bases__[0])
+    base = other(base)
     own = {name: value for name, value in vars(kind).items() if name not in ("__dict__", "__weakref__")}
     return type(kind)(f"Parametrized{base.__name__}", (base,), own)
 
 
+def _own(module: Any, original: Any) -> None:
+    """Give a module what torch's do not have."""
+    module.__dict__.update({_PACKING: Packing(), _ORIGINAL: original})
+    operators.live[id(module)] = module
+
+
+def _is_leaf(module: Any) -> bool:
+    """Return whether nothing but our forward happens in a call of a module."""
+    everywhere = torch.nn.modules.module
+    return type(module) in _STOOD_FOR and not (
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or everywhere._global_forward_hooks
+        or everywhere._global_forward_pre_hooks
+    )
+
+
 def accelerated(module: Any) -> Any:
     """Return a module of ours over the attributes of one of torch's."""
-    made = object.__new__(_class_for(module, accelerated_class))
-    made.__dict__.update(module.__dict__, _packing=Packing(), _original=module)
+    made = object.__new__(_exchanged_class(module, accelerated_class))
+    made.__dict__.update(module.__dict__)
+    _own(made, module)
     return made
 
 
 def as_torch(module: Any) -> Any:
     """Return torch's module over the attributes of one of ours: the one that there was before, or else a new one."""
-    kind = _class_for(module, _torch_class)
-    plain = object.__new__(kind) if module._original is None else module._original
-    plain.__dict__.update({name: value for name, value in module.__dict__.items() if name not in OURS})
+    kind = _exchanged_class(module, stands_for)
+    attributes = {name: value for name, value in module.__dict__.items() if name not in OWN}
+    attributes.pop("_compiled_call_impl", None)  # of a call of ours
+    plain = module._numba_lstm_original
+    if plain is None:
+        plain = object.__new__(kind)
+    plain.__dict__.clear()
+    plain.__dict__.update(attributes)
     plain.__class__ = kind
     return plain

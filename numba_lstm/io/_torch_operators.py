@@ -6,87 +6,151 @@ arguments, as ``aten::lstm`` does, so that a graph is good for every module of i
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 from ..parameters import Architecture
 from ._torch_tensors import DTYPES, autocast_enabled, torch
-from ._torch_weights import CELL, LAYERS, packing_of
+from ._torch_weights import CELL, LAYERS, Kind, Packing
+
+_compiler: Any = getattr(torch, "compiler", None)
+_HAS_OPERATORS = hasattr(torch.library, "register_fake") and hasattr(_compiler, "_is_exporting_flag")
+"""Whether torch is new enough, and tells graphs of its own from programs for elsewhere; else our modules stay out."""
 
 
 def _never() -> bool:
     return False
 
 
-is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", _never)
-"""Whether a compiler looks at what is called; in a torch without this our modules stay out of its graphs."""
-is_exporting = getattr(getattr(torch, "compiler", None), "is_exporting", _never)
-"""Whether ``torch.export`` does so, whose programs are for elsewhere."""
+is_compiling = _compiler.is_compiling if _HAS_OPERATORS else _never
+"""Whether a compiler looks at what is called, or does in another thread."""
+
+
+def is_exporting() -> bool:
+    """Return whether that is ``torch.export``, whose programs are for elsewhere."""
+    return bool(_compiler._is_exporting_flag)
+
 
 _SIZES = "int input_size, int hidden_size, int num_layers, bool bias, bool bidirectional, int proj_size"
 _SCHEMAS = {
-    "numba_lstm::lstm": f"(Tensor input, Tensor[] hx, Tensor[] weights, bool batch_first, {_SIZES})"
-    " -> (Tensor, Tensor, Tensor)",
-    "numba_lstm::lstm_cell": "(Tensor input, Tensor[] hx, Tensor[] weights) -> (Tensor, Tensor)",
+    "lstm": f"(Tensor input, Tensor[] hx, Tensor[] weights, bool batch_first, {_SIZES}) -> (Tensor, Tensor, Tensor)",
+    "lstm_cell": "(Tensor input, Tensor[] hx, Tensor[] weights) -> (Tensor, Tensor)",
 }
 """``hx`` is empty for zeros, and the weights are in the order of a state dict."""
 
 
-def _names(module: Any) -> list[str]:
-    """Return the names of a module's parameters in the order of a state dict, in words that a compiler can follow."""
+def _sizes(kind: Kind, module: Any) -> tuple[Any, ...]:
+    input_size, hidden_size, num_layers, bias, bidirectional, proj_size = kind.sizes(module)
+    return input_size, hidden_size, num_layers, bool(bias), bool(bidirectional), proj_size
+
+
+def _weights(kind: Kind, module: Any) -> list[Any]:
+    """Return a module's parameters in the order of a state dict, in words that a compiler can follow."""
+    _, _, num_layers, bias, bidirectional, proj_size = _sizes(kind, module)
     parts = ["weight_ih", "weight_hh"]
-    if module.bias:
+    if bias:
         parts += ["bias_ih", "bias_hh"]
-    if module.kind is CELL:
-        return parts
-    if module.proj_size:
+    if proj_size:
         parts += ["weight_hr"]
-    ends = ["", "_reverse"] if module.bidirectional else [""]
-    return [f"{part}_l{layer}{end}" for layer in range(module.num_layers) for end in ends for part in parts]
+    names = [f"{part}_l{layer}{end}" for layer in range(num_layers) for end in ("", "_reverse") for part in parts]
+    if kind is CELL:
+        names = parts
+    elif not bidirectional:
+        names = [f"{part}_l{layer}" for layer in range(num_layers) for part in parts]
+    return [getattr(module, name, None) for name in names]
 
 
-def _weights(module: Any) -> list[Any]:
-    return [getattr(module, name) for name in _names(module)]
+def drops(kind: Kind, module: Any) -> bool:
+    """Return whether there is dropout, in train mode."""
+    return kind is LAYERS and bool(module.dropout) and module.num_layers > 1
 
 
-def takes(module: Any, input: Any, hx: Any) -> bool:
+def takes(kind: Kind, module: Any, input: Any, hx: Any) -> bool:
     """Return whether a call can be an operator in a graph; other calls are made between two graphs.
 
-    Those are the ones that end in errors, in torch's own module, or need more than tensors.
+    Those are the ones that end in errors or in torch's own module, or need more than tensors, or weights that are
+    computed before every call.
     """
-    if type(input) is not torch.Tensor or autocast_enabled() or (module.training and module._drops()):
+    if type(input) is not torch.Tensor or autocast_enabled() or (module.training and drops(kind, module)):
         return False
     if hx is not None and not (isinstance(hx, (tuple, list)) and len(hx) == 2):
         return False
-    tensors = [input, *(hx or ()), *_weights(module)]
-    for tensor in tensors:
+    weights = _weights(kind, module)
+    for weight in weights:
+        if not isinstance(weight, torch.nn.Parameter):
+            return False
+    for tensor in [input, *(hx or ()), *weights]:
         if not isinstance(tensor, torch.Tensor) or tensor.device.type != "cpu" or tensor.dtype is not input.dtype:
             return False
         if torch.is_grad_enabled() and tensor.requires_grad:
             return False
-    axes = (1, 2) if module.kind is CELL else (2, 3)
+    axes = (1, 2) if kind is CELL else (2, 3)
     return input.dtype in DTYPES and input.dim() in axes and input.shape[-1] == module.input_size
 
 
-def lstm(module: Any, input: Any, hx: Any) -> Any:
-    """Call the operator for an accelerated LSTM."""
-    m = module
-    sizes = m.input_size, m.hidden_size, m.num_layers, bool(m.bias), m.bidirectional, m.proj_size
-    output, h_n, c_n = torch.ops.numba_lstm.lstm(input, list(hx or ()), _weights(m), m.batch_first, *sizes)
+def call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
+    """Call the operator for a module."""
+    weights = _weights(kind, module)
+    if kind is CELL:
+        h, c = torch.ops.numba_lstm.lstm_cell(input, list(hx or ()), weights)
+        return h, c
+    sizes = _sizes(kind, module)
+    output, h_n, c_n = torch.ops.numba_lstm.lstm(input, list(hx or ()), weights, bool(module.batch_first), *sizes)
     return output, (h_n, c_n)
-
-
-def lstm_cell(module: Any, input: Any, hx: Any) -> Any:
-    """Call the operator for an accelerated LSTMCell."""
-    h, c = torch.ops.numba_lstm.lstm_cell(input, list(hx or ()), _weights(module))
-    return h, c
 
 
 # --- what the operators do --------------------------------------------------------------------------------------
 
+live: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+"""Accelerated modules by their ids, for those of others may not be hashable."""
+
+_found: dict[tuple[str, tuple[int, ...]], weakref.ref[Any]] = {}
+"""Modules by what errors call them, and where their parameters were when an operator was called with these."""
+
+_unowned: dict[tuple[str, tuple[int, ...]], Packing] = {}
+"""The same of parameters that are no module's, as where a compiler has copied them."""
+
+_KEPT, _KEPT_UNOWNED = 1024, 16
+
+
+def _packing(kind: Kind, weights: list[Any]) -> Packing:
+    """Return what the module with some parameters has packed."""
+    memory = tuple([weight.data_ptr() for weight in weights])
+    key = kind.called, memory
+    packing: Packing
+    found = _found.get(key)
+    module = found and found()
+    if module is None or _memory(kind, module, weights) != memory:
+        module = next((each for each in list(live.values()) if _memory(kind, each, weights) == memory), None)
+        if module is None:
+            packing = _unowned[key] = _unowned.pop(key, Packing())  # what was used last is the last
+            for old in list(_unowned)[:-_KEPT_UNOWNED]:
+                _unowned.pop(old, None)
+            return packing
+        if len(_found) >= _KEPT:
+            _found.clear()
+        _found[key] = weakref.ref(module)
+    owner: Any = module
+    packing = owner._numba_lstm_packing
+    return packing
+
+
+def _memory(kind: Kind, module: Any, like: list[Any]) -> tuple[int, ...] | None:
+    """Return where the parameters of a module are, if it is of a kind and has as many as there are others."""
+    if module._numba_lstm_kind is not kind:
+        return None
+    tensors = _weights(kind, module)
+    if len(tensors) != len(like) or not all(isinstance(tensor, torch.nn.Parameter) for tensor in tensors):
+        return None
+    return tuple([tensor.data_ptr() for tensor in tensors])
+
+
+def _ready(kind: Kind, sizes: tuple[Any, ...], weights: list[Any]) -> Any:
+    return _packing(kind, weights).ready(kind, sizes, lambda shapes: weights)
+
 
 def _run_lstm(input: Any, hx: Any, weights: Any, batch_first: bool, *sizes: Any) -> Any:
-    core = packing_of(weights).ready(LAYERS, sizes, lambda shapes: weights).core
-    core.batch_first = batch_first
+    core = _ready(LAYERS, sizes, weights).cores[batch_first]
     output, (h_n, c_n) = core(input.numpy(), [state.numpy() for state in hx] or None)
     return torch.from_numpy(output), torch.from_numpy(h_n), torch.from_numpy(c_n)
 
@@ -105,7 +169,7 @@ def _shape_lstm(input: Any, hx: Any, weights: Any, batch_first: bool, *sizes: An
 
 def _run_cell(input: Any, hx: Any, weights: Any) -> Any:
     sizes = input.shape[-1], weights[0].shape[0] // 4, 1, len(weights) > 2, False, 0
-    core = packing_of(weights).ready(CELL, sizes, lambda shapes: weights).core
+    (core,) = _ready(CELL, sizes, weights).cores
     h, c = core(input.numpy(), [state.numpy() for state in hx] or None)
     return torch.from_numpy(h), torch.from_numpy(c)
 
@@ -117,16 +181,13 @@ def _shape_cell(input: Any, hx: Any, weights: Any) -> Any:
 
 def _define() -> None:
     library = torch.library
-    for name, run, shape in (
-        ("numba_lstm::lstm", _run_lstm, _shape_lstm),
-        ("numba_lstm::lstm_cell", _run_cell, _shape_cell),
-    ):
-        library.define(name, _SCHEMAS[name])
-        library.impl(name, "CPU", run)
-        library.register_fake(name, shape)
+    for name, run, shape in (("lstm", _run_lstm, _shape_lstm), ("lstm_cell", _run_cell, _shape_cell)):
+        if hasattr(torch.ops.numba_lstm, name):  # this module was imported before
+            continue
+        library.define(f"numba_lstm::{name}", _SCHEMAS[name])
+        library.impl(f"numba_lstm::{name}", "CPU", run)
+        library.register_fake(f"numba_lstm::{name}", shape)
 
 
-if hasattr(torch.library, "register_fake"):
+if _HAS_OPERATORS:
     _define()
-else:  # before torch 2.4
-    is_compiling = _never

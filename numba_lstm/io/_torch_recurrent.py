@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ._torch_modules import AcceleratedLSTM, AcceleratedLSTMCell, accelerated_class
+from ._torch_modules import AcceleratedLSTM, AcceleratedLSTMCell, accelerated, class_before_parametrizations, stands_for
 from ._torch_tensors import torch
 
 OURS = (AcceleratedLSTM, AcceleratedLSTMCell)
@@ -49,7 +50,8 @@ def recurrent_modules(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_recurrent(module: Any) -> bool:
-    return isinstance(module, (torch.nn.RNNBase, torch.nn.RNNCellBase))
+    script = isinstance(module, torch.jit.ScriptModule) and class_name(module) in ("LSTM", "LSTMCell")
+    return script or isinstance(module, (torch.nn.RNNBase, torch.nn.RNNCellBase))
 
 
 def obstacle(module: Any) -> str | None:
@@ -65,41 +67,54 @@ def obstacle(module: Any) -> str | None:
             return f"something has put another {name} on this instance: accelerate the model before that"
     if getattr(module, "_compiled_call_impl", None) is not None:
         return "it was compiled by itself: accelerate the model before that"
-    return _obstacle_of_class(torch.nn.utils.parametrize.type_before_parametrizations(module))
+    return _obstacle_of_class(class_before_parametrizations(module))
+
+
+_failed: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+"""Classes of which none of ours could be made, and why."""
 
 
 def _obstacle_of_class(kind: Any) -> str | None:
     """Return what of a subclass ours would not do, or None."""
+    if kind in _failed:
+        return _failed[kind]
     known = next(base for base in kind.__mro__ if base in _LSTMS)
-    own = [base for base in kind.__mro__ if base not in known.__mro__]
-    for base in own:
+    for base in kind.__mro__:
+        if base in known.__mro__:
+            continue
         parts = sorted(_PARTS & base.__dict__.keys())
         if parts:
             return f"{base.__name__} has a {parts[0]} of its own"
-    overriding = [base for base in own if "forward" in base.__dict__]
-    if overriding and not any(_goes_up(function) for base in own for function in base.__dict__.values()):
-        return f"the forward of {overriding[0].__name__} computes by itself: it does not call super().forward"
-    try:
-        accelerated_class(kind)
-    except Exception as error:  # whatever a metaclass or __init_subclass__ of others has against it
-        return f"no class can be made of {kind.__name__}: {error}"
+        if "forward" in base.__dict__ and not any(map(_goes_up, base.__dict__.values())):
+            return f"the forward of {base.__name__} computes by itself: it does not call super().forward"
     return None
 
 
 def _goes_up(function: Any) -> bool:
     """Return whether a method of a class has ``super().forward`` in it."""
     code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
-    return code is not None and "forward" in code.co_names and "super" in code.co_names
+    return (
+        code is not None and "forward" in code.co_names and "super" in code.co_names and code.co_name != "__init__"
+    )
+
+
+def replacement(module: Any) -> Any:
+    """Return a module of ours for one of torch's without an `obstacle`; None if its class turns out to be one."""
+    try:
+        return accelerated(module)
+    except Exception as error:  # whatever a metaclass or __init_subclass__ of others has against it
+        kind = class_before_parametrizations(module)
+        _failed[kind] = f"no class can be made of {kind.__name__}: {error}"
+        return None
 
 
 def look(name: str, module: Any) -> Recurrent:
     """Return what `report` says of a module."""
-    kind, why = type(module), obstacle(module) or ""
-    if isinstance(module, OURS):
-        kind = kind.__dict__.get("stands_for", module.torch_class)
+    why, ours, kind = obstacle(module) or "", isinstance(module, OURS), type(module)
+    if ours:
+        kind = stands_for(class_before_parametrizations(module))
         if "forward" in module.__dict__:
             why = "something has put another forward on this instance since"
     elif not why:
         why = "accelerate would replace it"
-    return Recurrent(name, f"{kind.__module__}.{class_name(module) if kind is type(module) else kind.__name__}",
-                     isinstance(module, OURS), why)  # fmt: skip
+    return Recurrent(name, f"{kind.__module__}.{kind.__name__ if ours else class_name(module)}", ours, why)

@@ -122,10 +122,15 @@ def overriding(input: Any, hx: Any) -> tuple[Any, ...]:
     return given if torch.overrides.has_torch_function(given) else ()
 
 
-def overridden(given: tuple[Any, ...], call: Callable[..., Any], module: Any, input: Any, hx: Any) -> Any:
-    """Ask them; those that do nothing of their own make the ``call`` again, and give its results their own type."""
+def overridden(
+    given: tuple[Any, ...], call: Callable[..., Any], module: Any, is_leaf: bool, input: Any, hx: Any
+) -> Any:
+    """Ask them; those that do nothing of their own make the ``call`` again, and give its results their own type.
+
+    ``is_leaf`` says that nothing but this happens in a call of the module, so that ``torch.fx`` need not look into it.
+    """
     for value in given:
-        if isinstance(value, torch.fx.Proxy):
+        if is_leaf and isinstance(value, torch.fx.Proxy):
             return _as_leaf(value.tracer, module, input, hx)
         if not isinstance(value, torch.Tensor) and hasattr(value, "__torch_function__"):
             raise LeftToTorch

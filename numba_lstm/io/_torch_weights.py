@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,8 +14,11 @@ from ..network import Network
 from ..parameters import CELL_SUFFIX, Architecture
 from ._torch_tensors import DTYPES, array_of, torch
 
+_SAMPLES = 16
+"""About as many elements of a parameter are compared before a call, from all of its rows and columns."""
+
 _SAMPLED = {1: (16,), 2: (8, 2)}
-"""Places along the axes of a parameter that are compared before a call: some for each gate."""
+"""Places along the axes where rows do not follow each other in memory."""
 
 _BITS = {4: np.uint32, 8: np.uint64}
 """Integers of the size of a number, as which numbers are compared: -0 is another number than 0, and nan is itself."""
@@ -26,14 +29,30 @@ class Kind(NamedTuple):
 
     called: str
     """What errors call the one that stands for it."""
-    core: type[LSTM] | type[LSTMCell]
-    """Ours."""
+    cores: tuple[Callable[[Architecture, Network], Any], ...]
+    """Make a module of ours that is good for calls: without and with ``batch_first``."""
     suffix: str
     """What our names of parameters have, and its names do not."""
+    sizes: Callable[[Any], tuple[Any, ...]]
+    """From a module to the arguments of an `Architecture`, as it has them now, in every type that torch takes."""
 
 
-LAYERS = Kind("an accelerated LSTM", LSTM, "")
-CELL = Kind("an accelerated LSTMCell", LSTMCell, CELL_SUFFIX)
+LAYERS = Kind(
+    "an accelerated LSTM",
+    (
+        lambda architecture, network: LSTM._calling(architecture, network, batch_first=False, dropout=0.0),
+        lambda architecture, network: LSTM._calling(architecture, network, batch_first=True, dropout=0.0),
+    ),
+    "",
+    lambda m: (m.input_size, m.hidden_size, m.num_layers, m.bias, m.bidirectional, m.proj_size),
+)
+CELL = Kind(
+    "an accelerated LSTMCell",
+    (LSTMCell._calling,),
+    CELL_SUFFIX,
+    # A cell that was made without biases uses those that it has been given since.
+    lambda m: (m.input_size, m.hidden_size, 1, m.bias or m._parameters.get("bias_ih") is not None, False, 0),
+)
 
 
 class _Seen(NamedTuple):
@@ -60,8 +79,8 @@ class Packed(NamedTuple):
     seen: list[_Seen]
     contents: list[np.ndarray] | None
     """Copies of the parameters, from the second time on that they were packed.  Most are packed once."""
-    core: Any
-    """A module of ours that is good for calls."""
+    cores: tuple[Any, ...]
+    """Modules of ours, as a `Kind` makes them."""
     dtype: Any
     """torch's."""
 
@@ -69,7 +88,7 @@ class Packed(NamedTuple):
 class Packing:
     """What a module has packed, if anything; replaced as a whole, so that threads see all of it or nothing."""
 
-    __slots__ = ("__weakref__", "now")
+    __slots__ = ("now",)
 
     def __init__(self) -> None:
         self.now: Packed | None = None
@@ -85,9 +104,9 @@ class Packing:
         Parameters
         ----------
         kind : Kind
-            Of the module.
+            Of the module, always the same one.
         sizes : tuple
-            The arguments of an `Architecture`, as the module has them now, in every type that torch takes.
+            What ``kind.sizes`` gives for it.
         parameters : callable
             From the shapes that these ask for, by torch's names, to tensors.
         """
@@ -98,31 +117,9 @@ class Packing:
             shapes = packed.shapes
         tensors = parameters(shapes)
         if packed is None or not _looks_unchanged(tensors, packed.seen):
+            self.now = None  # what cannot be packed is not kept either
             packed = self.now = _repacked(packed, kind, sizes, shapes, tensors)
-            _BY_MEMORY[_memory(tensors)] = self
         return packed
-
-
-_BY_MEMORY: weakref.WeakValueDictionary[tuple[int, ...], Packing] = weakref.WeakValueDictionary()
-
-_UNOWNED: list[Packing] = []
-"""Of parameters that no module has which lives here, as where a compiler has copied them; the last few."""
-
-_KEPT_UNOWNED = 16
-
-
-def packing_of(tensors: list[Any]) -> Packing:
-    """Return what the module with these parameters has packed."""
-    packing = _BY_MEMORY.get(_memory(tensors))
-    if packing is None:
-        packing = Packing()
-        _UNOWNED.append(packing)
-        del _UNOWNED[:-_KEPT_UNOWNED]
-    return packing
-
-
-def _memory(tensors: list[Any]) -> tuple[int, ...]:
-    return tuple([tensor.data_ptr() for tensor in tensors])
 
 
 def _architecture(sizes: tuple[Any, ...]) -> Architecture:
@@ -161,15 +158,27 @@ def _repacked(
             return before._replace(seen=seen)
         # They do change: from now on it pays to know whether they have.
         kept = [array.copy() for array in arrays.values()]
+        arrays = dict(zip(arrays, kept, strict=True))
     architecture = _architecture(sizes)
     named = {name + kind.suffix: array for name, array in arrays.items()}
     network = Network(architecture, named, np.dtype(DTYPES[dtype]))
-    return Packed(sizes, shapes, seen, kept, kind.core._calling(architecture, network), dtype)
+    return Packed(sizes, shapes, seen, kept, tuple(make(architecture, network) for make in kind.cores), dtype)
 
 
 def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
     bits = _BITS[one.itemsize]
     return np.array_equal(one.view(bits), other.view(bits))
+
+
+def _sample(array: np.ndarray) -> np.ndarray:
+    """Return a view of some elements, spread over all gates and, where they lie together, over all columns."""
+    if array.flags.c_contiguous and array.size:
+        step = max(1, array.size // _SAMPLES)
+        while math.gcd(step, array.shape[-1]) > 1:
+            step -= 1
+        return array.reshape(-1)[step // 2 :: step]
+    steps = [max(1, size // count) for size, count in zip(array.shape, _SAMPLED[array.ndim], strict=True)]
+    return array[tuple(slice(step // 2, None, step) for step in steps)]
 
 
 def _look(
@@ -189,9 +198,7 @@ def _look(
                 f"{tuple(tensor.shape)}"
             )
         array = array_of(name, tensor, kind.called)
-        version = None if tensor.is_inference() else tensor._version
-        steps = [max(1, size // count) for size, count in zip(shape, _SAMPLED[array.ndim], strict=True)]
-        sample = array[tuple(slice(step // 2, None, step) for step in steps)]
+        version, sample = None if tensor.is_inference() else tensor._version, _sample(array)
         seen.append(_Seen(tensor, version, tensor.detach(), sample, sample.tobytes()))
         arrays[name] = array
         dtypes[tensor.dtype] = name

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..lstm import LSTM
 from ..lstm_cell import LSTMCell
-from ._torch_modules import AcceleratedLSTM, AcceleratedLSTMCell, accelerated, as_torch
-from ._torch_recurrent import OURS, Recurrent, class_name, look, obstacle, recurrent_modules
+from ._torch_modules import AcceleratedLSTM, AcceleratedLSTMCell, as_torch, class_before_parametrizations
+from ._torch_recurrent import OURS, Recurrent, class_name, look, obstacle, recurrent_modules, replacement
 from ._torch_tensors import torch
 
 __all__ = [
@@ -119,13 +119,14 @@ def accelerate(model: Any, *, skip: Iterable[str] = (), strict: bool = False) ->
     Parameters are packed at the first call, and again when their contents have changed.  Before every call the count of
     changes that torch keeps is looked at, and where the memory is; where these cannot tell, as after ``model.to``, or
     after the same weights were loaded again, contents are compared, for which a copy is kept from the second time on
-    that they were packed.  Writing through ``parameter.data``, or through the array of
-    ``parameter.detach().numpy()``, is not counted by torch: such a change is seen if it changes one of some elements
-    that are compared before every call, which new weights do and a change of a few elements may not.  After those call
-    `repack`.
+    that they were packed.  What torch does not count is a write through ``parameter.data``, through the array of
+    ``parameter.detach().numpy()``, and into parameters that were made in inference mode: it is seen if it changes one
+    of the sixteen or so elements of each parameter that are compared before every call.  New weights do; after a change
+    of some elements call `repack`.
 
     In train mode dropout between layers, where there is some, is torch's, and so is the computation then.  Under
-    ``torch.autocast`` results have the dtypes that torch's own module gives them, and are computed in float32.  What
+    ``torch.autocast`` results have the dtypes that torch's own module gives them, and are computed in the parameters'
+    dtype.  What
     has to look at torch's operators (``torch.export``, ``torch.onnx.export``, ``torch.jit.trace``, ``torch.func``, fake
     tensors, modes, forward-mode differentiation) sees those of torch's own module, which does the call; ``torch.fx``
     does not look into ours, as it does not into torch's.  In graphs of ``torch.compile`` they are operators,
@@ -151,15 +152,15 @@ def accelerate(model: Any, *, skip: Iterable[str] = (), strict: bool = False) ->
     left, found, made = [], 0, {}
     skipped = _skipped(model, skip)
     for name, module in recurrent_modules(model):
-        problem = obstacle(module)
         is_lstm = isinstance(module, (torch.nn.LSTM, torch.nn.LSTMCell, torch.jit.ScriptModule))
         found += is_lstm
         if id(module) in skipped or isinstance(module, OURS):
             continue
-        if problem is None:
-            made[id(module)] = accelerated(module)
+        ours = None if obstacle(module) else replacement(module)
+        if ours is not None:
+            made[id(module)] = ours
         elif is_lstm:
-            left.append(f"{name or 'the model'} ({class_name(module)}), because {problem}")
+            left.append(f"{name or 'the model'} ({class_name(module)}), because {obstacle(module)}")
     if not found:
         others = [f"{name or 'it'} is a {type(module).__module__}.{class_name(module)}"
                   for name, module in recurrent_modules(model)]  # fmt: skip
@@ -230,7 +231,7 @@ def repack(model: Any) -> None:
     _check_module(model)
     for module in model.modules():
         if isinstance(module, OURS):
-            module._packing.now = None
+            module._numba_lstm_packing.now = None
 
 
 def restore(model: Any) -> Any:
@@ -249,7 +250,7 @@ def restore(model: Any) -> Any:
     Raises
     ------
     TypeError
-        If it is no module.
+        If it is no module, or if something has put another forward on an accelerated module of it.
 
     Examples
     --------
@@ -261,8 +262,14 @@ def restore(model: Any) -> Any:
     )
     """
     _check_module(model)
-    made = {id(module): as_torch(module) for module in model.modules() if isinstance(module, OURS)}
-    return _exchanged(model, made)
+    ours = {name: module for name, module in model.named_modules() if isinstance(module, OURS)}
+    for name, module in ours.items():
+        if "forward" in module.__dict__:
+            raise TypeError(
+                f"something has put another forward on {name or 'the model'} since it was accelerated, which calls "
+                "ours: take it off before"
+            )
+    return _exchanged(model, {id(module): as_torch(module) for module in ours.values()})
 
 
 def _check_module(model: Any) -> None:
@@ -285,9 +292,7 @@ def _skipped(model: Any, names: Iterable[str]) -> set[int]:
 
 def _no_copy(module: Any) -> str | None:
     """Return what keeps a module from being copied, or None."""
-    kind = type(module)
-    if isinstance(module, torch.nn.Module) and torch.nn.utils.parametrize.is_parametrized(module):
-        kind = kind.__bases__[0]
+    kind = class_before_parametrizations(module) if isinstance(module, torch.nn.Module) else type(module)
     if kind not in (torch.nn.LSTM, torch.nn.LSTMCell, *OURS):
         subclass = isinstance(module, (torch.nn.LSTM, torch.nn.LSTMCell))
         return f"is a {class_name(module)}" + ", a subclass that may compute something else" * subclass
