@@ -118,9 +118,15 @@ class Network:
         h_n, c_n : ndarray
             The state at each sequence's own end.
         """
-        offsets = np.zeros(len(batch_sizes) + 1, np.int64)
+        steps, rows = len(batch_sizes), int(batch_sizes[0])
+        if rows == batch_sizes[-1]:  # of one length, so that there is nothing to skip
+            x = data.reshape(steps, rows, data.shape[1])
+            output, h_n, c_n = self(x, h_0, c_0, batch_first=False, dropout=dropout)
+            output.resize((steps * rows, output.shape[2]), refcheck=False)  # in place, see below
+            return output, h_n, c_n
+        offsets = np.zeros(steps + 1, np.int64)
         np.cumsum(batch_sizes, out=offsets[1:])
-        plan = self.plan(Batch(len(batch_sizes), int(batch_sizes[0]), h_0 is None, offsets))
+        plan = self.plan(Batch(steps, rows, h_0 is None, offsets))
         output, h_n, c_n = self.run(plan, data[None], h_0, c_0, dropout)
         output.resize(output.shape[1:], refcheck=False)  # in place: a view would not own its memory
         return output, h_n, c_n

@@ -77,6 +77,10 @@ class PackedSequence(_Fields):
             raise ValueError(f"sorted_indices must permute range({sizes[0]}), unsorted_indices be the inverse")
         return super().__new__(cls, rows, sizes, order, inverse)
 
+    def _with(self, data: np.ndarray) -> PackedSequence:
+        """Return other data for the same sequences, which is known to fit."""
+        return super().__new__(PackedSequence, data, *self[1:])
+
     @classmethod
     def _make(cls, iterable: Iterable[Any]) -> PackedSequence:  # type: ignore[override]
         return cls(*iterable)  # the inherited one, which _replace takes, would not check

@@ -43,7 +43,7 @@ def run_packed(
     h_0, c_0 = _reordered(h_0, order), _reordered(c_0, order)
     output, h_n, c_n = network.packed(data, sequence.batch_sizes, h_0, c_0, dropout=dropout)
     h_n, c_n = (state if inverse is None else np.take(state, inverse, axis=1) for state in (h_n, c_n))
-    return PackedSequence(output, sequence.batch_sizes, order, inverse), (h_n, c_n)
+    return sequence._with(output), (h_n, c_n)
 
 
 def run_padded(

@@ -177,3 +177,20 @@ def test_rows_are_copied_in_parts(batch_first: bool, copied: int, monkeypatch: p
     for given_x in (x, np.asfortranarray(x), np.repeat(x, 2, axis=1)[:, ::2]):
         output, _ = lstm(given_x, (h_0, c_0), lengths=lengths)
         np.testing.assert_array_equal(output, expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True, "proj_size": 2, "dropout": 0.5}])
+@pytest.mark.parametrize("enforce_sorted", [True, False])
+def test_packed_sequences_of_one_length(options: dict[str, Any], enforce_sorted: bool) -> None:
+    """They are a batch like any other: the same bits, and the same masks of dropout."""
+    x = np.random.default_rng(1).standard_normal((7, 4, 3), np.float32)
+    first, second = (numba_lstm.LSTM(3, 5, **options, seed=2) for _ in range(2))
+    states = first(x)[1]
+    second(x)  # as many random numbers drawn
+    packed = numba_lstm.pack_padded_sequence(x, [7] * 4, enforce_sorted=enforce_sorted)
+    output, (h_n, c_n) = first(packed, states)
+    expected, (h, c) = second(x, states)
+    assert output.batch_sizes is packed.batch_sizes
+    assert output.data.flags.owndata
+    for one, other in ((numba_lstm.pad_packed_sequence(output)[0], expected), (h_n, h), (c_n, c)):
+        np.testing.assert_array_equal(one, other)
