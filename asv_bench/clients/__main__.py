@@ -1,10 +1,9 @@
 """Time programs of published packages with torch's LSTMs and with ours: ``python -m asv_bench.clients``.
 
-Run it with the interpreter of an environment for it, which has nothing in it of the project but what that needs::
+They need an environment of their own, which this makes, with all that they need and nothing else::
 
     python -m venv clients
-    clients/bin/pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
-    clients/bin/pip install -r asv_bench/clients/requirements.txt
+    clients/bin/pip install --no-deps -r asv_bench/clients/requirements.txt
     clients/bin/python -m asv_bench.clients --page
 
 Each program has a process of its own, in which both are made from the same seed and run in turns, on one thread; times
@@ -25,9 +24,8 @@ from typing import Any
 import numpy as np
 
 from .. import report, timing
+from . import PAGE
 from .programs import PROGRAMS
-
-PAGE = report.ROOT / "docs" / "bring_your_model.md"
 
 ROUNDS = 5
 BUDGET = 1.0
@@ -73,7 +71,8 @@ def error_of(traceback: str) -> str:
 def row(name: str, figures: dict[str, Any]) -> list[str]:
     """Return a program's line of the table."""
     entry = PROGRAMS[name]
-    about = f"{entry.package} {figures.get('version', '')}".strip() + f" ({entry.licence}): {entry.does}"
+    version = report.versions(entry.package).get(entry.package, "is not installed")
+    about = f"{entry.package} {version} ({entry.licence}): {entry.does}"
     if "error" in figures:
         return [about, *[""] * (len(HEADS) - 2), figures["error"].replace("|", "\\|")]
     cells = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import random
 import time
@@ -119,14 +118,17 @@ def difference(ours: Any, theirs: Any) -> float:
         return float("inf")
     worst = 0.0
     for a, b in zip(*pairs, strict=True):
-        if isinstance(b, str) or b is None:
-            worst = max(worst, 0.0 if a == b else float("inf"))
+        if isinstance(a, str) or isinstance(b, str) or a is None or b is None:
+            if type(a) is not type(b) or a != b:
+                return float("inf")
             continue
-        a, b = np.asarray(a), np.asarray(b)
-        if a.shape != b.shape or not np.array_equal(np.isfinite(a), np.isfinite(b)):
-            return float("inf")
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         kept = np.isfinite(b)
-        a, b = a[kept].astype(np.float64), b[kept].astype(np.float64)
+        if a.shape != b.shape or not np.array_equal(a[~kept], b[~kept], equal_nan=True):
+            return float("inf")
+        a, b = a[kept], b[kept]
+        if not np.isfinite(a).all():
+            return float("inf")
         if b.size:
             worst = max(worst, float(np.abs(a - b).max() / (np.abs(b).max() or 1.0)))
     return worst
@@ -214,9 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     numba_lstm.set_num_threads(1)
     prepare()
-    entry = PROGRAMS[options.program]
-    figures = measure(entry.make, options.rounds, options.budget)
-    figures["version"] = importlib.metadata.version(entry.package)
+    figures = measure(PROGRAMS[options.program].make, options.rounds, options.budget)
     options.json.write_text(json.dumps(figures), encoding="utf-8")
 
 
