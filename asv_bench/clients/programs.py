@@ -354,6 +354,25 @@ def recurrent_ppo() -> Program:
     return Program(agent.policy, run)
 
 
+@program("snntorch", "MIT", "spikes: 50 steps of two layers, 16 rows (`SLSTM`)")
+def snntorch() -> Program:
+    import torch
+    from snntorch import SLSTM
+
+    layers = torch.nn.ModuleList([SLSTM(64, 128), SLSTM(128, 10)]).eval()
+    x = torch.randn(50, 16, 64)
+
+    def run() -> Any:
+        states = [layer.reset_mem() for layer in layers]
+        with torch.no_grad():
+            for step in x:
+                for k, layer in enumerate(layers):
+                    step, *states[k] = layer(step, *states[k])
+        return states
+
+    return Program(layers, run)
+
+
 @program("metapredict", "MIT", "disorder of 16 proteins, its own weights (`predict_disorder`)")
 def metapredict() -> Program:
     from metapredict import predict_disorder
