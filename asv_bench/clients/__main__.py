@@ -57,6 +57,8 @@ def measured(name: str, rounds: int, budget: float) -> dict[str, Any]:
             print(done.stderr, file=sys.stderr)
             return {"error": error_of(done.stderr) or f"exit status {done.returncode}"}
         figures: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        for warning in figures["warnings"]:
+            print(warning, file=sys.stderr)
         return figures
 
 

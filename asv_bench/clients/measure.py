@@ -79,18 +79,16 @@ def clocked(model: Any) -> Iterator[Clock]:
 
 
 def replaced(model: Any) -> str:
-    """Return what `accelerate` has replaced in a model, and what of its kinds it has left."""
-    from numba_lstm.io.torch import AcceleratedLSTM, AcceleratedLSTMCell
+    """Return what `accelerate` has replaced in a model, and how many of the same kind it has left."""
+    from numba_lstm.io.torch import report
 
-    kinds = {"LSTM": AcceleratedLSTM, "LSTMCell": AcceleratedLSTMCell}
-    done, all_of_them = Counter[str](), Counter[str]()
-    for module in lstms(model).values():
-        name = next((name for name, kind in kinds.items() if isinstance(module, kind)), None)
-        all_of_them[name or type(module).__name__] += 1
-        done[name or type(module).__name__] += name is not None
+    kept = lstms(model)
+    each = [(one.kind.rpartition(".")[2], one.accelerated) for one in report(model) if one.name in kept]
+    all_of_them = Counter(kind for kind, _ in each)
+    done = Counter(kind for kind, accelerated in each if accelerated)
     return ", ".join(
-        f"{count} {name}" if done[name] == count else f"{done[name]} of {count} {name}"
-        for name, count in all_of_them.items()
+        f"{count} {kind}" if done[kind] == count else f"{done[kind]} of {count} {kind}"
+        for kind, count in all_of_them.items()
     )
 
 
