@@ -35,6 +35,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        """Until now, or since it was set."""
         self._depth = 0
         self._began = 0.0
 
@@ -49,10 +50,6 @@ class Clock:
         self._depth -= 1
         if self._depth == 0:
             self.seconds += time.process_time() - self._began
-
-    def read(self) -> float:
-        """Return the seconds until now."""
-        return self.seconds
 
 
 def lstms(model: Any) -> dict[str, Any]:
@@ -190,7 +187,11 @@ def measure(make: Maker, rounds: int, budget: float) -> dict[str, Any]:
             program.run()
             if not clock.seconds:
                 raise RuntimeError("no LSTM ran")
-            return timing.seconds_per_call(program.run, budget / 4, samples=3, clock=clock.read).median
+            clock.seconds, runs, began = 0.0, 0, time.process_time()
+            while not runs or time.process_time() - began < budget:
+                program.run()
+                runs += 1
+            return clock.seconds / runs
 
     return figures | {"whole": medians(whole), "lstm": medians(lstm_part)}
 
