@@ -1,4 +1,7 @@
-"""Measure every table and picture of README and pages, in one go: ``python -m asv_bench.tables --peers PYTHON``.
+"""Measure every table and picture of README and pages, in one go: ``python -m asv_bench.tables``.
+
+``--peers PYTHON`` and ``--clients PYTHON`` are the interpreters that have the peers, and the packages of
+`asv_bench.clients`.
 
 Each part is a command of this package, in a process of its own, one after the other, and writes into copies of the
 pages.  When the last one is done, all tables go into the pages, each of which says once of what machine, days and
@@ -18,7 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from . import accuracy, neighbours, reliability, report
+from . import accuracy, clients, neighbours, reliability, report
+from .clients.programs import PROGRAMS
 
 ROUNDS = 2
 
@@ -28,6 +32,7 @@ PAGES = {
     "threads": neighbours.PAGE,
     "reliability": reliability.PAGE,
     "accuracy": accuracy.PAGE,
+    "models": clients.PAGE,
 }
 """All that have tables."""
 
@@ -48,8 +53,8 @@ class Part(NamedTuple):
     """In ``asv_bench``, with its options; the names in braces are those of pages, and of what `words` adds."""
     blocks: dict[str, str]
     """By page."""
-    with_torch: bool = False
-    """Whether it runs with the interpreter of the peers."""
+    python: str = "own"
+    """Whose interpreter runs it: this one, or that of the peers or of the clients."""
 
 
 BESIDE = "--threads 1 2 --rounds {rounds} --peers {peers}"
@@ -68,8 +73,9 @@ PARTS = {
     "startup": Part("startup --peers {peers} --page {performance}", {"performance": "startup"}),
     "proteins": Part("proteins --peers {peers} --page {performance}", {"performance": "proteins"}),
     "accelerate": Part(
-        "accelerate --compiled --rounds {rounds} --page {performance}", {"performance": "accelerate"}, True
+        "accelerate --compiled --rounds {rounds} --page {performance}", {"performance": "accelerate"}, "peers"
     ),
+    "clients": Part("clients --page {models}", {"models": "clients"}, "clients"),
     "accuracy": Part("accuracy --peers {peers} --page {accuracy}", {"accuracy": "accuracy"}),
     "reliability": Part("reliability --page {reliability}", {"reliability": "reliability"}),
     "neighbours": Part("neighbours --peers {peers} --page {threads}", {"threads": "neighbours"}),
@@ -81,12 +87,12 @@ def copy_of(path: Path, folder: Path) -> Path:
     return folder / path.relative_to(report.ROOT)
 
 
-def words(part: Part, python: str, rounds: int, folder: Path) -> list[str]:
-    """Return the command line of a part."""
+def words(part: Part, pythons: dict[str, str], rounds: int, folder: Path) -> list[str]:
+    """Return the command line of a part, with the interpreters that there are for `Part.python`."""
     places = {name: copy_of(page, folder) for name, page in PAGES.items()}
     places["docs"] = places["performance"].parent
-    module, *options = (word.format(peers=python, rounds=rounds, **places) for word in part.command.split())
-    return [python if part.with_torch else sys.executable, "-m", f"asv_bench.{module}", *options]
+    module, *options = (word.format(peers=pythons["peers"], rounds=rounds, **places) for word in part.command.split())
+    return [pythons[part.python], "-m", f"asv_bench.{module}", *options]
 
 
 def run(name: str, command: Sequence[str], folder: Path) -> bool:
@@ -140,22 +146,33 @@ def finish(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def check(python: str) -> None:
-    """Refuse what would fail at the end, before anything is timed: no plots, or versions that do not go together."""
+def check(pythons: dict[str, str], names: Sequence[str]) -> None:
+    """Refuse what would fail at the end, before anything is timed.
+
+    That is no plots, versions that do not go together, and packages of `clients` that are not there.
+    """
     report.new_figure(1, 1)
-    here, there = (report.versions_of(each, "numba", "numpy") for each in (sys.executable, python))
-    if here != there:
-        raise SystemExit(f"{python} has {there}, this interpreter {here}: accelerated modules would be others")
+    known: dict[str, str] = {}
+    for python in pythons.values():
+        found = report.versions_of(python, "numba", "numpy", "torch")
+        if any(known.get(name, version) != version for name, version in found.items()):
+            raise SystemExit(f"{python} has {found}, other interpreters {known}: accelerated modules would be others")
+        known |= found
+    if "clients" in names:
+        packages = {entry.package for entry in PROGRAMS.values()}
+        missing = packages - set(report.versions_of(pythons["clients"], *packages))
+        if missing:
+            raise SystemExit(f"{pythons['clients']} has no {', '.join(sorted(missing))}: --clients names another")
 
 
-def measure(names: Sequence[str], missing: list[str], folder: Path, python: str, rounds: int) -> list[str]:
+def measure(names: Sequence[str], missing: list[str], folder: Path, pythons: dict[str, str], rounds: int) -> list[str]:
     """Run parts, take those that are done from the missing ones, and return complaints."""
     complaints, seconds = [], {}
     for name in names:
         print(f"--- {name}", file=sys.stderr, flush=True)
         began = time.perf_counter()
         try:
-            kept = run(name, words(PARTS[name], python, rounds, folder), folder)
+            kept = run(name, words(PARTS[name], pythons, rounds, folder), folder)
         except Failed as error:
             complaints.append(str(error))
         else:
@@ -173,14 +190,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m asv_bench.tables", description=__doc__.splitlines()[0])
     parser.add_argument("--peers", default=sys.executable, metavar="PYTHON", help="an interpreter with peers and numba")
+    parser.add_argument("--clients", default=sys.executable, metavar="PYTHON", help="one of asv_bench.clients")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="for the comparisons with the peers")
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="for copies of the pages, until all parts are done")
     options = parser.parse_args(arguments)
     folder = options.folder.resolve()
-    check(options.peers)
+    pythons = {"own": sys.executable, "peers": options.peers, "clients": options.clients}
+    names = options.only or list(PARTS)
+    check(pythons, names)
     missing = prepare(folder, options.only)
-    complaints = measure(options.only or list(PARTS), missing, folder, options.peers, options.rounds)
+    complaints = measure(names, missing, folder, pythons, options.rounds)
     if missing:
         complaints.append(f"no page was changed: {', '.join(missing)} are missing")
     else:

@@ -21,23 +21,28 @@ class Seconds(NamedTuple):
     fastest: float
 
 
-def seconds_per_call(function: Callable[[], object], budget: float | None = None, samples: int = SAMPLES) -> Seconds:
+def seconds_per_call(
+    function: Callable[[], object],
+    budget: float | None = None,
+    samples: int = SAMPLES,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Seconds:
     """Time a function after calls that do not count: they compile, allocate and touch pages."""
     share = (BUDGET if budget is None else budget) / samples
     function()
-    calls, taken = 1, _seconds(function, 1)
+    calls, taken = 1, _seconds(function, 1, clock)
     while taken < share:
         calls = min(10 * calls, int(calls * share / max(taken, 1e-9)) + 1)
-        taken = _seconds(function, calls)
-    means = [_seconds(function, calls) / calls for _ in range(samples)]
+        taken = _seconds(function, calls, clock)
+    means = [_seconds(function, calls, clock) / calls for _ in range(samples)]
     return Seconds(statistics.median(means), min(means))
 
 
-def _seconds(function: Callable[[], object], calls: int) -> float:
-    start = time.perf_counter()
+def _seconds(function: Callable[[], object], calls: int, clock: Callable[[], float]) -> float:
+    start = clock()
     for _ in range(calls):
         function()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def pin(threads: int) -> list[int]:

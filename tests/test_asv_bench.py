@@ -39,6 +39,7 @@ from asv_bench import (  # noqa: E402
     tables,
     timing,
 )
+from asv_bench.clients import programs  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("threads")
 
@@ -406,7 +407,7 @@ class Project:
         monkeypatch.setattr(report, "ROOT", root)
         monkeypatch.setattr(tables, "PAGES", pages)
         monkeypatch.setattr(tables, "run", self.run)
-        monkeypatch.setattr(tables, "check", lambda python: None)
+        monkeypatch.setattr(tables, "check", lambda pythons, names: None)
         monkeypatch.setattr(report, "machine", lambda: "a CPU")
 
     def run(self, name: str, command: list[str], folder: Path) -> bool:
@@ -496,10 +497,31 @@ def test_a_part_without_its_tables_has_failed(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize("name", tables.PARTS)
 def test_commands_of_parts_are_understood(name: str, tmp_path: Path) -> None:
     """Their options exist: ``--help`` ends before anything is done, and after all that stands before it was parsed."""
-    command = tables.words(tables.PARTS[name], sys.executable, 1, tmp_path)
+    pythons = dict.fromkeys(("own", "peers", "clients"), sys.executable)
+    command = tables.words(tables.PARTS[name], pythons, 1, tmp_path)
     assert not [word for word in command if "{" in word]
     done = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_missing_clients_and_other_versions_are_refused_before_anything_is_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    installed = {"own": {"numba": "1"}, "peers": {"numba": "1", "torch": "2"}, "clients": {"numba": "1", "torch": "2"}}
+    packages = {entry.package: "1" for entry in programs.PROGRAMS.values()}
+    monkeypatch.setattr(report, "new_figure", lambda width, height: None)
+    monkeypatch.setattr(
+        report, "versions_of", lambda python, *names: {n: v for n, v in installed[python].items() if n in names}
+    )
+    pythons = {name: name for name in installed}
+    tables.check(pythons, ["streams"])
+    with pytest.raises(SystemExit, match=r"clients has no easyocr, fastai, flair, .*: --clients names another"):
+        tables.check(pythons, ["clients"])
+    installed["clients"] |= packages
+    tables.check(pythons, ["clients"])
+    installed["clients"]["torch"] = "3"
+    with pytest.raises(SystemExit, match=r"clients has .*'torch': '3'.*, other interpreters .*'torch': '2'"):
+        tables.check(pythons, ["streams"])
 
 
 def alive(process: int) -> bool:
