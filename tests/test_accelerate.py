@@ -116,17 +116,27 @@ def test_every_call(options: dict[str, Any], dtype: str) -> None:
     close(ours(x.expand(4, 4, 3)[:, :1].expand(4, 6, 3)), lstm(x[:, :1].expand(4, 6, 3)))
 
 
-@pytest.mark.parametrize("sort", [True, False])
-def test_packed_sequences(sort: bool) -> None:
+@pytest.mark.parametrize("order", ["sorted", "unsorted", "even"])
+def test_packed_sequences(order: str) -> None:
     lstm = nn.LSTM(3, 5, 2, bidirectional=True).eval()
     ours = accelerate(lstm)
-    lengths = [7, 5, 5, 1] if sort else [5, 1, 7, 5]
+    lengths = {"sorted": [7, 5, 5, 1], "unsorted": [5, 1, 7, 5], "even": [7] * 4}[order]
+    sort = order == "sorted"
     packed = rnn.pack_padded_sequence(torch.randn(7, 4, 3), lengths, enforce_sorted=sort)
     result, expected = ours(packed), lstm(packed)
     close(tuple(result[0]), tuple(expected[0]))
     close(result[1], expected[1])
     close(ours(packed, expected[1])[0].data, lstm(packed, expected[1])[0].data)
     close(rnn.pad_packed_sequence(result[0]), rnn.pad_packed_sequence(expected[0]))
+    states = torch.randn(4, 4, 5), torch.randn(4, 4, 5)
+    close(ours(packed, states)[1], lstm(packed, states)[1])
+    for wrong in (torch.zeros(4, 6, 5), torch.zeros(4, 3, 5), torch.zeros(4, 5)):
+        with pytest.raises(RuntimeError, match=r"Expected hidden\[0\]|hx"):
+            ours(packed, (wrong, wrong))
+    with pytest.raises(RuntimeError, match="Expected 3, got 2"):
+        ours(rnn.PackedSequence(packed.data[:, :2], *packed[1:]))
+    with pytest.raises(ValueError, match=r"never increase|rows"):
+        ours(rnn.PackedSequence(packed.data[:9], torch.tensor([4, 1, 4]), None, None))
 
 
 @pytest.mark.parametrize("bias", [True, False])
