@@ -279,6 +279,18 @@ def test_replicas_and_shared_memory() -> None:
     same(copy.copy(ours)(x), theirs(x))
 
 
+def test_parameters_that_another_process_shares_after_a_call() -> None:
+    """Sharing moves a storage to other memory; the tensor and its storage stay the same objects."""
+    theirs = nn.LSTM(3, 64, bias=False).eval()
+    ours, x = accelerate(copy.deepcopy(theirs)), inputs()
+    ours(x)
+    for lstm in (ours, theirs):
+        lstm.share_memory()
+        for parameter in lstm.parameters():
+            parameter.data.mul_(3)
+    same(ours(x), theirs(x))
+
+
 # --- tensors that are more than memory ----------------------------------------------------------------------
 
 

@@ -62,7 +62,9 @@ class _Seen(NamedTuple):
     version: int | None
     """How often torch has seen it change; None for those made in inference mode, for which torch does not count."""
     alias: Any
-    """A tensor of the same memory, sizes and strides."""
+    """A tensor of the same storage, sizes and strides."""
+    address: int
+    """Where the storage had it: ``share_memory`` moves a storage, and the sample stays at the old place."""
     sample: np.ndarray
     """A view of some elements, in torch's memory."""
     content: bytes
@@ -135,11 +137,12 @@ def _shapes(kind: Kind, sizes: tuple[Any, ...]) -> dict[str, tuple[int, ...]]:
 
 def _looks_unchanged(tensors: list[Any], seen: list[_Seen]) -> bool:
     """Return whether parameters are as they were, as far as can be seen in about a microsecond."""
-    for tensor, (was, version, alias, sample, content) in zip(tensors, seen, strict=True):
+    for tensor, (was, version, alias, address, sample, content) in zip(tensors, seen, strict=True):
         if (
             tensor is not was
             or (version is not None and tensor._version != version)
             or not tensor.is_set_to(alias)
+            or tensor.data_ptr() != address
             or tensor.is_neg()  # then the sample is of a copy
             or sample.tobytes() != content
         ):
@@ -199,7 +202,7 @@ def _look(
             )
         array = array_of(name, tensor, kind.called)
         version, sample = None if tensor.is_inference() else tensor._version, _sample(array)
-        seen.append(_Seen(tensor, version, tensor.detach(), sample, sample.tobytes()))
+        seen.append(_Seen(tensor, version, tensor.detach(), tensor.data_ptr(), sample, sample.tobytes()))
         arrays[name] = array
         dtypes[tensor.dtype] = name
     if len(dtypes) != 1:
