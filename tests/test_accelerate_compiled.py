@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", minversion="2.4")
 
 from torch._dynamo import config, testing  # noqa: E402
 
-from numba_lstm.io.torch import accelerate, repack  # noqa: E402
+from numba_lstm.io.torch import accelerate, repack, restore  # noqa: E402
 
 nn = torch.nn
 TOLERANCE = 1e-5
@@ -194,6 +194,32 @@ def test_weights_that_are_computed_are_not_for_graphs(monkeypatch: pytest.Monkey
     for _ in range(4):
         close([compiled(x)[0]], [theirs(x)[0]])
     assert len(made) <= 2
+
+
+class Adapted(nn.LSTM):
+    """One that puts a weight where torch has its list for a call."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        self._flat_weights = [weight * 2 for weight in self._flat_weights_of_attributes()]
+        return super().forward(x, hx)
+
+    def _flat_weights_of_attributes(self) -> list[Any]:
+        return [getattr(self, name) for name in self._flat_weights_names]
+
+
+def test_weights_in_the_list_that_torch_has_for_a_call() -> None:
+    theirs, x = Adapted(3, 5).eval(), torch.randn(4, 2, 3)
+    ours = accelerate(copy.deepcopy(theirs))
+    compiled = torch.compile(ours, backend="aot_eager")
+    for _ in range(2):
+        close([compiled(x)[0], ours(x)[0]], [theirs(x)[0]] * 2)
+        for lstm in (ours, theirs):
+            lstm.weight_hh_l0.mul_(-1)
+    compiled, theirs = torch.compile(accelerate(nn.LSTM(3, 5)).eval(), backend="aot_eager"), nn.LSTM(3, 5).eval()
+    compiled(x)
+    close([torch.func.functional_call(compiled._orig_mod, theirs.state_dict(), (x,))[0]], [theirs(x)[0]])
+    compiled._orig_mod._parameters["weight_hh_l0"] = theirs.weight_hh_l0
+    close([compiled(x)[0]], [restore(copy.deepcopy(compiled._orig_mod))(x)[0]])
 
 
 def test_calls_that_are_not_for_graphs() -> None:

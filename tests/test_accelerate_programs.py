@@ -225,6 +225,57 @@ def test_computed_before_accelerate(put: Any) -> None:
         assert type(restore(model)[0]) is nn.LSTM
 
 
+class Adapted(nn.LSTM):
+    """One with adapters of low rank, which are put where torch has its list of weights for a call."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes)
+        self.a, self.b = nn.Parameter(torch.randn(4 * sizes[1], 1)), nn.Parameter(torch.randn(1, sizes[1]))
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        weights = [getattr(self, name) for name in self._flat_weights_names]
+        weights[1] = weights[1] + self.a @ self.b
+        self._flat_weights = weights
+        return super().forward(x, hx)
+
+
+def test_adapters() -> None:
+    theirs, x = Adapted(3, 5).eval(), torch.randn(4, 2, 3)
+    ours = accelerate(copy.deepcopy(theirs), strict=True)
+    for _ in range(2):
+        same(ours(x), theirs(x))
+        for lstm in (ours, theirs):
+            lstm.a.add_(1)
+    assert report(ours)[0].accelerated
+
+
+def _in_list(lstm: Any, tensor: Any) -> None:
+    lstm._flat_weights[1] = tensor
+
+
+def _in_parameters(lstm: Any, tensor: Any) -> None:
+    lstm._parameters["weight_hh_l0"] = nn.Parameter(tensor)
+
+
+def _in_both(lstm: Any, tensor: Any) -> None:
+    lstm._parameters["weight_hh_l0"] = lstm._flat_weights[1] = tensor
+
+
+def _in_list_then_another_as_attribute(lstm: Any, tensor: Any) -> None:
+    lstm._flat_weights[1] = tensor
+    lstm.bias_hh_l0 = nn.Parameter(tensor[:, 0].clone())
+
+
+@pytest.mark.parametrize("put", [_in_list, _in_parameters, _in_both, _in_list_then_another_as_attribute])
+def test_weights_in_the_list_that_torch_has_for_a_call(put: Any) -> None:
+    theirs, x = nn.LSTM(3, 5).eval(), torch.randn(4, 2, 3)
+    ours, tensor = accelerate(copy.deepcopy(theirs)), torch.randn(20, 5)
+    same(ours(x), theirs(x))
+    for lstm in (ours, theirs):
+        put(lstm, tensor)
+    same(ours(x), theirs(x))
+
+
 # --- train mode ---------------------------------------------------------------------------------------------
 
 

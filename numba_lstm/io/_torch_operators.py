@@ -45,7 +45,15 @@ def _sizes(kind: Kind, module: Any) -> tuple[Any, ...]:
 
 
 def _weights(kind: Kind, module: Any) -> list[Any]:
-    """Return a module's parameters in the order of a state dict, in words that a compiler can follow."""
+    """Return what `tensors_of` does, in words that a compiler can follow, and None where there is none."""
+    if kind is LAYERS and hasattr(module, "_update_flat_weights"):
+        module._update_flat_weights()
+        return list(module._flat_weights)
+    return _attributes(kind, module)
+
+
+def _attributes(kind: Kind, module: Any) -> list[Any]:
+    """Return a module's parameters in the order of a state dict."""
     _, _, num_layers, bias, bidirectional, proj_size = _sizes(kind, module)
     parts = ["weight_ih", "weight_hh"]
     if bias:
@@ -139,7 +147,7 @@ def _memory(kind: Kind, module: Any, like: list[Any]) -> tuple[int, ...] | None:
     """Return where the parameters of a module are, if it is of a kind and has as many as there are others."""
     if module._numba_lstm_kind is not kind:
         return None
-    tensors = _weights(kind, module)
+    tensors = _attributes(kind, module)
     if len(tensors) != len(like) or not all(isinstance(tensor, torch.nn.Parameter) for tensor in tensors):
         return None
     return tuple([tensor.data_ptr() for tensor in tensors])

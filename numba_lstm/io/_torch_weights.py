@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -211,21 +212,35 @@ def _look(
     return seen, arrays, next(iter(dtypes))
 
 
-def tensors_of(module: Any, called: str, shapes: dict[str, tuple[int, ...]]) -> list[Any]:
-    """Return the parameters of a module, or what has taken their places: whatever its attributes are, as torch does.
+def _has(module: Any, name: str) -> bool:
+    """Return whether there is such an attribute, without having it computed."""
+    return any(name in names for names in (module._parameters, module.__dict__, module._buffers)) or hasattr(
+        type(module), name
+    )
 
-    Those of pruning, weight norm and parametrizations are computed, and are no parameters of the module.
+
+def tensors_of(module: Any, called: str, shapes: dict[str, tuple[int, ...]]) -> list[Any]:
+    """Return the parameters of a module, or what has taken their places, as torch has it for a call.
+
+    Those of pruning, weight norm and parametrizations are computed, and are no parameters of the module.  And for an
+    LSTM torch has a list, which follows the attributes when these are others; until then a program may have put other
+    tensors there.
     """
-    own, found = module._parameters, []
-    for name, shape in shapes.items():
-        parameter = own.get(name)
-        if parameter is None:
-            parameter = getattr(module, name, None)  # which takes longer
-            if not isinstance(parameter, torch.Tensor):
-                raise RuntimeError(
-                    f"{name} of {called} should be a Tensor of shape {shape}, and "
-                    f"{'there is none' if parameter is None else f'it is a {type(parameter).__name__}'}: assign one, "
-                    "or restore(model)"
-                )
-        found.append(parameter)
+    own = module._parameters
+    found = [own.get(name) for name in shapes]
+    flat = module.__dict__.get("_flat_weights")  # which cells do not have
+    same = flat is None or (len(flat) == len(found) and all(map(operator.is_, flat, found)))
+    if not same and hasattr(module, "_update_flat_weights"):  # in an older torch only the attributes are up to date
+        module._update_flat_weights()
+        listed = dict(zip(module._flat_weights_names, module._flat_weights, strict=False))
+        found = [listed.get(name) if _has(module, name) else None for name in shapes]
+    for i, (name, shape) in enumerate(shapes.items()):
+        if found[i] is None:
+            found[i] = getattr(module, name, None)  # which takes longer
+        if not isinstance(found[i], torch.Tensor):
+            raise RuntimeError(
+                f"{name} of {called} should be a Tensor of shape {shape}, and "
+                f"{'there is none' if found[i] is None else f'it is a {type(found[i]).__name__}'}: assign one, "
+                "or restore(model)"
+            )
     return found
