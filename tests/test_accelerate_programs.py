@@ -143,6 +143,18 @@ def test_old_parameters_are_not_kept() -> None:
     assert old() is None
 
 
+def test_converting_may_exchange_parameters() -> None:
+    """torch does so where it is asked to, and only where nothing refers to a parameter weakly."""
+    theirs, x = nn.Sequential(nn.LSTM(3, 5)).eval(), torch.randn(4, 2, 3)
+    ours = accelerate(copy.deepcopy(theirs))
+    same(ours(x), theirs(x))
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    try:
+        same(ours.double()(x.double()), theirs.double()(x.double()))
+    finally:
+        torch.__future__.set_swap_module_params_on_conversion(False)
+
+
 def test_repack() -> None:
     model = accelerate(nn.Sequential(nn.LSTM(64, 64))).eval()
     x = torch.randn(4, 2, 64)
@@ -276,6 +288,20 @@ def test_weights_in_the_list_that_torch_has_for_a_call(put: Any) -> None:
     same(ours(x), theirs(x))
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_a_norm_that_is_removed_in_between_is_gone_after_restore() -> None:
+    lstm, x = nn.LSTM(3, 5).eval(), torch.randn(4, 2, 3)
+    nn.utils.weight_norm(lstm, "weight_hh_l0")
+    model = accelerate(nn.Sequential(lstm))
+    model(x)
+    nn.utils.remove_weight_norm(model[0], "weight_hh_l0")
+    restore(model)
+    other = nn.Sequential(nn.LSTM(3, 5)).eval()
+    model.load_state_dict(other.state_dict())
+    same(model(x), other(x))
+    assert model[0].weight_hh_l0 is dict(model.named_parameters())["0.weight_hh_l0"]
+
+
 # --- train mode ---------------------------------------------------------------------------------------------
 
 
@@ -316,6 +342,53 @@ def test_lstm_attributes_of_every_type(bias: Any) -> None:
     theirs.batch_first = True
     ours.bias, ours.hidden_size, ours.bidirectional, ours.batch_first = bias, np.int64(5), 0, 1
     same(ours(x), theirs(x))
+
+
+# --- whoever else has the module ----------------------------------------------------------------------------
+
+
+class Beside(nn.Module):
+    """A program that keeps its LSTM a second time, where torch does not find it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(3, 5, 2, dropout=0.5)
+        self.steps = [self.rnn]
+
+    def forward(self, x: Any) -> Any:
+        for step in self.steps:
+            x = step(x)[0]
+        return x
+
+
+def test_a_module_that_is_kept_beside_the_model_has_its_mode() -> None:
+    model, x = accelerate(Beside()), torch.randn(4, 2, 3)
+    model.eval()
+    same(model(x), model.rnn(x)[0])
+    model.double()
+    model.load_state_dict(Beside().state_dict())
+    same(model(x.double()), model.rnn(x.double())[0])
+    restore(model)
+    assert model.steps[0] is model.rnn
+
+
+def test_torch_module_is_copied_and_saved_without_ours() -> None:
+    lstm, x = nn.LSTM(3, 5).eval(), torch.randn(4, 2, 3)
+    fast = accelerate(lstm)
+    same(fast(x), lstm(x))
+    file = standard_io.BytesIO()
+    torch.save(lstm, file)
+    assert b"numba_lstm.io" not in file.getvalue()  # nothing to import
+    file.seek(0)
+    for other in (copy.deepcopy(lstm), copy.copy(lstm), torch.load(file, weights_only=False)):
+        assert type(other) is nn.LSTM
+        same(other(x), lstm(x))
+        again = accelerate(other)
+        same(again(x), lstm(x))
+        assert restore(again) is other
+    assert restore(copy.copy(fast)) is not lstm
+    assert restore(fast) is lstm
+    same(fast(x), lstm(x))
 
 
 # --- subclasses ---------------------------------------------------------------------------------------------
@@ -411,6 +484,22 @@ def test_subclasses_that_go_up(kind: Any, arguments: Any) -> None:
     assert type(restore(model)[0]) is kind
     same(model[0](*given), theirs(*given))
     assert type(restore(read)) is kind
+
+
+class Remade(nn.LSTM):
+    """One whose copies are made by its own class."""
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        made = type(self)(self.input_size, self.hidden_size)
+        made.load_state_dict(self.state_dict())
+        return made
+
+
+def test_modules_that_copy_themselves() -> None:
+    model, x = accelerate(nn.Sequential(Remade(3, 5))).eval(), torch.randn(4, 2, 3)
+    other = copy.deepcopy(model)
+    same(other(x), model(x))
+    assert type(restore(other)[0]) is Remade
 
 
 class Normed(nn.LSTM):

@@ -6,6 +6,7 @@ begins with ``_numba_lstm``.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -30,8 +31,8 @@ from ._torch_weights import CELL, LAYERS, Kind, Packed, Packing, tensors_of
 
 _ARGUMENTS = ("input", "hx[0]", "hx[1]")
 
-_PACKING, _ORIGINAL = OWN = ("_numba_lstm_packing", "_numba_lstm_original")
-"""Attributes of instances that torch's do not have: what is packed, and the module that one stands for."""
+_PACKING = "_numba_lstm_packing"
+"""The attribute of instances that torch's do not have: what is packed."""
 
 _MADE, _STANDS_FOR = "_numba_lstm_made", "_numba_lstm_stands_for"
 """Attributes of classes: of a user's, the one that was made of it; and back."""
@@ -56,17 +57,19 @@ def _uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Accelerated:
-    """What the two modules share.  The attributes, the parameters among them, are those of the module it stands for."""
+    """What the two modules share.
+
+    The attributes are those of the module it stands for: both have one dictionary.  So whoever still has the other one,
+    as in a list beside the model, calls the same parameters in the same mode.
+    """
 
     _numba_lstm_kind: Kind
-    _numba_lstm_packing: Packing
-    _numba_lstm_original: Any
 
     def __getstate__(self) -> dict[str, Any]:
         parent: Any = super()
         get = getattr(parent, "__getstate__", None)  # which cells have from Python 3.11 on
         state: dict[str, Any] = self.__dict__ if get is None else get()
-        return {name: value for name, value in state.items() if name not in OWN}
+        return {name: value for name, value in state.items() if name != _PACKING}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         parent: Any = super()
@@ -170,7 +173,7 @@ def _ready(kind: Kind, module: Any) -> Packed:
             raise LeftToTorch  # its masks come from torch's random numbers
         return found
 
-    packed: Packed = module._numba_lstm_packing.ready(kind, kind.sizes(module), tensors)
+    packed: Packed = operators.packing_in(module).ready(kind, kind.sizes(module), tensors)
     return packed
 
 
@@ -302,7 +305,9 @@ def _exchanged_class(module: Any, other: Callable[[Any], Any]) -> Any:
 
 def _own(module: Any, original: Any) -> None:
     """Give a module what torch's do not have."""
-    module.__dict__.update({_PACKING: Packing(), _ORIGINAL: original})
+    module.__dict__[_PACKING] = packing = Packing()
+    if original is not None:
+        packing.original = weakref.ref(original)
     operators.live[id(module)] = module
 
 
@@ -320,7 +325,7 @@ def _is_leaf(module: Any) -> bool:
 def accelerated(module: Any) -> Any:
     """Return a module of ours over the attributes of one of torch's."""
     made = object.__new__(_exchanged_class(module, accelerated_class))
-    made.__dict__.update(module.__dict__)
+    made.__dict__ = module.__dict__
     _own(made, module)
     return made
 
@@ -328,12 +333,11 @@ def accelerated(module: Any) -> Any:
 def as_torch(module: Any) -> Any:
     """Return torch's module over the attributes of one of ours: the one that there was before, or else a new one."""
     kind = _exchanged_class(module, stands_for)
-    attributes = {name: value for name, value in module.__dict__.items() if name not in OWN}
-    attributes.pop("_compiled_call_impl", None)  # of a call of ours
-    plain = module._numba_lstm_original
-    if plain is None:
+    plain = operators.packing_in(module).original()
+    if plain is None or plain.__dict__ is not module.__dict__:
         plain = object.__new__(kind)
-    plain.__dict__.clear()
-    plain.__dict__.update(attributes)
+        plain.__dict__ = module.__dict__
+    del plain.__dict__[_PACKING]
+    plain.__dict__.pop("_compiled_call_impl", None)  # of a call of ours
     plain.__class__ = kind
     return plain

@@ -121,6 +121,14 @@ _unowned: dict[tuple[str, tuple[int, ...]], Packing] = {}
 _KEPT, _KEPT_UNOWNED = 1024, 16
 
 
+def packing_in(module: Any) -> Packing:
+    """Return what a module has packed.  Copies have nothing of the kind at first, however they were made."""
+    packing: Packing | None = module.__dict__.get("_numba_lstm_packing")
+    if packing is None:
+        packing = module.__dict__["_numba_lstm_packing"] = Packing()
+    return packing
+
+
 def _packing(kind: Kind, weights: list[Any]) -> Packing:
     """Return what the module with some parameters has packed."""
     memory = tuple([weight.data_ptr() for weight in weights])
@@ -138,9 +146,7 @@ def _packing(kind: Kind, weights: list[Any]) -> Packing:
         if len(_found) >= _KEPT:
             _found.clear()
         _found[key] = weakref.ref(module)
-    owner: Any = module
-    packing = owner._numba_lstm_packing
-    return packing
+    return packing_in(module)
 
 
 def _memory(kind: Kind, module: Any, like: list[Any]) -> tuple[int, ...] | None:

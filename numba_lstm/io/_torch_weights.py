@@ -88,16 +88,22 @@ class Packed(NamedTuple):
     """torch's."""
 
 
+def _none() -> None:
+    return None
+
+
 class Packing:
     """What a module has packed, if anything; replaced as a whole, so that threads see all of it or nothing."""
 
-    __slots__ = ("now",)
+    __slots__ = ("now", "original")
 
     def __init__(self) -> None:
         self.now: Packed | None = None
+        self.original: Callable[[], Any] = _none
+        """A weak reference to torch's module that there was before, if somebody still has it."""
 
-    def __reduce__(self) -> tuple[type[Packing], tuple[()]]:
-        return Packing, ()  # a copy is of other parameters
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()  # a copy is of other parameters, and torch's module may be read without this package
 
     def ready(
         self, kind: Kind, sizes: tuple[Any, ...], parameters: Callable[[dict[str, tuple[int, ...]]], list[Any]]

@@ -14,6 +14,7 @@ import numpy as np
 from ..lstm import LSTM
 from ..lstm_cell import LSTMCell
 from ._torch_modules import AcceleratedLSTM, AcceleratedLSTMCell, as_torch, class_before_parametrizations
+from ._torch_operators import packing_in
 from ._torch_recurrent import OURS, Recurrent, class_name, look, obstacle, recurrent_modules, replacement
 from ._torch_tensors import torch
 
@@ -99,7 +100,8 @@ def accelerate(model: Any, *, skip: Iterable[str] = (), strict: bool = False) ->
     Returns
     -------
     torch.nn.Module
-        The same model; or the replacement, if it is an LSTM itself, which stays as it is.
+        The same model; or the replacement, if it is an LSTM itself, which stays torch's.  Both have the same
+        attributes: parameters, hooks, mode.
 
     Raises
     ------
@@ -231,7 +233,7 @@ def repack(model: Any) -> None:
     _check_module(model)
     for module in model.modules():
         if isinstance(module, OURS):
-            module._numba_lstm_packing.now = None
+            packing_in(module).now = None
 
 
 def restore(model: Any) -> Any:
