@@ -530,6 +530,16 @@ class Permuted(nn.LSTM):
         return hx
 
 
+class Slotted(nn.LSTM):
+    """One that keeps something beside its attributes."""
+
+    __slots__ = ("scale",)
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, state = super().forward(x, hx)
+        return output * getattr(self, "scale", 1), state
+
+
 class Registered(nn.LSTM):
     """One whose subclasses have to say something."""
 
@@ -549,6 +559,13 @@ def _hooked() -> Any:
     return lstm
 
 
+def _unchecked() -> Any:
+    """Return an LSTM whose checks a deployment has taken away."""
+    lstm = nn.LSTM(3, 5)
+    lstm.check_forward_args = lambda *arguments: None
+    return lstm
+
+
 def _compiled() -> Any:
     lstm = nn.LSTM(3, 5)
     lstm.compile(backend="eager")
@@ -560,8 +577,10 @@ LEFT: dict[str, tuple[Callable[[], Any], str]] = {
     "Above": (lambda: Above(3, 5), "the forward of Normed computes by itself"),
     "ByName": (lambda: ByName(3, 5), "the forward of ByName computes by itself: it does not call super"),
     "Permuted": (lambda: Permuted(3, 5), "Permuted has a permute_hidden of its own"),
+    "Slotted": (lambda: Slotted(3, 5), "Slotted has __slots__"),
     "Registered": (lambda: Registered(3, 5), "no class can be made of Registered: a subclass needs a name"),
     "a hook": (_hooked, "something has put another forward on this instance"),
+    "unchecked": (_unchecked, "something has put another check_forward_args on this instance"),
     "compiled": (_compiled, "it was compiled by itself: accelerate the model before"),
     "script": (lambda: torch.jit.trace(nn.LSTM(3, 5).eval(), torch.zeros(4, 2, 3)), "it is TorchScript"),
 }

@@ -62,12 +62,17 @@ def obstacle(module: Any) -> str | None:
         return None
     if not isinstance(module, _LSTMS):
         return f"it is a {class_name(module)}"
-    for name in ("forward", "_call_impl"):
-        if name in module.__dict__:
-            return f"something has put another {name} on this instance: accelerate the model before that"
+    put = _put_on(module)
+    if put:
+        return f"something has put another {put[0]} on this instance: accelerate the model before that"
     if getattr(module, "_compiled_call_impl", None) is not None:
         return "it was compiled by itself: accelerate the model before that"
     return _obstacle_of_class(class_before_parametrizations(module))
+
+
+def _put_on(module: Any) -> list[str]:
+    """Return the methods that an instance has instead of those of its class; its ``_flat_weights`` are no method."""
+    return sorted(({"forward"} | _PARTS - {"_flat_weights"}) & module.__dict__.keys())
 
 
 _failed: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
@@ -85,6 +90,8 @@ def _obstacle_of_class(kind: Any) -> str | None:
         parts = sorted(_PARTS & base.__dict__.keys())
         if parts:
             return f"{base.__name__} has a {parts[0]} of its own"
+        if base.__dict__.get("__slots__"):
+            return f"{base.__name__} has __slots__, which another object would be without"
         if "forward" in base.__dict__ and not any(map(_goes_up, base.__dict__.values())):
             return f"the forward of {base.__name__} computes by itself: it does not call super().forward"
     return None
@@ -113,8 +120,9 @@ def look(name: str, module: Any) -> Recurrent:
     why, ours, kind = obstacle(module) or "", isinstance(module, OURS), type(module)
     if ours:
         kind = stands_for(class_before_parametrizations(module))
-        if "forward" in module.__dict__:
-            why = "something has put another forward on this instance since"
+        put = _put_on(module)
+        if put:
+            why = f"something has put another {put[0]} on this instance since"
     elif not why:
         why = "accelerate would replace it"
     return Recurrent(name, f"{kind.__module__}.{kind.__name__ if ours else class_name(module)}", ours, why)
