@@ -122,9 +122,9 @@ def accelerate(model: Any, *, skip: Iterable[str] = (), strict: bool = False) ->
     changes that torch keeps is looked at, and where the memory is; where these cannot tell, as after ``model.to``, or
     after the same weights were loaded again, contents are compared, for which a copy is kept from the second time on
     that they were packed.  What torch does not count is a write through ``parameter.data``, through the array of
-    ``parameter.detach().numpy()``, and into parameters that were made in inference mode: it is seen if it changes one
-    of the sixteen or so elements of each parameter that are compared before every call.  New weights do; after a change
-    of some elements call `repack`.
+    ``parameter.detach().numpy()``, by a fused optimizer, by another process that shares the memory, and into parameters
+    that were made in inference mode: it is seen if it changes one of the sixteen or so elements of each parameter
+    that are compared before every call.  New weights do; after a change of some elements call `repack`.
 
     In train mode dropout between layers, where there is some, is torch's, and so is the computation then.  Under
     ``torch.autocast`` results have the dtypes that torch's own module gives them, and are computed in the parameters'
