@@ -57,19 +57,23 @@ CELL = Kind(
 
 
 class _Seen(NamedTuple):
-    """A parameter as it was when it was packed."""
+    """Parameters as they were when they were packed; a list of each, which takes less time to compare."""
 
-    parameter: Any
-    version: int | None
-    """How often torch has seen it change; None for those made in inference mode, for which torch does not count."""
-    alias: Any
-    """A tensor of the same storage, sizes and strides."""
-    address: int
-    """Where the storage had it: ``share_memory`` moves a storage, and the sample stays at the old place."""
-    sample: np.ndarray
-    """A view of some elements, in torch's memory."""
-    content: bytes
-    """What they were."""
+    tensors: list[Any]
+    counted: list[Any]
+    """Those of which torch counts the changes, as it does not of parameters made in inference mode."""
+    versions: list[int]
+    """How many these were."""
+    aliases: list[Any]
+    """Tensors of the same storage, sizes and strides."""
+    addresses: list[int]
+    """Where the storage had it: ``share_memory`` moves a storage, and samples stay at the old place."""
+    arrays: list[np.ndarray]
+    """In torch's memory."""
+    samples: list[np.ndarray]
+    """Views of some elements of them."""
+    content: list[bytes]
+    """What these were."""
 
 
 class Packed(NamedTuple):
@@ -79,7 +83,7 @@ class Packed(NamedTuple):
     """The module's own, when they were packed."""
     shapes: dict[str, tuple[int, ...]]
     """What they ask of the parameters."""
-    seen: list[_Seen]
+    seen: _Seen
     contents: list[np.ndarray] | None
     """Copies of the parameters, from the second time on that they were packed.  Most are packed once."""
     cores: tuple[Any, ...]
@@ -142,40 +146,55 @@ def _shapes(kind: Kind, sizes: tuple[Any, ...]) -> dict[str, tuple[int, ...]]:
     return {name.removesuffix(kind.suffix): shape for name, shape in _architecture(sizes).shapes().items()}
 
 
-def _looks_unchanged(tensors: list[Any], seen: list[_Seen]) -> bool:
+_version, _is_set_to = torch._C.TensorBase._version.__get__, torch.Tensor.is_set_to
+_data_ptr, _is_neg = torch.Tensor.data_ptr, torch.Tensor.is_neg
+
+
+def _looks_unchanged(tensors: list[Any], seen: _Seen) -> bool:
     """Return whether parameters are as they were, as far as can be seen in about a microsecond."""
-    for tensor, (was, version, alias, address, sample, content) in zip(tensors, seen, strict=True):
-        if (
-            tensor is not was
-            or (version is not None and tensor._version != version)
-            or not tensor.is_set_to(alias)
-            or tensor.data_ptr() != address
-            or tensor.is_neg()  # then the sample is of a copy
-            or sample.tobytes() != content
-        ):
-            return False
-    return True
+    return _is_in_place(tensors, seen) and list(map(_version, seen.counted)) == seen.versions
+
+
+def _is_in_place(tensors: list[Any], seen: _Seen) -> bool:
+    """Return whether parameters are where they were, and some elements as they were."""
+    return (
+        all(map(operator.is_, tensors, seen.tensors))
+        and all(map(_is_set_to, tensors, seen.aliases))
+        and list(map(_data_ptr, tensors)) == seen.addresses
+        and not any(map(_is_neg, tensors))  # then samples are of copies
+        and list(map(np.ndarray.tobytes, seen.samples)) == seen.content
+    )
 
 
 def _repacked(
     before: Packed | None, kind: Kind, sizes: tuple[Any, ...], shapes: dict[str, tuple[int, ...]], tensors: list[Any]
 ) -> Packed:
     """Return parameters packed, or what was packed before if their contents are still the same."""
-    seen, arrays, dtype = _look(kind, shapes, tensors)
-    kept = None
+    if before is not None and before.contents is not None and _is_in_place(tensors, before.seen):
+        # Versions come before contents: who writes in between is noticed at the next call.
+        seen = before.seen._replace(versions=list(map(_version, before.seen.counted)))
+        if all(map(_same_bits, seen.arrays, before.contents)):
+            return before._replace(seen=seen)
+    seen, dtype = _look(kind, shapes, tensors)
+    arrays, kept = seen.arrays, None
     if before is not None and before.dtype is dtype:
-        if before.contents is not None and all(map(_same_bits, arrays.values(), before.contents)):
+        if before.contents is not None and all(map(_same_bits, arrays, before.contents)):
             return before._replace(seen=seen)
         # They do change: from now on it pays to know whether they have.
-        kept = [array.copy() for array in arrays.values()]
-        arrays = dict(zip(arrays, kept, strict=True))
+        arrays = kept = [array.copy() for array in arrays]
     architecture = _architecture(sizes)
-    named = {name + kind.suffix: array for name, array in arrays.items()}
+    named = {name + kind.suffix: array for name, array in zip(shapes, arrays, strict=True)}
     network = Network(architecture, named, np.dtype(DTYPES[dtype]))
     return Packed(sizes, shapes, seen, kept, tuple(make(architecture, network) for make in kind.cores), dtype)
 
 
+_FEW = 1 << 16
+"""Bytes of arrays of which a copy is made to compare them, which takes less time than to compare numbers."""
+
+
 def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
+    if one.nbytes <= _FEW:
+        return one.tobytes() == other.tobytes()
     bits = _BITS[one.itemsize]
     return np.array_equal(one.view(bits), other.view(bits))
 
@@ -191,11 +210,11 @@ def _sample(array: np.ndarray) -> np.ndarray:
     return array[tuple(slice(step // 2, None, step) for step in steps)]
 
 
-def _look(
-    kind: Kind, shapes: dict[str, tuple[int, ...]], tensors: list[Any]
-) -> tuple[list[_Seen], dict[str, np.ndarray], Any]:
-    """Return how parameters are, the arrays of their memory, and their dtype; raise if a kernel cannot take them."""
-    seen, arrays, dtypes = [], {}, {}
+def _look(kind: Kind, shapes: dict[str, tuple[int, ...]], tensors: list[Any]) -> tuple[_Seen, Any]:
+    """Return how parameters are, and their dtype; raise if a kernel cannot take them."""
+    arrays, dtypes = [], {}
+    counted = [tensor for tensor in tensors if not tensor.is_inference()]
+    versions = list(map(_version, counted))
     for (name, shape), tensor in zip(shapes.items(), tensors, strict=True):
         if tensor.device.type not in ("cpu", "meta") or tensor.dtype not in DTYPES:
             raise ValueError(
@@ -207,15 +226,15 @@ def _look(
                 f"{name} of {kind.called} should have shape {shape}, which its sizes ask for, got: "
                 f"{tuple(tensor.shape)}"
             )
-        array = array_of(name, tensor, kind.called)
-        version, sample = None if tensor.is_inference() else tensor._version, _sample(array)
-        seen.append(_Seen(tensor, version, tensor.detach(), tensor.data_ptr(), sample, sample.tobytes()))
-        arrays[name] = array
+        arrays.append(array_of(name, tensor, kind.called))
         dtypes[tensor.dtype] = name
     if len(dtypes) != 1:
         found = ", ".join(f"{name} is {dtype}" for dtype, name in dtypes.items())
         raise ValueError(f"{kind.called} has parameters of different dtypes: {found}")
-    return seen, arrays, next(iter(dtypes))
+    samples = list(map(_sample, arrays))
+    aliases, addresses = [tensor.detach() for tensor in tensors], list(map(_data_ptr, tensors))
+    content = [sample.tobytes() for sample in samples]
+    return _Seen(tensors, counted, versions, aliases, addresses, arrays, samples, content), next(iter(dtypes))
 
 
 def _has(module: Any, name: str) -> bool:
