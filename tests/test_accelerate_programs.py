@@ -219,6 +219,7 @@ def test_computed_before_accelerate(put: Any) -> None:
 
     theirs = nn.LSTM(3, 5).eval()
     put(theirs)
+    assert report(theirs)[0].kind == "torch.nn.modules.rnn.LSTM"
     model = accelerate(nn.Sequential(copy.deepcopy(theirs)))
     ours, x = model[0], torch.randn(4, 2, 3)
     assert report(model)[0].accelerated

@@ -39,7 +39,7 @@ class Recurrent(NamedTuple):
 
 def class_name(module: Any) -> str:
     """Return the name of a module's class; of the one that TorchScript was made of."""
-    return str(getattr(module, "original_name", None) or type(module).__name__)
+    return str(getattr(module, "original_name", None) or class_before_parametrizations(module).__name__)
 
 
 def recurrent_modules(model: Any) -> Iterator[tuple[str, Any]]:
@@ -117,9 +117,9 @@ def replacement(module: Any) -> Any:
 
 def look(name: str, module: Any) -> Recurrent:
     """Return what `report` says of a module."""
-    why, ours, kind = obstacle(module) or "", isinstance(module, OURS), type(module)
+    why, ours, kind = obstacle(module) or "", isinstance(module, OURS), class_before_parametrizations(module)
     if ours:
-        kind = stands_for(class_before_parametrizations(module))
+        kind = stands_for(kind)
         put = _put_on(module)
         if put:
             why = f"something has put another {put[0]} on this instance since"
