@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ._torch_modules import AcceleratedLSTM, AcceleratedLSTMCell, accelerated, class_before_parametrizations, stands_for
-from ._torch_tensors import torch
+from ._torch_tensors import DTYPES, torch
 
 OURS = (AcceleratedLSTM, AcceleratedLSTMCell)
 _LSTMS = (torch.nn.LSTM, torch.nn.LSTMCell)
@@ -61,12 +61,18 @@ def obstacle(module: Any) -> str | None:
     if isinstance(module, OURS):
         return None
     if not isinstance(module, _LSTMS):
-        return f"it is a {class_name(module)}"
+        return f"it is no {' or '.join(f'torch.nn.{kind.__name__}' for kind in _LSTMS)}"
     put = _put_on(module)
     if put:
         return f"something has put another {put[0]} on this instance: accelerate the model before that"
     if getattr(module, "_compiled_call_impl", None) is not None:
         return "it was compiled by itself: accelerate the model before that"
+    for name, parameter in module.named_parameters():
+        if parameter.dtype not in DTYPES or parameter.device.type not in ("cpu", "meta"):
+            return (
+                f"kernels are for float32 and float64 on CPUs, and its {name} is {parameter.dtype} on "
+                f"{parameter.device}: convert the model before, if that is to be"
+            )
     return _obstacle_of_class(class_before_parametrizations(module))
 
 

@@ -114,7 +114,8 @@ def accelerate(model: Any, *, skip: Iterable[str] = (), strict: bool = False) ->
     -----
     UserWarning
         Of the LSTMs that stay torch's, with the reason for each: a subclass with a computation of its own, a forward
-        that something has put on an instance, TorchScript.  `report` lists them later.
+        that something has put on an instance, parameters of another dtype or on another device, TorchScript, a
+        quantized one.  `report` lists them later.
 
     Notes
     -----
@@ -161,7 +162,7 @@ def accelerate(model: Any, *, skip: Iterable[str] = (), strict: bool = False) ->
         ours = None if obstacle(module) else replacement(module)
         if ours is not None:
             made[id(module)] = ours
-        elif is_lstm:
+        elif is_lstm or class_name(module) in ("LSTM", "LSTMCell"):
             left.append(f"{name or 'the model'} ({class_name(module)}), because {obstacle(module)}")
     if not found:
         others = [f"{name or 'it'} is a {type(module).__module__}.{class_name(module)}"
@@ -198,7 +199,7 @@ def report(model: Any) -> list[Recurrent]:
     >>> model = accelerate(torch.nn.ModuleDict({"a": torch.nn.LSTM(3, 5), "b": torch.nn.GRU(5, 5)}))
     >>> print(*report(model), sep="\\n")
     a (torch.nn.modules.rnn.LSTM): accelerated
-    b (torch.nn.modules.rnn.GRU): torch's, it is a GRU
+    b (torch.nn.modules.rnn.GRU): torch's, it is no torch.nn.LSTM or torch.nn.LSTMCell
     """
     _check_module(model)
     return [look(name, module) for name, module in recurrent_modules(model)]
