@@ -504,6 +504,21 @@ def test_what_looks_at_operators_sees_those_of_torch(name: str, kind: Any) -> No
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::torch.jit.TracerWarning")
+def test_graphs_in_this_process_have_our_bits() -> None:
+    """A mode in Python sees one operator, with the weights that there are."""
+    ours, _ = pair()
+    x = inputs()
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    for options in ({}, {"tracing_mode": "fake"}, {"tracing_mode": "symbolic"}, {"pre_dispatch": True}):
+        graph = make_fx(lambda t: ours(t)[0], _allow_non_fake_inputs=True, **options)(torch.zeros_like(x))
+        assert "numba_lstm.lstm" in graph.code, options
+        assert torch.equal(graph(x), ours(x)[0])
+        ours.weight_hh_l0.mul_(1.1)
+        assert torch.equal(graph(x), ours(x)[0])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::torch.jit.TracerWarning")
 def test_programs_of_torch_are_without_ours() -> None:
     """What is traced or exported runs where this package is not, and an LSTM stays one module for ``torch.fx``."""
     model = accelerate(nn.Sequential(nn.ReLU(), nn.LSTM(3, 5))).eval()

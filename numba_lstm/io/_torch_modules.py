@@ -22,6 +22,7 @@ from ._torch_tensors import (
     autocast_enabled,
     check_tangents,
     check_thread,
+    in_dispatch_mode,
     no_gradients,
     overridden,
     overriding,
@@ -93,7 +94,7 @@ class _Accelerated:
         if operators.is_compiling():  # or another thread is
             if operators.is_exporting():
                 return _FORWARD[kind.called](self, input, hx)
-            if operators.takes(kind, self, input, hx):
+            if type(input) is torch.Tensor and operators.takes(kind, self, input, hx):
                 return operators.call(kind, self, input, hx)
         return _call(kind, self, input, hx)
 
@@ -118,6 +119,8 @@ def _call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
         return result, after
     except LeftToTorch:
         pass
+    if operators.DEFINED and in_dispatch_mode() and operators.takes(kind, module, input, hx):
+        return operators.call(kind, module, input, hx)  # which the mode sees, and gives our bits
     return _FORWARD[kind.called](module, input, hx)
 
 

@@ -14,7 +14,7 @@ from ._torch_tensors import DTYPES, autocast_enabled, torch
 from ._torch_weights import CELL, LAYERS, Kind, Packing
 
 _compiler: Any = getattr(torch, "compiler", None)
-_HAS_OPERATORS = hasattr(torch.library, "register_fake") and hasattr(_compiler, "_is_exporting_flag")
+DEFINED = hasattr(torch.library, "register_fake") and hasattr(_compiler, "_is_exporting_flag")
 """Whether torch is new enough, and tells graphs of its own from programs for elsewhere; else our modules stay out."""
 
 
@@ -22,7 +22,7 @@ def _never() -> bool:
     return False
 
 
-is_compiling = _compiler.is_compiling if _HAS_OPERATORS else _never
+is_compiling = _compiler.is_compiling if DEFINED else _never
 """Whether a compiler looks at what is called, or does in another thread."""
 
 
@@ -79,7 +79,7 @@ def takes(kind: Kind, module: Any, input: Any, hx: Any) -> bool:
     Those are the ones that end in errors or in torch's own module, or need more than tensors, or weights that are
     computed before every call.
     """
-    if type(input) is not torch.Tensor or autocast_enabled() or (module.training and drops(kind, module)):
+    if not isinstance(input, torch.Tensor) or autocast_enabled() or (module.training and drops(kind, module)):
         return False
     if hx is not None and not (isinstance(hx, (tuple, list)) and len(hx) == 2):
         return False
@@ -203,5 +203,5 @@ def _define() -> None:
         library.register_fake(f"numba_lstm::{name}", shape)
 
 
-if _HAS_OPERATORS:
+if DEFINED:
     _define()

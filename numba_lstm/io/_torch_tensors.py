@@ -43,7 +43,18 @@ def _plain_thread() -> frozenset[int]:
     return _sets([_KEYS.BackendSelect], [_KEYS.ADInplaceOrView])
 
 
+_NAMES = ("Python", "PythonTLSSnapshot", "PythonDispatcher", "PreDispatch")
+_MODES = [getattr(_KEYS, name) for name in _NAMES if hasattr(_KEYS, name)]
 _forward_ad = torch.autograd.forward_ad
+
+
+def in_dispatch_mode() -> bool:
+    """Return whether operators are handed to a mode in Python, such as that of ``make_fx``, and to nothing else."""
+    keys = _thread_keys()
+    modes = [key for key in _MODES if keys.has(key)]
+    for key in modes:
+        keys = keys.remove(key)
+    return bool(modes) and keys.raw_repr() in _plain_thread()
 
 
 class LeftToTorch(Exception):
