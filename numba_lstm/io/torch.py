@@ -129,13 +129,14 @@ def accelerate(model: Any, *, skip: Iterable[str] = (), strict: bool = False) ->
 
     In train mode dropout between layers, where there is some, is torch's, and so is the computation then.  Under
     ``torch.autocast`` results have the dtypes that torch's own module gives them, and are computed in the parameters'
-    dtype.  What
-    has to look at torch's operators (``torch.export``, ``torch.onnx.export``, ``torch.jit.trace``, ``torch.func``,
-    forward-mode differentiation) sees those of torch's own module, which does the call; ``torch.fx``
-    does not look into ours, as it does not into torch's.  In graphs of ``torch.compile`` they are operators,
-    ``numba_lstm::lstm`` and ``numba_lstm::lstm_cell``; unless ``torch._dynamo.config.allow_rnn`` is set, the compiler
-    stays out of every ``torch.nn.LSTM``, and ours is called between two graphs.  ``torch.jit.script`` gets a
-    RuntimeError: `restore` the model before.
+    dtype.
+
+    In graphs of ``torch.compile``, and for modes that see operators, they are ``numba_lstm::lstm`` and
+    ``numba_lstm::lstm_cell``.  Unless ``torch._dynamo.config.allow_rnn`` is set, the compiler skips every function that
+    calls a ``torch.nn.LSTM``, whoever computes it.  Programs for elsewhere and transforms (``torch.export``,
+    ``torch.onnx.export``, ``torch.jit.trace``, ``torch.func``, forward-mode differentiation) have the operators of
+    torch's own module, which does the call.  ``torch.fx`` does not look into ours, as it does not into torch's.
+    ``torch.jit.script`` gets a RuntimeError: `restore` the model before.
 
     Our threads are not torch's: `numba_lstm.set_num_threads`.
 
