@@ -605,7 +605,10 @@ def test_others_are_left_and_named(make: Any, words: str) -> None:
     expected = left(given)
     with pytest.raises(TypeError, match="cannot accelerate the model: .*" + words):
         accelerate(model, strict=True)
+    with pytest.raises(UserWarning, match="accelerate leaves to torch"):  # warnings are errors here
+        accelerate(model)
     assert type(model[0]) is nn.LSTM
+    assert not any("numba" in name for name in vars(model[0]))  # nor anything in it
     with pytest.warns(UserWarning, match="accelerate leaves to torch: " + ".*" + words) as warned:
         assert accelerate(model) is model
     assert len(warned) == 1

@@ -32,9 +32,6 @@ from ._torch_weights import CELL, LAYERS, Kind, Packed, Packing, tensors_of
 
 _ARGUMENTS = ("input", "hx[0]", "hx[1]")
 
-_PACKING = "_numba_lstm_packing"
-"""The attribute of instances that torch's do not have: what is packed."""
-
 _MADE, _STANDS_FOR = "_numba_lstm_made", "_numba_lstm_stands_for"
 """Attributes of classes: of a user's, the one that was made of it; and back."""
 
@@ -70,7 +67,7 @@ class _Accelerated:
         parent: Any = super()
         get = getattr(parent, "__getstate__", None)  # which cells have from Python 3.11 on
         state: dict[str, Any] = self.__dict__ if get is None else get()
-        return {name: value for name, value in state.items() if name != _PACKING}
+        return {name: value for name, value in state.items() if name != operators.PACKING}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         parent: Any = super()
@@ -308,7 +305,7 @@ def _exchanged_class(module: Any, other: Callable[[Any], Any]) -> Any:
 
 def _own(module: Any, original: Any) -> None:
     """Give a module what torch's do not have."""
-    module.__dict__[_PACKING] = packing = Packing()
+    module.__dict__[operators.PACKING] = packing = Packing()
     if original is not None:
         packing.original = weakref.ref(original)
     operators.live[id(module)] = module
@@ -340,7 +337,7 @@ def as_torch(module: Any) -> Any:
     if plain is None or plain.__dict__ is not module.__dict__:
         plain = object.__new__(kind)
         plain.__dict__ = module.__dict__
-    del plain.__dict__[_PACKING]
+    del plain.__dict__[operators.PACKING]
     plain.__dict__.pop("_compiled_call_impl", None)  # of a call of ours
     plain.__class__ = kind
     return plain

@@ -121,11 +121,15 @@ _unowned: dict[tuple[str, tuple[int, ...]], Packing] = {}
 _KEPT, _KEPT_UNOWNED = 1024, 16
 
 
+PACKING = "_numba_lstm_packing"
+"""The attribute of instances that torch's do not have: what is packed."""
+
+
 def packing_in(module: Any) -> Packing:
     """Return what a module has packed.  Copies have nothing of the kind at first, however they were made."""
-    packing: Packing | None = module.__dict__.get("_numba_lstm_packing")
+    packing: Packing | None = module.__dict__.get(PACKING)
     if packing is None:
-        packing = module.__dict__["_numba_lstm_packing"] = Packing()
+        packing = module.__dict__[PACKING] = Packing()
     return packing
 
 

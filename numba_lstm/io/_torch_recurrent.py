@@ -7,7 +7,13 @@ import weakref
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ._torch_modules import AcceleratedLSTM, AcceleratedLSTMCell, accelerated, class_before_parametrizations, stands_for
+from ._torch_modules import (
+    AcceleratedLSTM,
+    AcceleratedLSTMCell,
+    accelerated_class,
+    class_before_parametrizations,
+    stands_for,
+)
 from ._torch_tensors import DTYPES, torch
 
 OURS = (AcceleratedLSTM, AcceleratedLSTMCell)
@@ -111,14 +117,17 @@ def _goes_up(function: Any) -> bool:
     )
 
 
-def replacement(module: Any) -> Any:
-    """Return a module of ours for one of torch's without an `obstacle`; None if its class turns out to be one."""
+def can_be_replaced(module: Any) -> bool:
+    """Return whether there is no `obstacle`, once the class that is needed was made; the module stays as it is."""
+    if obstacle(module):
+        return False
+    kind = class_before_parametrizations(module)
     try:
-        return accelerated(module)
+        accelerated_class(kind)
     except Exception as error:  # whatever a metaclass or __init_subclass__ of others has against it
-        kind = class_before_parametrizations(module)
         _failed[kind] = f"no class can be made of {kind.__name__}: {error}"
-        return None
+        return False
+    return True
 
 
 def look(name: str, module: Any) -> Recurrent:

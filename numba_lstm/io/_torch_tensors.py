@@ -17,7 +17,7 @@ TorchPacked: Any = torch.nn.utils.rnn.PackedSequence
 DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
 # Kernels are none of torch's operators, so that whatever looks at operators (tracers, transforms, fake tensors, modes)
-# would miss them and take their result for a constant: there torch's own module computes.  All of these make themselves
+# would miss them and take their result for a constant: an operator or torch's module goes there.  All make themselves
 # known by the keys by which torch dispatches an operator: those of a tensor, and those that hold in a thread.  So it is
 # not they that are listed here, but what is there without any of them.
 _KEYS = torch._C.DispatchKey

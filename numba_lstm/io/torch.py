@@ -13,9 +13,9 @@ import numpy as np
 
 from ..lstm import LSTM
 from ..lstm_cell import LSTMCell
-from ._torch_modules import AcceleratedLSTM, AcceleratedLSTMCell, as_torch, class_before_parametrizations
+from ._torch_modules import AcceleratedLSTM, AcceleratedLSTMCell, accelerated, as_torch, class_before_parametrizations
 from ._torch_operators import packing_in
-from ._torch_recurrent import OURS, Recurrent, class_name, look, obstacle, recurrent_modules, replacement
+from ._torch_recurrent import OURS, Recurrent, can_be_replaced, class_name, look, obstacle, recurrent_modules
 from ._torch_tensors import torch
 
 __all__ = [
@@ -153,16 +153,15 @@ def accelerate(model: Any, *, skip: Iterable[str] = (), strict: bool = False) ->
     <class 'torch.nn.modules.rnn.LSTM'>
     """
     _check_module(model)
-    left, found, made = [], 0, {}
+    left, found, taken = [], 0, []
     skipped = _skipped(model, skip)
     for name, module in recurrent_modules(model):
         is_lstm = isinstance(module, (torch.nn.LSTM, torch.nn.LSTMCell, torch.jit.ScriptModule))
         found += is_lstm
         if id(module) in skipped or isinstance(module, OURS):
             continue
-        ours = None if obstacle(module) else replacement(module)
-        if ours is not None:
-            made[id(module)] = ours
+        if can_be_replaced(module):
+            taken.append(module)
         elif is_lstm or class_name(module) in ("LSTM", "LSTMCell"):
             left.append(f"{name or 'the model'} ({class_name(module)}), because {obstacle(module)}")
     if not found:
@@ -173,7 +172,7 @@ def accelerate(model: Any, *, skip: Iterable[str] = (), strict: bool = False) ->
         raise TypeError(f"cannot accelerate the model: {'; '.join(left)}")
     if left:
         warnings.warn(f"accelerate leaves to torch: {'; '.join(left)}", stacklevel=2)
-    return _exchanged(model, made)
+    return _exchanged(model, {id(module): accelerated(module) for module in taken})
 
 
 def report(model: Any) -> list[Recurrent]:
