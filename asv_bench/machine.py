@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from numba_lstm.blocksizes import block_sizes
-from numba_lstm.memory import CACHE_LINE, aligned_empty
-from numba_lstm.simd import add, fma, lanes, load, pointer, store
+from numba_lstm.simd.blocksizes import block_sizes
+from numba_lstm.simd.memory import CACHE_LINE, aligned_empty
+from numba_lstm.simd.vectors import add, fma, lanes, load, pointer, store
 
 from .shapes import Shape
 from .timing import seconds_per_call

@@ -8,9 +8,9 @@ from itertools import groupby
 
 import numpy as np
 
-from numba_lstm._target import l2_bytes
-from numba_lstm.cost import choose
-from numba_lstm.parameters import Architecture
+from numba_lstm.contract.parameters import Architecture
+from numba_lstm.execution.cost import choose
+from numba_lstm.simd.target import l2_bytes
 
 from . import report
 

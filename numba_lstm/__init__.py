@@ -13,10 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from .entries import warmup
-from .lstm import LSTM
-from .lstm_cell import LSTMCell
-from .packed_sequence import (
+from .contract.packed_sequence import (
     PackedSequence,
     pack_padded_sequence,
     pack_sequence,
@@ -25,7 +22,10 @@ from .packed_sequence import (
     unpack_sequence,
     unpad_sequence,
 )
-from .threads import get_num_threads, set_num_threads
+from .execution.entries import warmup
+from .host.threads import get_num_threads, set_num_threads
+from .lstm import LSTM
+from .lstm_cell import LSTMCell
 
 __all__ = [
     "LSTM",

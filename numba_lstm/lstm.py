@@ -6,16 +6,17 @@ from typing import Any, overload
 
 import numpy as np
 
-from . import checks, stream_checks
-from .module import Size
-from .network import Network
-from .packed_sequence import PackedSequence
-from .parameters import Parameter
-from .saved import SavedModule
-from .sliding_window import SlidingWindow
-from .stream import Stream
-from .threads import Setting
-from .variable_length import State, run_packed, run_padded
+from .contract import checks
+from .contract.module import Size
+from .contract.packed_sequence import PackedSequence
+from .contract.parameters import Parameter
+from .contract.saving import SavedModule
+from .execution.network import Network
+from .execution.variable_length import State, run_packed, run_padded
+from .host.threads import Setting
+from .streaming import checks as stream_checks
+from .streaming.sliding_window import SlidingWindow
+from .streaming.stream import Stream
 
 _MASK_CHUNK = 1 << 16  # random numbers at a time, to keep the masks out of main memory
 
@@ -329,14 +330,16 @@ class LSTM(SavedModule):
     def _streamed(self, kind: str) -> Network:
         """Return the network for a stream or a sliding window, or raise if it cannot be one."""
         stream_checks.streamable(kind, self._architecture, self._dropout_applies())
-        return self._weights.network or self._pack()
+        network: Network = self._weights.network or self._pack()
+        return network
 
     def _pack(self) -> Network:
         """Return the current parameters in the kernels' order, kept until they change."""
         weights = self._weights
         plain = {name: np.asarray(array) for name, array in weights.parameters.items()}
-        weights.network = Network(self._architecture, plain, self._dtype)
-        return weights.network
+        network = Network(self._architecture, plain, self._dtype)
+        weights.network = network
+        return network
 
     def _drop(self, output: np.ndarray) -> None:
         """Set random elements of a layer's output to zero and scale the others so that means stay."""

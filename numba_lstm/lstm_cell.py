@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from . import checks
-from .module import Size
-from .network import Network
-from .parameters import CELL_SUFFIX
-from .saved import SavedCell
+from .contract import checks
+from .contract.module import Size
+from .contract.parameters import CELL_SUFFIX
+from .contract.saving import SavedCell
+from .execution.network import Network
 
 
 class _Bias:
@@ -165,8 +165,9 @@ class LSTMCell(SavedCell):
         """Return the current parameters in the kernels' order, kept until they change."""
         weights = self._weights
         plain = {name + CELL_SUFFIX: np.asarray(array) for name, array in weights.parameters.items()}
-        weights.network = Network(self._architecture, plain, self._dtype)
-        return weights.network
+        network = Network(self._architecture, plain, self._dtype)
+        weights.network = network
+        return network
 
     def extra_repr(self) -> str:
         """Return the arguments that differ from their defaults, as torch does."""

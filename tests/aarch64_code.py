@@ -28,13 +28,13 @@ def kernel_code(dtype: str) -> str:
     cpu_target.target_context.codegen()  # Numba's own compiler stays on this machine
     with mock.patch.object(llvm, "get_process_triple", return_value=TRIPLE):
         import numba_lstm
-        from numba_lstm import _jit, _target
+        from numba_lstm.simd import jit, target
 
-        assert _target.host().isa == "neon"
+        assert target.host().isa == "neon"
 
     def catch(library: JITCodeLibrary) -> None:
         """Stand in for the step that makes machine code."""
-        if isinstance(library, _jit._WholeLibrary):
+        if isinstance(library, jit._WholeLibrary):
             raise _CaughtError(library.get_llvm_str())
 
     numba_lstm.set_num_threads(1)

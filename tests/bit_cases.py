@@ -24,9 +24,9 @@ CASES = {
 
 def main(path: str) -> None:
     """Write the file."""
-    from numba_lstm import _target
+    from numba_lstm.simd import target as targets
 
-    target = _target.host()
+    target = targets.host()
     results = {"isa": np.array(target.isa + ("" if target.fma else " without FMA"))}
     for name, shape in CASES.items():
         for dtype in (np.float32, np.float64):

@@ -80,7 +80,7 @@ def threads() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def cpus_enough() -> Iterator[None]:
     """Have calls use the threads that a test asks for, whatever CPUs there are."""
-    from numba_lstm import plan
+    from numba_lstm.execution import plan
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "usable_cpus", lambda: 1 << 10)
@@ -90,7 +90,7 @@ def cpus_enough() -> Iterator[None]:
 @pytest.fixture
 def rested_team(monkeypatch: pytest.MonkeyPatch) -> None:
     """Launches leave no thread out, whatever other processes did during the tests before."""
-    from numba_lstm.team import _Team
+    from numba_lstm.execution.launch_lock import _Team
 
     for name, value in (("fewer", 0), ("pause", 0.0), ("resumes", 0.0)):
         monkeypatch.setattr(_Team, name, value)

@@ -17,9 +17,9 @@ import numpy as np
 from cases import Case, Shape, flat, module, random_case
 
 import numba_lstm
-from numba_lstm.cell_rule import ACTIVATIONS, Activation, CellRule
-from numba_lstm.network import Network
-from numba_lstm.parameters import Architecture
+from numba_lstm.contract.parameters import Architecture
+from numba_lstm.execution.network import Network
+from numba_lstm.kernels.cell_rule import ACTIVATIONS, Activation, CellRule
 
 COUNT = 500
 

@@ -16,7 +16,7 @@ import pytest
 from cases import Case, Shape, assert_same_bits, flat, module, random_case
 
 import numba_lstm
-from numba_lstm import cost, network, plan, residency
+from numba_lstm.execution import cost, network, plan, residency
 
 Pick = Callable[[str, Sequence[Any]], Any]
 """Chooses one of some values, of which it is told the name."""

@@ -121,11 +121,11 @@ def test_operators_are_as_torch_wants_them() -> None:
 
 def packings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Return a list that grows with every packing."""
-    from numba_lstm.io import _torch_weights
+    from numba_lstm.io.torch import weights
 
     made: list[Any] = []
-    original = _torch_weights.Network
-    monkeypatch.setattr(_torch_weights, "Network", lambda *arguments: made.append(1) or original(*arguments))
+    original = weights.Network
+    monkeypatch.setattr(weights, "Network", lambda *arguments: made.append(1) or original(*arguments))
     return made
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from numba import njit
 
-from numba_lstm import activations
-from numba_lstm.float_mode import flush_denormals, restore_mode
-from numba_lstm.simd import lanes, load, pointer, store
+from numba_lstm.kernels import activations
+from numba_lstm.simd.float_mode import flush_denormals, restore_mode
+from numba_lstm.simd.vectors import lanes, load, pointer, store
 
 BOUNDS = {"exp": 1.25, "sigmoid": 2.5, "tanh": 3.0, "sigmoid_times_tanh": 6.0}
 """ULP, as the docstrings state them."""

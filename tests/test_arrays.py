@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 import numba_lstm as nl
-from numba_lstm.cell_rule import SIGMOID, TANH, CellRule
-from numba_lstm.packing import pack
-from numba_lstm.parameters import Architecture
+from numba_lstm.contract.parameters import Architecture
+from numba_lstm.execution.packing import pack
+from numba_lstm.kernels.cell_rule import SIGMOID, TANH, CellRule
 
 LSTM = nl.LSTM(3, 2, seed=0).eval()
 CELL = nl.LSTMCell(3, 2, seed=0)

@@ -15,15 +15,16 @@ from processes import half_width, two_widths
 from routes import WAYS
 from test_activations import flushed, sample
 
-from numba_lstm import LSTM, entries, plan
-from numba_lstm.cell_rule import ACTIVATIONS, SIGMOID, TANH, Activation, CellRule
-from numba_lstm.float_mode import flush_denormals, restore_mode
-from numba_lstm.frame import RUN_SHARE
-from numba_lstm.general_activations import activate
-from numba_lstm.network import Network
-from numba_lstm.parameters import Architecture
-from numba_lstm.plan import Batch
-from numba_lstm.simd import fill, lanes, load, pointer, store
+from numba_lstm import LSTM
+from numba_lstm.contract.parameters import Architecture
+from numba_lstm.execution import entries, plan
+from numba_lstm.execution.network import Network
+from numba_lstm.execution.plan import Batch
+from numba_lstm.kernels.cell_rule import ACTIVATIONS, SIGMOID, TANH, Activation, CellRule
+from numba_lstm.kernels.frame import RUN_SHARE
+from numba_lstm.kernels.general_activations import activate
+from numba_lstm.simd.float_mode import flush_denormals, restore_mode
+from numba_lstm.simd.vectors import fill, lanes, load, pointer, store
 
 NUMBERS = {
     "Affine": (0.7, 0.1),
@@ -227,8 +228,8 @@ _SCRIPT = """
 import hashlib
 import numpy as np
 from test_cell_rule import named, network
-from numba_lstm.cell_rule import ACTIVATIONS, CellRule
-from numba_lstm.parameters import Architecture
+from numba_lstm.kernels.cell_rule import ACTIVATIONS, CellRule
+from numba_lstm.contract.parameters import Architecture
 
 digest = hashlib.sha256()
 for dtype in (np.float32, np.float64):

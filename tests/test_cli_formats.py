@@ -180,6 +180,6 @@ def test_a_format_whose_package_is_missing(folder: Path, capsys: Any, monkeypatc
             raise ModuleNotFoundError("reading ONNX files needs onnx: pip install 'numba-lstm[onnx]'", name="onnx")
         return real(name, package)
 
-    monkeypatch.setattr("numba_lstm.io.formats.importlib.import_module", missing)
+    monkeypatch.setattr("numba_lstm.io._by_content.importlib.import_module", missing)
     Path("model.onnx").write_bytes(b"\x08\x08")
     assert "pip install 'numba-lstm[onnx]'" in complaint(capsys, "info", "model.onnx")

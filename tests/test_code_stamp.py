@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from processes import CALL, COMPILES, PACKAGE, run
 
-STAMP = "from numba_lstm import code_stamp; print(code_stamp.code_stamp()); print(code_stamp.__file__)"
+STAMP = "from numba_lstm.simd import code_stamp; print(code_stamp.code_stamp()); print(code_stamp.__file__)"
 
-OTHER_KERNEL = "postgemm.py", "3 * units", "0 * units"
+OTHER_KERNEL = "kernels/postgemm.py", "3 * units", "0 * units"
 """A file, what is in it, and what would give other numbers in the same number of bytes."""
 
 
@@ -35,6 +35,8 @@ def _bytecode(site: Path) -> Path:
 def _zipped_bytecode(site: Path) -> Path:
     return zipped(_bytecode(site))
 
+
+MAKES_KERNELS = ("execution", "kernels", "simd")
 
 Form = Callable[[Path], Path]
 FORMS = [sources, zipped, _bytecode, _zipped_bytecode]
@@ -67,24 +69,23 @@ def test_the_stamp_is_that_of_the_code(tmp_path: Path, form: Form) -> None:
 EDITS = """
 import sys
 from pathlib import Path
-from numba_lstm.code_stamp import code_stamp
-seen = [code_stamp()]
-paths = sorted(Path(sys.argv[1]).glob("*.py"))
-for path in paths:
-    if path.name != "__init__.py":
-        text = path.read_text()
-        path.write_text(text + "#")
-        seen.append(code_stamp())
-        path.write_text(text)
-assert code_stamp() == seen[0]
-print(len(paths), len(seen), len(set(seen)))
+from numba_lstm.simd.code_stamp import code_stamp
+first = code_stamp()
+for path in sorted(Path(sys.argv[1]).rglob("*.py")):
+    text = path.read_text()
+    path.write_text(text + "#")
+    print(path.relative_to(sys.argv[1]).as_posix(), code_stamp() != first)
+    path.write_text(text)
+assert code_stamp() == first
 """
 
 
-def test_an_edit_of_any_module_is_seen(tmp_path: Path) -> None:
+def test_an_edit_of_what_makes_kernels_is_seen_and_no_other(tmp_path: Path) -> None:
     path = changed_site(tmp_path / "site", sources)
-    files, stamps, different = map(int, run(EDITS, f"{path}/numba_lstm", PYTHONPATH=path).stdout.split())
-    assert files == stamps == different > 30
+    lines = run(EDITS, f"{path}/numba_lstm", PYTHONPATH=path).stdout.splitlines()
+    seen = {name: changes == "True" for name, changes in map(str.split, lines)}
+    assert {"simd/jit.py", "kernels/time_loop.py", "lstm.py", "io/torch/modules.py"} < set(seen)
+    assert seen == {name: name.partition("/")[0] in MAKES_KERNELS for name in seen}
 
 
 FROZEN = """
@@ -120,14 +121,28 @@ class Frozen(importlib.abc.InspectLoader, importlib.abc.MetaPathFinder, importli
     def is_package(self, name):
         return self.codes[name][1]
 
+class Listing:
+    "What a folder of them says that it has."
+
+    def __init__(self, path):
+        if not path.startswith("/frozen/"):
+            raise ImportError
+        self.package = path.removeprefix("/frozen/").replace("/", ".")
+
+    def find_spec(self, name, target=None):
+        return frozen.find_spec(name)
+
     def iter_modules(self, prefix=""):
         if sys.argv[2] == "no list":
-            return []
-        return [(prefix + name.split(".")[1], ispkg) for name, (_, ispkg) in self.codes.items() if name.count(".") == 1]
+            return
+        for name, (_, ispkg) in frozen.codes.items():
+            parent, _, last = name.rpartition(".")
+            if parent == self.package:
+                yield prefix + last, ispkg
 
 frozen = Frozen(sys.argv[1])
 sys.meta_path.insert(0, frozen)
-sys.path_hooks.insert(0, lambda path: frozen if path.startswith("/frozen") else (_ for _ in ()).throw(ImportError))
+sys.path_hooks.insert(0, Listing)
 sys.frozen = True
 """
 
@@ -148,13 +163,13 @@ def test_frozen_applications(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("missing", "reason"),
-    [("no list", "is not among the modules"), ("no code", "numba_lstm.postgemm cannot be read, OSError: gone")],
+    [("no list", "is not among the modules"), ("no code", "numba_lstm.kernels.postgemm cannot be read, OSError: gone")],
 )
 def test_code_that_cannot_be_known(tmp_path: Path, missing: str, reason: str) -> None:
     """Nothing is kept, nothing is loaded, and one warning says why."""
     made = """
-from numba_lstm import launch
-from numba_lstm._jit import serial_entry
+from numba_lstm.kernels import launch
+from numba_lstm.simd.jit import serial_entry
 print({type(serial_entry(function)._cache).__name__ for function in (launch.run_serial, launch.run_stream)})
 """
     done = run(FROZEN + made, changed_site(tmp_path / "site", sources), missing)

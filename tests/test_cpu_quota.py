@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import numba_lstm
-from numba_lstm import plan
-from numba_lstm import threads as threads_module
-from numba_lstm.cpu_quota import cpu_quota
+from numba_lstm.execution import plan
+from numba_lstm.host import threads as thread_count
+from numba_lstm.host.cpu_quota import cpu_quota
 
 ROOT = Path(__file__).parents[1]
 
@@ -240,10 +240,10 @@ def test_no_proc(tmp_path: Path) -> None:
 def test_default_is_the_least(
     monkeypatch: pytest.MonkeyPatch, numba_threads: int, cpus: int, quota: float | None, expected: int
 ) -> None:
-    monkeypatch.setattr(threads_module.config, "NUMBA_NUM_THREADS", numba_threads)
-    monkeypatch.setattr(threads_module, "usable_cpus", lambda: cpus)
-    monkeypatch.setattr(threads_module, "cpu_quota", lambda: quota)
-    assert threads_module._default_threads.__wrapped__() == expected
+    monkeypatch.setattr(thread_count.config, "NUMBA_NUM_THREADS", numba_threads)
+    monkeypatch.setattr(thread_count, "usable_cpus", lambda: cpus)
+    monkeypatch.setattr(thread_count, "cpu_quota", lambda: quota)
+    assert thread_count._default_threads.__wrapped__() == expected
 
 
 def test_import_reads_no_groups_and_calls_read_them_once() -> None:
@@ -293,7 +293,7 @@ print(numba_lstm.get_num_threads())
 
 
 def test_an_explicit_number_above_the_quota_reaches_the_plan(monkeypatch: pytest.MonkeyPatch, threads: None) -> None:
-    monkeypatch.setattr(threads_module, "cpu_quota", lambda: 1.0)
+    monkeypatch.setattr(thread_count, "cpu_quota", lambda: 1.0)
     asked: list[int] = []
     choose = plan.choose
     monkeypatch.setattr(plan, "choose", lambda *arguments: asked.append(arguments[4]) or choose(*arguments))

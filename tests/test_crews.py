@@ -14,11 +14,13 @@ import pytest
 from cases import Shape, assert_same_bits, module, random_case
 
 import numba_lstm
-from numba_lstm import cost, frame, idle_cores, plan, team
-from numba_lstm.atomics import clock, words
-from numba_lstm.crew import crew_words, meet, regroup, share, sign_in, sign_out
-from numba_lstm.parameters import Architecture
-from numba_lstm.simd import pointer
+from numba_lstm.contract.parameters import Architecture
+from numba_lstm.execution import cost, launch_lock, plan
+from numba_lstm.host import idle_cores
+from numba_lstm.kernels import frame
+from numba_lstm.kernels.crew import crew_words, meet, regroup, share, sign_in, sign_out
+from numba_lstm.simd.atomics import clock, words
+from numba_lstm.simd.vectors import pointer
 
 SHAPES = {
     "one row": Shape(13, 100, 2, steps=9, rows=1),
@@ -246,8 +248,8 @@ class Clock:
 @pytest.fixture
 def clock_of_team(rested_team: None, monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(team, "time", made)
-    monkeypatch.setattr(team._Team, "cores", made)
+    monkeypatch.setattr(launch_lock, "time", made)
+    monkeypatch.setattr(launch_lock._Team, "cores", made)
     return made
 
 
@@ -264,7 +266,7 @@ def test_launches_leave_threads_out_until_their_cores_are_idle(clock_of_team: Cl
         sizes.append(int(launched[frame.CREW]))
         return late.pop(0) if late else 0
 
-    launch = team.with_team(parallel, lambda launched: sizes.append(1))
+    launch = launch_lock.with_team(parallel, lambda launched: sizes.append(1))
     for _ in range(3):
         launch(frame_of(4))
         launch(frame_of(1, 3))
@@ -288,7 +290,9 @@ def test_launches_leave_threads_out_until_their_cores_are_idle(clock_of_team: Cl
 def test_a_launch_is_tried_after_some_time_whatever_the_cores_seem_to_do(clock_of_team: Clock) -> None:
     """They may be kept busy by threads of this process that spin."""
     ways: list[str] = []
-    launch = team.with_team(lambda launched: ways.append("team") or len(ways) < 3, lambda launched: ways.append("one"))
+    launch = launch_lock.with_team(
+        lambda launched: ways.append("team") or len(ways) < 3, lambda launched: ways.append("one")
+    )
     for _ in range(3000):
         launch(frame_of(2))
         clock_of_team.now += 0.001
@@ -296,18 +300,18 @@ def test_a_launch_is_tried_after_some_time_whatever_the_cores_seem_to_do(clock_o
 
 
 def test_late_slices_leave_no_more_threads_out_than_there_are(clock_of_team: Clock) -> None:
-    launch = team.with_team(lambda launched: 1, lambda launched: None)
+    launch = launch_lock.with_team(lambda launched: 1, lambda launched: None)
     for threads in (2, 8):
         for _ in range(50):
             launch(frame_of(1, threads))
             clock_of_team.now += 0.001
-    assert team._Team.fewer == 1
+    assert launch_lock._Team.fewer == 1
 
 
 def test_where_the_system_does_not_tell_pauses_grow(clock_of_team: Clock) -> None:
     clock_of_team.idle = None  # type: ignore[assignment]
     late, full, alone = [True], [], []
-    launch = team.with_team(
+    launch = launch_lock.with_team(
         lambda launched: full.append(clock_of_team.now) or late[0], lambda launched: alone.append(clock_of_team.now)
     )
     end = clock_of_team.now + 1
@@ -323,7 +327,7 @@ def test_where_the_system_does_not_tell_pauses_grow(clock_of_team: Clock) -> Non
         launch(frame_of(2))
         clock_of_team.now += 0.001
     assert len(full) > 840
-    assert team._Team.pause == 0
+    assert launch_lock._Team.pause == 0
 
 
 STAT = """cpu  90 0 0 180 30 0 0 0 0 0

@@ -13,11 +13,11 @@ import pytest
 from cases import Shape, random_case
 from processes import by_layer, posix, run
 
-from numba_lstm import plan, team
-from numba_lstm.frame import CREW, SLICES
-from numba_lstm.network import Network
-from numba_lstm.parameters import Architecture
-from numba_lstm.plan import Batch
+from numba_lstm.contract.parameters import Architecture
+from numba_lstm.execution import launch_lock, plan
+from numba_lstm.execution.network import Network
+from numba_lstm.execution.plan import Batch
+from numba_lstm.kernels.frame import CREW, SLICES
 
 SETUP = """
 import os, sys, threading
@@ -163,9 +163,9 @@ def frame_of(threads: int) -> np.ndarray:
 
 def ways_of_calls(threads: int, calls: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return how calls are made that begin one after the other, each in a thread of its own, and end together."""
-    monkeypatch.setattr(team.config, "NUMBA_NUM_THREADS", threads)
-    monkeypatch.setattr(team._Team, "locks", ())
-    team._Team.new_locks()
+    monkeypatch.setattr(launch_lock.config, "NUMBA_NUM_THREADS", threads)
+    monkeypatch.setattr(launch_lock._Team, "locks", ())
+    launch_lock._Team.new_locks()
     ways: list[str] = []
     begun, end = threading.Semaphore(0), threading.Event()
 
@@ -177,7 +177,7 @@ def ways_of_calls(threads: int, calls: int, monkeypatch: pytest.MonkeyPatch) -> 
 
         return call
 
-    launch = team.with_team(record("team"), record("alone"))
+    launch = launch_lock.with_team(record("team"), record("alone"))
     workers = [threading.Thread(target=launch, args=(frame_of(threads),)) for _ in range(calls)]
     for worker in workers:
         worker.start()
@@ -185,7 +185,7 @@ def ways_of_calls(threads: int, calls: int, monkeypatch: pytest.MonkeyPatch) -> 
     end.set()
     for worker in workers:
         worker.join()
-    assert not any(lock.locked() for lock in team._Team.locks)
+    assert not any(lock.locked() for lock in launch_lock._Team.locks)
     return ways
 
 
@@ -201,13 +201,13 @@ def test_calls_that_keep_the_cores_busy_leave_the_team_alone(
     threads: int, others: int, taken: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once more cores are busy than idle, a launch on all of them would wait for its members."""
-    monkeypatch.setattr(team._Team, "locks", tuple(threading.Lock() for _ in range(5)))
-    for lock in team._Team.locks[1 : 1 + others]:
+    monkeypatch.setattr(launch_lock._Team, "locks", tuple(threading.Lock() for _ in range(5)))
+    for lock in launch_lock._Team.locks[1 : 1 + others]:
         lock.acquire()
     ways: list[str] = []
-    team.with_team(lambda frame: ways.append("team"), lambda frame: ways.append("alone"))(frame_of(threads))
+    launch_lock.with_team(lambda frame: ways.append("team"), lambda frame: ways.append("alone"))(frame_of(threads))
     assert ways == ["team" if taken else "alone"]
-    assert sum(lock.locked() for lock in team._Team.locks) == others
+    assert sum(lock.locked() for lock in launch_lock._Team.locks) == others
 
 
 def test_what_a_call_raises_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,12 +215,12 @@ def test_what_a_call_raises_gives_its_place_back(monkeypatch: pytest.MonkeyPatch
         raise KeyboardInterrupt
 
     for taken in (0, 1):
-        monkeypatch.setattr(team._Team, "locks", tuple(threading.Lock() for _ in range(3)))
+        monkeypatch.setattr(launch_lock._Team, "locks", tuple(threading.Lock() for _ in range(3)))
         if taken:
-            team._Team.locks[0].acquire()
+            launch_lock._Team.locks[0].acquire()
         with pytest.raises(KeyboardInterrupt):
-            team.with_team(interrupted, interrupted)(frame_of(2))
-        assert [lock.locked() for lock in team._Team.locks] == [bool(taken), False, False]
+            launch_lock.with_team(interrupted, interrupted)(frame_of(2))
+        assert [lock.locked() for lock in launch_lock._Team.locks] == [bool(taken), False, False]
 
 
 def test_plans_have_no_more_threads_than_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +245,7 @@ def test_plans_have_no_more_threads_than_cpus(monkeypatch: pytest.MonkeyPatch) -
 def test_cpus_that_a_process_may_use() -> None:
     code = """
 import os
-from numba_lstm.threads import usable_cpus
+from numba_lstm.host.threads import usable_cpus
 assert usable_cpus() == len(os.sched_getaffinity(0))
 os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
 assert usable_cpus() == 1

@@ -11,7 +11,8 @@ import numpy as np
 import oracle
 import pytest
 
-from numba_lstm.io import _hdf5, keras
+from numba_lstm.formats import hdf5
+from numba_lstm.io import keras
 
 h5py = pytest.importorskip("h5py")
 
@@ -210,7 +211,7 @@ def test_what_h5py_writes_is_read(version: Any) -> None:
         file.attrs["names"] = [b"a", b"bcd"]
         file.attrs["texts"] = ["x", "yz" * 3000]
         file["g1"].attrs["number"] = 5.0
-    root = _hdf5.File(content.getvalue()).root
+    root = hdf5.File(content.getvalue()).root
     with h5py.File(content) as file:
         count = 0
 
@@ -271,7 +272,7 @@ def _virtual(file: Any) -> None:
     ],
 )
 def test_what_is_not_read(make: Any, message: str) -> None:
-    root = _hdf5.File(_file(make)).root
+    root = hdf5.File(_file(make)).root
     with pytest.raises(ValueError, match=message):
         root.find("a").array()  # type: ignore[union-attr]
 
@@ -339,7 +340,7 @@ def test_one_text_for_many_names(tmp_path: Path) -> None:
 def test_headers_over_each_other() -> None:
     """Continuations of continuations, each a little further: a header of a square of the file's bytes."""
     content = bytearray(_file(lambda file: file.create_group("a")))
-    root = _hdf5.File(bytes(content))._root
+    root = hdf5.File(bytes(content))._root
     start, count = -(-len(content) // 8) * 8, 20_000
     content += bytes(start - len(content))
     end = start + 24 * count
@@ -349,4 +350,4 @@ def test_headers_over_each_other() -> None:
         content += message + (place + 24).to_bytes(8, "little") + (end - place - 24).to_bytes(8, "little")
     content[root + 16 : root + 40] = content[start : start + 24]
     with pytest.raises(ValueError, match="lie over each other"):
-        _hdf5.File(bytes(content)).root.names()
+        hdf5.File(bytes(content)).root.names()

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numba_lstm.io import _hdf5, keras
+from numba_lstm.formats import hdf5
+from numba_lstm.io import keras
 
 TEXT = "What is the best way to learn how to play the piano?"
 CONTEXT = 40
@@ -43,7 +44,7 @@ def test_it_continues_english(folder: Path) -> None:
     path = folder / "textgenrnn_weights.hdf5"
     assert [one.name for one in keras.describe(path)] == ["rnn_1", "rnn_2"]
     layers = keras.load(path, config={name: {"return_sequences": True} for name in ("rnn_1", "rnn_2")})
-    root = _hdf5.File(path.read_bytes()).root
+    root = hdf5.File(path.read_bytes()).root
 
     def array(name: str) -> np.ndarray:
         node = root.find(name)

@@ -19,7 +19,7 @@ import pytest
 import torch_files
 
 from numba_lstm import LSTM, LSTMCell, cli, io
-from numba_lstm.io import formats, keras, names
+from numba_lstm.io import _by_content, keras, names
 
 GOLDEN = Path(__file__).resolve().parent / "golden_keras"
 LISTED = [".safetensors", ".npz", ".pt", ".pth.tar", ".ts", ".pt2", ".index.json", ".onnx", ".keras", ".h5"]
@@ -59,7 +59,7 @@ def test_the_content_decides(tmp_path: Path, kind: str, name: str, capsys: Any) 
         for key, array in expected.items():
             np.testing.assert_array_equal(made[key], array)
     assert {key: each.shape for key, each in io.describe(path).items()} == {k: a.shape for k, a in expected.items()}
-    assert formats.format_of(path) is names
+    assert _by_content.format_of(path) is names
     assert cli.main(["info", str(path)]) == 0
     assert "hidden_size" in capsys.readouterr().out
 
@@ -88,7 +88,7 @@ def test_files_of_keras_under_other_names(tmp_path: Path, name: str, original: s
     for call in (LSTM.load, LSTMCell.load, io.read, io.describe):
         with pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: .* numba_lstm\.io\.keras reads such files$"):
             call(path)
-    assert formats.format_of(path) is keras
+    assert _by_content.format_of(path) is keras
     assert cli.main(["info", str(path)]) == 0
     assert "LSTM" in capsys.readouterr().out
 
@@ -102,10 +102,10 @@ def test_onnx_under_other_names(tmp_path: Path, name: str, capsys: Any) -> None:
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ValueError, match=r"numba_lstm\.io\.onnx reads such files"):
         LSTM.load(path)
-    assert formats.format_of(path).__name__ == "numba_lstm.io.onnx"
+    assert _by_content.format_of(path).__name__ == "numba_lstm.io.onnx"
     assert cli.main(["convert", str(path), str(tmp_path / "out.safetensors")]) == 0
     np.testing.assert_array_equal(
-        LSTM.load(tmp_path / "out.safetensors").weight_ih_l0, formats.format_of(path).load_lstm(path).weight_ih_l0
+        LSTM.load(tmp_path / "out.safetensors").weight_ih_l0, _by_content.format_of(path).load_lstm(path).weight_ih_l0
     )
 
 
@@ -171,7 +171,7 @@ def test_what_is_no_file_of_weights(
     known = f"not a complete {path.suffix} file" if path.suffix else "not a file of weights"
     if words is None:  # as a pickle of torch, whose reader says more
         known, words = "not a complete", "pickle"
-    calls: list[Callable[[Path], Any]] = [LSTM.load, LSTMCell.load, io.read, io.describe, formats.format_of]
+    calls: list[Callable[[Path], Any]] = [LSTM.load, LSTMCell.load, io.read, io.describe, _by_content.format_of]
     for call in calls[:4] if words == "pickle" else calls:
         with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: {known}.*{words}") as caught:
             call(path)
@@ -186,7 +186,7 @@ def test_what_is_no_file_of_weights(
 def test_pointers_of_git_lfs(tmp_path: Path, name: str, capsys: Any) -> None:
     path = tmp_path / name
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:c5f3f745\nsize 498858859\n")
-    for call in (LSTM.load, io.read, io.describe, formats.format_of):
+    for call in (LSTM.load, io.read, io.describe, _by_content.format_of):
         with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: .*a Git LFS pointer.*`git lfs pull`"):
             call(path)
     assert cli.main(["info", str(path)]) == 2
@@ -215,7 +215,7 @@ def test_folders(tmp_path: Path, inside: list[str], words: str, capsys: Any) -> 
     folder.mkdir()
     for name in inside:
         (folder / name).touch()
-    for call in (LSTM.load, io.read, io.describe, formats.format_of):
+    for call in (LSTM.load, io.read, io.describe, _by_content.format_of):
         with pytest.raises(IsADirectoryError, match=words) as caught:
             call(folder)
         assert caught.value.filename == str(folder)

@@ -11,7 +11,7 @@ import pytest
 from onnx_files import helper, onnx
 
 from numba_lstm.io import onnx as ours
-from numba_lstm.io.onnx import graph, values
+from numba_lstm.io.onnx.constants import graph, values
 
 runtime = pytest.importorskip("onnxruntime")
 

@@ -12,8 +12,8 @@ import pytest
 from numba import int64, types
 from processes import CALL, run
 
-from numba_lstm import entries
-from numba_lstm._jit import by_address, inlined, inner
+from numba_lstm.execution import entries
+from numba_lstm.simd.jit import by_address, inlined, inner
 
 TWICE_COMPILED = """
 import gc

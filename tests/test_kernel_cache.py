@@ -140,8 +140,8 @@ def test_every_kernel_has_a_file_of_its_own(kernels: Path) -> None:
     """So no process can give another's file to a kernel, whatever they compile at the same time."""
     (folder,) = kernels.iterdir()
     names = sorted(path.name.split("-")[0] for path in folder.iterdir())
-    launches = [f"numba_lstm.launch.run_{kind}" for kind in ("parallel", "serial", "stream")]
-    assert names == [*launches, "numba_lstm.layer.run_share"]
+    launches = [f"numba_lstm.kernels.launch.run_{kind}" for kind in ("parallel", "serial", "stream")]
+    assert names == [*launches, "numba_lstm.kernels.time_loop.run_share"]
 
 
 def _flipped(data: bytes) -> bytes:
@@ -207,7 +207,7 @@ def test_stripped_asserts_and_docstrings_change_no_kernel(kernels: Path) -> None
     """Under ``-O`` and ``-OO`` the sources, and so the stamp, are the same."""
     for option in ("-O", "-OO"):
         assert run(CALL, options=(option,), NUMBA_CACHE_DIR=str(kernels)).stderr == ""
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text())
         assert not any(isinstance(node, ast.Assert) for node in ast.walk(tree))
         assert not any(isinstance(node, ast.Name) and node.id == "__debug__" for node in ast.walk(tree))
@@ -220,7 +220,7 @@ def test_code_that_changes_after_it_was_imported(kernels: Path, tmp_path: Path) 
     edit = f"""
 from pathlib import Path
 import numba_lstm
-file = Path(numba_lstm.__file__).with_name({name!r})
+file = Path(numba_lstm.__file__).parent / {name!r}
 file.write_text(file.read_text().replace({old!r}, {new!r}))
 """
     assert run(edit + CALL, PYTHONPATH=path, NUMBA_CACHE_DIR=str(kernels)).stderr == ""

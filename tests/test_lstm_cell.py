@@ -159,13 +159,13 @@ def test_what_kernels_can_read_is_not_copied(monkeypatch: pytest.MonkeyPatch) ->
     case = random_case(Shape(3, 5, rows=4), 0)
     cell, wide = cell_of(case), np.zeros((4, 8), F32)
     seen: list[np.ndarray] = []
-    call = numba_lstm.network.Network.__call__
+    call = numba_lstm.execution.network.Network.__call__
 
     def spy(self: Any, x: np.ndarray, *rest: Any, **options: Any) -> Any:
         seen.append(x)
         return call(self, x, *rest, **options)
 
-    monkeypatch.setattr(numba_lstm.network.Network, "__call__", spy)
+    monkeypatch.setattr(numba_lstm.execution.network.Network, "__call__", spy)
     inputs = [case.x[0], case.x[0, 1], case.x[0, ::2], wide[:, :3]]
     for x in inputs:
         cell(x)

@@ -16,7 +16,7 @@ from cases import Case, Shape, assert_close, assert_same_bits, flat, module, par
 
 import numba_lstm
 from numba_lstm import LSTM
-from numba_lstm.parameters import Parameter
+from numba_lstm.contract.parameters import Parameter
 
 F32 = np.float32
 PLAIN = Shape(3, 5, 2, steps=4, rows=2)
@@ -160,7 +160,7 @@ def test_what_kernels_can_read_is_not_copied(layout: str, monkeypatch: pytest.Mo
         seen.append(x)
         return call(self, x, *rest, **options)
 
-    monkeypatch.setattr(numba_lstm.network.Network, "__call__", spy)
+    monkeypatch.setattr(numba_lstm.execution.network.Network, "__call__", spy)
     lstm(x, case.hx)
     lstm(case.x[:, 0])
     assert np.shares_memory(seen[0], x)

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numba_lstm import packed_sequence as ours
-from numba_lstm.packed_sequence import PackedSequence
+from numba_lstm.contract import packed_sequence as ours
+from numba_lstm.contract.packed_sequence import PackedSequence
 
 DTYPES = ["float32", "float64", "float16", "int64", "int32", "uint8", "bool"]
 

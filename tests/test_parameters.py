@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from cases import Shape, parameter_shapes
 
-from numba_lstm.parameters import Architecture, Parameter, cast, infer, nothing_under, prefixes
+from numba_lstm.contract.parameters import Architecture, Parameter, cast, infer, nothing_under, prefixes
 
 F32 = np.dtype(np.float32)
 

@@ -168,7 +168,7 @@ import numba
 import numpy as np
 import numba_lstm
 from cases import Shape, module, random_case
-from numba_lstm.float_mode import flush_denormals
+from numba_lstm.simd.float_mode import flush_denormals
 
 @numba.njit(parallel=True)
 def halves(numbers):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from numba_lstm import blocksizes, cost, frame, plan, residency
-from numba_lstm.packing import pack
-from numba_lstm.parameters import Architecture
+from numba_lstm.contract.parameters import Architecture
+from numba_lstm.execution import cost, plan, residency
+from numba_lstm.execution.packing import pack
+from numba_lstm.kernels import frame
+from numba_lstm.simd import blocksizes
 
 FLOAT = np.dtype(np.float32)
 

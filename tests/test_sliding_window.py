@@ -29,7 +29,8 @@ from test_stream import (
 )
 
 import numba_lstm
-from numba_lstm import plan, pool
+from numba_lstm.execution import plan
+from numba_lstm.streaming import state_pool
 
 
 def recomputed(lstm: Any, x: np.ndarray, t: int, length: int) -> np.ndarray:
@@ -339,7 +340,7 @@ def test_ctrl_c_while_advancing(method: str, rows: int, after_launch: bool, monk
     """A signal comes before or after a launch; most come during one, which is after it for Python."""
     case = random_case(Shape(6, 21, 2, steps=40, rows=rows), 1)
     lstm = module(case)
-    launch = pool.Pool.advance
+    launch = state_pool.Pool.advance
     for number in range(1, rows + 1):
         window = lstm.sliding_window(5, rows)
         for x in case.x[:9]:
@@ -356,7 +357,7 @@ def test_ctrl_c_while_advancing(method: str, rows: int, after_launch: bool, monk
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(pool.Pool, "advance", interrupted)
+            patch.setattr(state_pool.Pool, "advance", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 window.advance() if method == "advance" else window.push(case.x[9])
         check_later(lstm, window, case.x)  # begins with the push that was interrupted

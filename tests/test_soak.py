@@ -48,13 +48,13 @@ def failures(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_a_wrong_result_is_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    step = numba_lstm.sliding_window.SlidingWindow.push
+    step = numba_lstm.streaming.sliding_window.SlidingWindow.push
 
     def wrong(self: Any, x: np.ndarray) -> np.ndarray | None:
         output = step(self, x)
         return None if output is None else output + output.dtype.type(1e-3)
 
-    monkeypatch.setattr(numba_lstm.sliding_window.SlidingWindow, "push", wrong)
+    monkeypatch.setattr(numba_lstm.streaming.sliding_window.SlidingWindow, "push", wrong)
     assert "window, LSTM(" in failures(capsys)
 
 

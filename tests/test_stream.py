@@ -26,9 +26,10 @@ from hypothesis import strategies as st
 from test_bits import _layouts, both_dtypes
 
 import numba_lstm
-from numba_lstm import cost, plan, pool, stream
-from numba_lstm.idle_cores import IdleCores
-from numba_lstm.packing import gate_panels, tail_vectors
+from numba_lstm.execution import cost, plan
+from numba_lstm.execution.packing import gate_panels, tail_vectors
+from numba_lstm.host.idle_cores import IdleCores
+from numba_lstm.streaming import state_pool, stream
 
 State = tuple[np.ndarray, np.ndarray]
 
@@ -432,13 +433,13 @@ def short_launches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(plan, "LAUNCH_SECONDS", 3e-6)
     monkeypatch.setattr(plan, "LEAN_FLOP", 0)
     launched: list[int] = []
-    original = pool.Pool._advance
+    original = state_pool.Pool._advance
 
     def advance(self: Any, x: np.ndarray, *others: Any) -> None:
         launched.append(len(x))
         original(self, x, *others)
 
-    monkeypatch.setattr(pool.Pool, "_advance", advance)
+    monkeypatch.setattr(state_pool.Pool, "_advance", advance)
     return launched
 
 
@@ -465,14 +466,14 @@ def test_an_exception_between_launches(short_launches: list[int], monkeypatch: p
     lstm = module(case)
     fed = lstm.stream(5)
     fed.state = case.hx
-    launch = pool.Pool._advance
+    launch = state_pool.Pool._advance
 
     def interrupted(*arguments: Any) -> None:
         launch(*arguments)
         if len(short_launches) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(pool.Pool, "_advance", interrupted)
+    monkeypatch.setattr(state_pool.Pool, "_advance", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fed.step(case.x)
     assert_same_bits((case.x, fed.state), (case.x, case.hx))
@@ -494,7 +495,7 @@ def test_shapes_come_and_go() -> None:
     states = tuple(np.zeros((2, 80, 24), np.float32) for _ in range(2))
     sizes = [(1, 80), (1, 1), (40, 2), (1, 1), (300, 80), (1, 80), (1, 1), (2, 79), (40, 2), (1000, 3), (1, 2), (1, 80)]
     # More shapes than a pool and a stream keep, and then all of them again.
-    many = [(1, rows) for rows in range(1, pool.KEPT_LAUNCHES + 9)]
+    many = [(1, rows) for rows in range(1, state_pool.KEPT_LAUNCHES + 9)]
     many += [(steps, 80) for steps in range(1, stream.KEPT_SHAPES + 9)]
     for steps, rows in sizes + many + many[::3] + sizes[::-1]:
         chosen = None if rows == 80 else rng.permutation(80)[:rows]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from numba_lstm._target import classify
-from numba_lstm.blocksizes import FETCHING, TABLE, block_sizes, fetching
+from numba_lstm.simd.blocksizes import FETCHING, TABLE, block_sizes, fetching
+from numba_lstm.simd.target import classify
 
 INTEL = frozenset({"avx2", "fma", "avx512f", "avx512vp2intersect"})
 

@@ -17,8 +17,8 @@ from safetensors.numpy import save_file
 
 import numba_lstm
 from numba_lstm import cli
+from numba_lstm.formats.printable import columns, padded, printable
 from numba_lstm.io import keras
-from numba_lstm.printable import columns, padded, printable
 
 pytestmark = pytest.mark.usefixtures("threads")
 

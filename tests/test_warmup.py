@@ -17,9 +17,9 @@ from numba.core.dispatcher import Dispatcher
 
 import numba_lstm
 from cases import Shape, module, random_case
-from numba_lstm.cell_rule import SIGMOID, TANH, CellRule
-from numba_lstm.network import Network
-from numba_lstm.parameters import Architecture
+from numba_lstm.kernels.cell_rule import SIGMOID, TANH, CellRule
+from numba_lstm.execution.network import Network
+from numba_lstm.contract.parameters import Architecture
 
 dtype = np.dtype(sys.argv[1])
 threads = int(sys.argv[2])

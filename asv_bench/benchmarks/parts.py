@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from numba_lstm import activations
-from numba_lstm.float_mode import flush_denormals, restore_mode
-from numba_lstm.packing import pack
-from numba_lstm.parameters import Architecture
-from numba_lstm.simd import lanes, load, pointer, store
+from numba_lstm.contract.parameters import Architecture
+from numba_lstm.execution.packing import pack
+from numba_lstm.kernels import activations
+from numba_lstm.simd.float_mode import flush_denormals, restore_mode
+from numba_lstm.simd.vectors import lanes, load, pointer, store
 
 from .. import shapes, timing
 from ..machine import njit

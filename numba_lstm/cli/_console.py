@@ -17,7 +17,7 @@ from numba.core import event
 
 import numba_lstm
 
-from ..printable import printable
+from ..formats.printable import printable
 
 PROGRAM = "numba-lstm"
 

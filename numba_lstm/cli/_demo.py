@@ -10,14 +10,7 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from ..demo import (
-    DisorderNetwork,
-    bundled_proteins,
-    format_table,
-    most_disordered,
-    published_scores,
-    read_fasta,
-)
+from ..demo import DisorderNetwork, bundled_proteins, format_table, most_disordered, published_scores, read_fasta
 from ._console import InputError, check_shows, prepare_kernels, set_threads, show, shown
 from ._output import Output
 

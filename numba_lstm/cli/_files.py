@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from .. import io
+from ..contract.parameters import listed, nothing_under
+from ..contract.saving import contents_of
+from ..formats.printable import columns, padded
 from ..io import keras, names
+from ..io._by_content import format_of
 from ..io._found import Found
-from ..io.formats import format_of
-from ..parameters import listed, nothing_under
-from ..printable import columns, padded
-from ..saved import contents_of
 from ._console import (
     InputError,
     check_shows,

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from ..formats.writing import target_of
 from ..io import known_suffixes, write_whole
-from ..io._writing import target_of
 from ._console import InputError, note, standard_buffer, tidy_termination, write_all
 
 STANDARD = Path("-")

@@ -8,7 +8,7 @@ import numpy as np
 
 import numba_lstm
 
-from ..entries import cache_folder, entry_for
+from ..execution.entries import cache_folder, entry_for
 from ._console import check_shows, prepare_kernels, show
 
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from ..printable import printable
+from ..formats.printable import printable
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 """The 20 standard amino acids."""

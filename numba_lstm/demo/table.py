@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..printable import columns, padded
+from ..formats.printable import columns, padded
 from .fasta import Protein
 
 THRESHOLD = 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from ..printable import printable
+from ..formats.printable import printable
 
 T = TypeVar("T")
 

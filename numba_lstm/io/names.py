@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ..located import NOT_TAKEN, Located, other_modules
+from ..contract.located import NOT_TAKEN, Located, other_modules
+from ..contract.parameters import CELL_SUFFIX
+from ..contract.record import check_floats
+from ..formats.contents import Contents, Declared
+from ..formats.files import describe as declared_in
+from ..formats.files import files as files  # what the command line asks of a format
+from ..formats.files import read_contents
 from ..lstm import LSTM
 from ..lstm_cell import LSTMCell
-from ..parameters import CELL_SUFFIX
-from ..record import check_floats
-from . import Contents, Declared, read_contents
-from . import describe as declared_in
-from . import files as files  # what the command line asks of a format
 from ._found import Found, Runner, State
 
 _OTHERS = {3: "GRU", 1: "RNN"}

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from ...formats.printable import printable
 from ...lstm import LSTM
-from ...printable import printable
 from .._found import Found, Runner, State
 from .._taken import Taken, listed
 from . import config as configs

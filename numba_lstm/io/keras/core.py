@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...cell_rule import CellRule
-from ...checks import readable_input
+from ...contract.checks import readable_input
+from ...contract.parameters import Architecture
+from ...execution.network import Network
+from ...execution.variable_length import run_padded
+from ...kernels.cell_rule import CellRule
 from ...lstm import LSTM
-from ...network import Network
-from ...parameters import Architecture
-from ...variable_length import run_padded
 from .config import Options
 from .weights import Weights
 

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from ...printable import printable
-from .. import _hdf5
+from ...formats import hdf5
+from ...formats.printable import printable
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
@@ -36,7 +36,7 @@ class Saved(NamedTuple):
     """The model's class and options, if they are there."""
     version: str | None
     """Of the Keras that wrote it."""
-    root: _hdf5.Node
+    root: hdf5.Node
     """Of the arrays."""
     size: int
     """Bytes of arrays and of all that tells where they are."""
@@ -73,9 +73,9 @@ def read(path: Path) -> Saved:
 
 
 def _read(stream: BinaryIO, size: int) -> Saved:
-    start = stream.read(len(_hdf5.SIGNATURE))
+    start = stream.read(len(hdf5.SIGNATURE))
     stream.seek(0)
-    if start == _hdf5.SIGNATURE:
+    if start == hdf5.SIGNATURE:
         return _from_hdf5(stream.read(size), size)
     if start[:2] != b"PK":
         raise ValueError("it is neither HDF5 nor a zip archive")
@@ -90,7 +90,7 @@ def _read(stream: BinaryIO, size: int) -> Saved:
         weights = archive.getinfo(_WEIGHTS)
         content = _member(archive, _WEIGHTS, _FLOOR + _RATIO * weights.compress_size)
     version = metadata.get("keras_version")
-    return Saved(config, version if isinstance(version, str) else None, _hdf5.File(content).root, len(content), False)
+    return Saved(config, version if isinstance(version, str) else None, hdf5.File(content).root, len(content), False)
 
 
 def _member(archive: zipfile.ZipFile, name: str, longest: int) -> bytes:
@@ -109,7 +109,7 @@ def _member(archive: zipfile.ZipFile, name: str, longest: int) -> bytes:
 
 
 def _from_hdf5(content: bytes, size: int) -> Saved:
-    root = _hdf5.File(content).root
+    root = hdf5.File(content).root
     config, version = root.attribute("model_config"), root.attribute("keras_version")
     arrays = root.find("model_weights") if root.attribute("layer_names") is None else root
     by_name = arrays is not None

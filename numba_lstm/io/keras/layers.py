@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import as_array
-from ...turn import Exclusive
+from ...contract.arrays import as_array
+from ...streaming.exclusive import Exclusive
 from . import masks
 from .config import Options
 from .core import Core, State

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._hdf5 import Node
+from ...formats.hdf5 import Node
 from .config import Entry, Refusal
 
 _NAMES = ("kernel", "recurrent_kernel", "bias")

@@ -14,21 +14,21 @@ from typing import Any
 
 import numpy as np
 
+from ...formats.printable import printable
 from ...lstm import LSTM
-from ...printable import printable
 from .._found import Found, Runner, State
 from .._taken import Taken, listed
 from . import attributes as attribute_reader
 from . import stack
 from . import weights as weight_reader
 from .attributes import INSTEAD, Refusal
+from .constants.graph import OWN, Place, read
+from .constants.operation import read as read_operation
+from .constants.tensors import NotConstant
+from .constants.values import Values
 from .external import files
-from .graph import OWN, Place, read
 from .node import Node, Outputs
-from .operation import read as read_operation
 from .supplies import NAMES, Supply
-from .tensors import NotConstant
-from .values import Values
 
 __all__ = ["Node", "Nodes", "Outputs", "describe", "files", "load", "load_lstm", "runner"]
 

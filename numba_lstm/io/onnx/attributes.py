@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ...cell_rule import ACTIVATIONS, Activation, CellRule
-from .operation import Operation
+from ...kernels.cell_rule import ACTIVATIONS, Activation, CellRule
+from .constants.operation import Operation
 
 DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
 """Directions, and how many of them there are."""

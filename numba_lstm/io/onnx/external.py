@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .tensors import onnx
+from .constants.tensors import onnx
 
 
 def files(path: Path) -> list[Path]:

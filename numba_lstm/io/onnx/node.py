@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...arrays import as_array
-from ...cell_rule import CellRule
-from ...checks import readable_input
-from ...network import Network
-from ...variable_length import run_padded
+from ...contract.arrays import as_array
+from ...contract.checks import readable_input
+from ...execution.network import Network
+from ...execution.variable_length import run_padded
+from ...kernels.cell_rule import CellRule
 from .attributes import Attributes
 from .supplies import Supply
 from .weights import Weights

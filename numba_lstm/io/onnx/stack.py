@@ -10,11 +10,11 @@ import numpy as np
 
 from ...lstm import LSTM
 from .attributes import INSTEAD, Refusal
-from .graph import Graph, Place
+from .constants.graph import Graph, Place
+from .constants.sizes import Size
+from .constants.tensors import NotConstant
+from .constants.values import Values, at
 from .node import Node
-from .sizes import Size
-from .tensors import NotConstant
-from .values import Values, at
 
 _SIZES = (3, 2)
 """Steps and rows of a probe, where the model leaves them open, and the other of them is the one in question."""

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from .attributes import Attributes, Refusal
-from .operations import Budget
-from .sizes import Size, Sizes, Unbound
-from .tensors import NotConstant, wide
-from .values import Deferred, Value, Values, at, everywhere
+from .constants.operations import Budget
+from .constants.sizes import Size, Sizes, Unbound
+from .constants.tensors import NotConstant, wide
+from .constants.values import Deferred, Value, Values, at, everywhere
 
 NAMES = ("sequence_lens", "initial_h", "initial_c")
 """Inputs of the operator that a model may fix, compute, or be given."""

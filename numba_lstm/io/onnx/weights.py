@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...parameters import Architecture
+from ...contract.parameters import Architecture
 from .attributes import Attributes, Refusal
-from .graph import Graph
-from .operation import Operation, check_inputs
-from .tensors import NotConstant, declared, wide
-from .values import Deferred, Values
+from .constants.graph import Graph
+from .constants.operation import Operation, check_inputs
+from .constants.tensors import NotConstant, declared, wide
+from .constants.values import Deferred, Values
 
 GATES = 4
 

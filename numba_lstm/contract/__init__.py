@@ -1,0 +1,1 @@
+"""torch's names, shapes, errors, modes and state dicts."""

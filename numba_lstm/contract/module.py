@@ -1,0 +1,295 @@
+"""What modules share: parameters as attributes and in state dicts, modes, pickling, repr."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from . import checks
+from .arrays import MaskedArrayError
+from .parameters import Architecture, Parameter, cast, frozen
+
+Self = TypeVar("Self", bound="Module")
+
+
+class IncompatibleKeys(NamedTuple):
+    """What `LSTM.load_state_dict` returns."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+    def __repr__(self) -> str:
+        if not self.missing_keys and not self.unexpected_keys:
+            return "<All keys matched successfully>"
+        return f"IncompatibleKeys(missing_keys={self.missing_keys!r}, unexpected_keys={self.unexpected_keys!r})"
+
+
+class Weights:
+    """Parameters, and once they are needed, the same in the kernels' order.
+
+    A change makes a new object, so that a call never sees half of it, and a network that another thread was
+    packing meanwhile ends up with the parameters that it was made of.
+    """
+
+    __slots__ = ("network", "parameters")
+
+    def __init__(self, parameters: dict[str, Parameter]) -> None:
+        self.parameters = parameters
+        self.network: Any = None  # what a front end makes of them; the contract does not look inside
+
+    def changed(self, new: Mapping[str, Parameter]) -> Weights:
+        return Weights({**self.parameters, **new})
+
+
+class Size:
+    """An attribute that is read from the architecture and cannot be assigned to."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, module: Any, owner: type) -> Any:
+        return self if module is None else getattr(module._architecture, self._name)
+
+    def __set__(self, module: Any, value: Any) -> None:
+        kind = type(module).__name__
+        raise AttributeError(f"{self._name} cannot be changed: make a new {kind} and load the weights into it")
+
+
+class Module:
+    """The part of ``torch.nn.Module`` that a module without children and gradients needs.
+
+    Parameters
+    ----------
+    dtype : float32 or float64
+        Of parameters, inputs and outputs.
+    seed : optional
+        What ``numpy.random.default_rng`` takes.
+
+    Notes
+    -----
+    A subclass says what its parameters are (`_shapes`) and sets them, by `reset_parameters` or in ``_weights``.
+    """
+
+    hidden_size: Any
+    training: bool
+    forward: Callable[..., Any]
+
+    def __init__(self, dtype: Any, seed: Any) -> None:
+        self._dtype = checks.float_dtype(dtype)
+        self._generator = checks.generator(seed)
+        self.training = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "forward" in cls.__dict__:
+            # The same function: another one in between would cost a call of one step 0.1 us.
+            cls.__call__ = cls.forward  # type: ignore[method-assign]
+
+    @classmethod
+    def _calling(cls: type[Self], architecture: Architecture, network: Any, **attributes: Any) -> Self:
+        """Return a module in eval mode that is good for calls only: it has a network, and no parameters beside it.
+
+        Attributes are those that a call reads beside the modules' common ones.
+        """
+        module = cls.__new__(cls)
+        weights = Weights({})
+        weights.network = network
+        module.__dict__.update(
+            attributes, _architecture=architecture, _dtype=network.dtype, _weights=weights, training=False
+        )
+        return module
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every parameter by its name, in torch's order."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """Return what stands between the parentheses of ``repr``."""
+        raise NotImplementedError
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of parameters, inputs and outputs; cannot be changed."""
+        return self._dtype
+
+    # --- modes ----------------------------------------------------------------------------------------------
+
+    def train(self: Self, mode: bool = True) -> Self:
+        """Switch dropout between layers on (or off) and return the module.
+
+        Nothing else depends on it.  There are no gradients.
+
+        Parameters
+        ----------
+        mode : bool
+            Whether dropout applies from now on.
+
+        Raises
+        ------
+        ValueError
+            If mode is no bool, as in torch.
+        """
+        if not isinstance(mode, bool):
+            raise ValueError("training mode is expected to be boolean")
+        self.training = mode
+        return self
+
+    def eval(self: Self) -> Self:
+        """Switch dropout off and return the module; no random numbers are drawn from now on."""
+        return self.train(False)
+
+    # --- parameters -----------------------------------------------------------------------------------------
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Iterate over the parameters, in torch's order."""
+        return iter(self._weights.parameters.values())
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        """Iterate over names and parameters, in torch's order; ``prefix`` and a dot go before each name."""
+        start = prefix + "." if prefix else ""
+        return ((start + name, array) for name, array in self._weights.parameters.items())
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew, uniform in +-1 / sqrt(hidden_size), from the module's generator."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        drawn = {}
+        for name, shape in self._shapes().items():
+            array = self._generator.random(shape, self._dtype)
+            array *= 2 * bound
+            array -= bound
+            drawn[name] = frozen(array)
+        self._weights = Weights(drawn)
+
+    def state_dict(self, *, prefix: str = "") -> dict[str, Parameter]:
+        """Return the parameters by name, in torch's order.
+
+        Parameters
+        ----------
+        prefix : str
+            Put before each name, such as ``"lstm."``.
+
+        Returns
+        -------
+        dict of str to read-only array
+            Not copies.  A later change of the module leaves them as they are.
+
+        Examples
+        --------
+        >>> from numba_lstm import LSTM
+        >>> list(LSTM(3, 5, bias=False).state_dict(prefix="lstm."))
+        ['lstm.weight_ih_l0', 'lstm.weight_hh_l0']
+        """
+        return {prefix + name: array for name, array in self._weights.parameters.items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Take parameters from a mapping; copied and cast.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array
+            NumPy arrays, torch tensors, or whatever ``numpy.asarray`` takes.
+        strict : bool
+            Whether its names must be exactly the module's.
+
+        Returns
+        -------
+        IncompatibleKeys
+            A named tuple ``(missing_keys, unexpected_keys)``; with ``strict`` both are empty.
+
+        Raises
+        ------
+        RuntimeError
+            With all that is wrong, in torch's words.  Nothing was changed then.  Shapes must fit with
+            ``strict=False`` too.
+        TypeError
+            If it is no mapping, or has masked arrays.
+
+        Examples
+        --------
+        >>> from numba_lstm import LSTM
+        >>> lstm = LSTM(3, 5, seed=0)
+        >>> lstm.load_state_dict(LSTM(3, 5, seed=1).state_dict())
+        <All keys matched successfully>
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
+        shapes = self._shapes()
+        missing = [name for name in shapes if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in shapes]
+        errors = []
+        if strict and missing:
+            errors.append(f"Missing key(s) in state_dict: {_quoted(missing)}. ")
+        if strict and unexpected:
+            errors.append(f"Unexpected key(s) in state_dict: {_quoted(unexpected)}. ")
+        loaded = {}
+        for name, shape in shapes.items():
+            if name not in state_dict:
+                continue
+            try:
+                array = cast(state_dict[name], self._dtype)
+            except MaskedArrayError as error:
+                raise TypeError(f"{name} {error}") from None
+            except Exception as error:  # reading a lazy mapping or another library's array may raise anything
+                errors.append(f'While copying the parameter named "{name}", an exception occurred: {error}')
+                continue
+            if array.shape == shape:
+                loaded[name] = array
+            else:
+                errors.append(
+                    f"size mismatch for {name}: copying a param with shape {array.shape} from checkpoint, "
+                    f"the shape in current model is {shape}."
+                )
+        if errors:
+            lines = "\n\t".join(errors)
+            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{lines}")
+        self._weights = self._weights.changed(loaded)
+        return IncompatibleKeys(missing, unexpected)
+
+    # --- attributes -----------------------------------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Parameter:
+        weights: Weights | None = self.__dict__.get("_weights")
+        if weights is not None and name in weights.parameters:
+            return weights.parameters[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        weights: Weights | None = self.__dict__.get("_weights")
+        if weights is not None and name in weights.parameters:
+            try:
+                array = cast(value, self._dtype)
+            except TypeError as error:
+                raise TypeError(f"{name} {error}") from None
+            if array.shape != weights.parameters[name].shape:
+                raise ValueError(
+                    f"{name} should have shape {weights.parameters[name].shape}, got: {array.shape}"
+                )
+            self._weights = weights.changed({name: array})
+            return
+        if name == "batch_first":
+            checks.boolean(name, value)
+        elif name == "dropout":
+            value = checks.probability(value)
+        object.__setattr__(self, name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._weights.parameters})
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The packed weights stay behind: they are large, and in an order that depends on the machine.
+        return {**self.__dict__, "_weights": self._weights.parameters}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        dtype = checks.float_dtype(state["_dtype"])  # NumPy's own object again
+        parameters = {name: cast(array, dtype) for name, array in state["_weights"].items()}
+        self.__dict__.update(state, _dtype=dtype, _weights=Weights(parameters))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)

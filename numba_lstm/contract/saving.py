@@ -1,0 +1,249 @@
+"""Modules in files: made from one, written to one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from ..formats.printable import printable
+from . import checks
+from .located import Located, concerns
+from .module import Module, Weights
+from .parameters import CELL_SUFFIX, Architecture
+from .record import (
+    RECORDED_OR_FALSE,
+    RECORDED_OR_ZERO,
+    Recorded,
+    check_floats,
+    common_dtype,
+    encode_records,
+    read_record,
+    record,
+)
+
+OfLSTM = TypeVar("OfLSTM", bound="SavedModule")
+OfCell = TypeVar("OfCell", bound="SavedCell")
+
+
+class SavedModule(Module):
+    """The part of `LSTM` that reads and writes files; its constructor takes the arguments of `LSTM`."""
+
+    batch_first: bool
+    dropout: float
+
+    @classmethod
+    def load(
+        cls: type[OfLSTM],
+        path: str | os.PathLike[str],
+        prefix: str = "",
+        *,
+        batch_first: bool | Recorded = RECORDED_OR_FALSE,
+        dropout: float | Recorded = RECORDED_OR_ZERO,
+        dtype: Any = None,
+        seed: Any = None,
+    ) -> OfLSTM:
+        """Make a module from a file of weights.
+
+        Every size is worked out from names and shapes.  What these cannot tell is an argument.  Parameters that a
+        module computes from others, as with weight drop, pruning and weight norm, come from those others.
+
+        Parameters
+        ----------
+        path : path
+            A file with torch's names: safetensors, npz, or what torch writes, which are checkpoints, TorchScript and
+            archives of ``torch.export``.  The content tells which, whatever the name.  Of a checkpoint in several files
+            the index, such as ``model.safetensors.index.json``.  Nothing in it is executed, and torch is not needed.
+        prefix : str
+            What precedes the names, such as ``"encoder.lstm."``; the file may hold more than this LSTM.  If it is a
+            checkpoint whose state dict lies in another dict, that one's key may stand before: ``"state_dict.lstm."``
+            and, if there is one such LSTM only, ``"lstm."``.  So it is with ``module.`` and ``_orig_mod.``, which
+            torch's wrappers put into names.
+        batch_first, dropout : bool and float
+            As for a new module.  By default what `save` has recorded, or torch in a whole module; False and 0.0 in
+            files without a record.
+        dtype : float32 or float64, optional
+            By default what was recorded, or else float64 if the file has that, and float32 for shorter ones.  Arrays of
+            integers are no weights, whatever it is.
+        seed : optional
+            As for a new module; dropout masks come from it.
+
+        Returns
+        -------
+        LSTM
+            In train mode, as every new module.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be opened.
+        ValueError
+            If it is something else, one of several files of a checkpoint, damaged, or has no complete LSTM under this
+            prefix; or if the module there computes something else than torch's, as its class or what is beside its
+            parameters tells.  The message begins with the path.
+        MemoryError
+            If there is no room for the weights twice: those of the file, and the module's.
+
+        Examples
+        --------
+        >>> from numba_lstm import LSTM
+        >>> LSTM(3, 5, batch_first=True).save("lstm.safetensors")
+        >>> LSTM.load("lstm.safetensors")
+        LSTM(3, 5, batch_first=True)
+        """
+        a, arrays, recorded, kind = _load(path, prefix, dtype)
+        try:
+            if isinstance(batch_first, Recorded):
+                batch_first = checks.boolean("batch_first", recorded.get("batch_first", batch_first.otherwise))
+            if isinstance(dropout, Recorded):
+                dropout = checks.probability(recorded.get("dropout", dropout.otherwise))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)}: {printable(str(error))}") from error
+        make: Any = cls  # whose constructor takes LSTM's arguments
+        lstm: OfLSTM = make(
+            a.input_size, a.hidden_size, a.num_layers, a.bias, batch_first, dropout, a.bidirectional, a.proj_size,
+            dtype=kind, seed=seed,
+        )  # fmt: skip
+        lstm._weights = Weights({})  # those that were drawn have done their part: the generator is where it should be
+        lstm.load_state_dict(arrays)
+        return lstm
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the parameters to a file, and batch_first, dropout and dtype with them.
+
+        Parameters
+        ----------
+        path : path
+            ``.safetensors`` or ``.npz``.  The file appears complete or not at all; what was there is replaced.  Links
+            are followed, and the mode of a file that is replaced stays.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        ValueError
+            If the suffix is another.
+
+        Examples
+        --------
+        >>> from numba_lstm import LSTM
+        >>> lstm = LSTM(3, 5, batch_first=True)
+        >>> lstm.save("lstm.safetensors")
+        """
+        from ..formats import files
+
+        files.write(path, *contents_of({"": self}))
+
+
+class SavedCell(Module):
+    """The part of `LSTMCell` that reads and writes files; its constructor takes the arguments of `LSTMCell`."""
+
+    @classmethod
+    def load(cls: type[OfCell], path: str | os.PathLike[str], prefix: str = "", *, dtype: Any = None) -> OfCell:
+        """Make a cell from a file of weights, whose names and shapes tell the sizes.
+
+        Parameters
+        ----------
+        path : path
+            As for `LSTM.load`.
+        prefix : str
+            What precedes ``weight_ih`` and the other names, such as ``"decoder.rnn."``.
+        dtype : float32 or float64, optional
+            By default what was recorded, or else float64 if the file has that, and float32 for shorter ones.
+
+        Returns
+        -------
+        LSTMCell
+
+        Raises
+        ------
+        OSError, ValueError, MemoryError
+            As `LSTM.load` does.
+
+        Examples
+        --------
+        >>> from numba_lstm import LSTMCell
+        >>> LSTMCell(3, 5).save("cell.npz")
+        >>> LSTMCell.load("cell.npz")
+        LSTMCell(3, 5)
+        """
+        a, arrays, _, kind = _load(path, prefix, dtype, cell=True)
+        make: Any = cls
+        cell: OfCell = make(a.input_size, a.hidden_size, a.bias, dtype=kind)
+        cell._weights = Weights({})
+        cell.load_state_dict(arrays)
+        return cell
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the parameters to a file, and dtype with them.
+
+        Parameters
+        ----------
+        path : path
+            As for `LSTM.save`.
+
+        Raises
+        ------
+        OSError, ValueError
+            As `LSTM.save` does.
+
+        Examples
+        --------
+        >>> from numba_lstm import LSTMCell
+        >>> LSTMCell(3, 5).save("cell.safetensors")
+        """
+        from ..formats import files
+
+        files.write(path, *contents_of({"": self}))
+
+
+def contents_of(
+    modules: Mapping[str, Module], left: Mapping[str, Mapping[str, object]] = MappingProxyType({})
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return what a file of modules holds, by their prefixes: the parameters of all, and what is recorded of each.
+
+    With ``left`` that is also what options a module had where it comes from, and has not here.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for prefix, module in modules.items():
+        arrays.update(module.state_dict(prefix=prefix))
+    records = {
+        prefix: record(
+            getattr(module, "batch_first", False), getattr(module, "dropout", 0.0), module.dtype, left.get(prefix, {})
+        )
+        for prefix, module in modules.items()
+    }
+    return arrays, encode_records(records)
+
+
+class _Loaded(NamedTuple):
+    architecture: Architecture
+    arrays: dict[str, np.ndarray]
+    """By the module's own names."""
+    recorded: dict[str, Any]
+    dtype: Any
+
+
+def _load(path: str | os.PathLike[str], prefix: str, dtype: Any, cell: bool = False) -> _Loaded:
+    """Read what is under a prefix of a file; ``dtype`` as given to `LSTM.load`."""
+    from ..formats import files
+
+    contents = files.read_contents(path, lambda name: concerns(name, prefix, cell))
+    try:
+        located = Located(contents.names, cell, contents.inner)
+        prefix = located.whole_prefix(prefix)
+        architecture, sources = located.understood(prefix, contents.arrays, contents.modules)
+        names = [name.removesuffix(CELL_SUFFIX) if cell else name for name in architecture.shapes()]
+        originals = [sources[name].parts[0] for name in names]
+        check_floats({name: contents.arrays[name].dtype for name in originals})
+        arrays = {name: sources[name].read(contents.arrays) for name in names}
+        module = contents.modules.get(prefix)
+        recorded = dict(module.options if module else {}) | read_record(contents.metadata, prefix)
+        if dtype is None:
+            dtype = checks.float_dtype(recorded.get("dtype", common_dtype(arrays)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)}: {printable(str(error))}") from error
+    return _Loaded(architecture, arrays, recorded, dtype)

@@ -1,0 +1,176 @@
+"""Compiled functions: for each dtype what does the work, and the entries that Python calls."""
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numba import from_dtype, int64, types
+from numba.core import event
+
+from ..host.threads import get_num_threads
+from ..kernels import launch, time_loop
+from ..simd.jit import by_address, parallel_entry, serial_entry, short_entry
+from .launch_lock import compile_lock, with_team
+
+_log = logging.getLogger("numba_lstm")
+
+_ready: dict[tuple[str, Any], Any] = {}
+_dispatchers: dict[tuple[str, Any], Any] = {}
+
+
+class _Notice(event.Listener):
+    """Says, once, why a first call takes seconds; loading compiled kernels is quick and does not come here."""
+
+    def __init__(self, call: str) -> None:
+        self.heard = False
+        self._call = call
+
+    def on_start(self, event: event.Event) -> None:
+        """Called by Numba when it starts to compile a function."""
+        if not self.heard:
+            self.heard = True
+            _log.warning("compiling kernels, once on this machine; numba_lstm.%s does it ahead of time", self._call)
+
+    def on_end(self, event: event.Event) -> None:
+        """Called by Numba when it is done with a function."""
+
+
+_KINDS: dict[str, tuple[Any, Any]] = {
+    "serial": (serial_entry, launch.run_serial),
+    "parallel": (parallel_entry, launch.run_parallel),
+    "stream": (short_entry, launch.run_stream),
+}
+
+
+def _entry_signature(name: str, dtype: np.dtype[Any]) -> Any:
+    scalar = from_dtype(dtype)
+    if name == "stream":
+        frame = types.Array(int64, 1, "C")
+        return types.void(frame, types.Array(scalar, 2, "C", readonly=True), types.Array(scalar, 2, "C"))
+    frame = types.Array(int64, 1, "C", readonly=True)
+    flat, state = types.Array(scalar, 1, "C"), types.Array(scalar, 3, "C")
+    source, target = types.Array(scalar, 3, "A", readonly=True), types.Array(scalar, 3, "A")
+    result = int64 if name == "parallel" else types.void
+    return result(frame, flat, flat, source, target, state, state)
+
+
+def _share_signature(dtype: np.dtype[Any]) -> Any:
+    pointer: Any = types.CPointer
+    array = pointer(from_dtype(dtype))
+    rows = (array, int64, int64)
+    return types.void(pointer(int64), array, array, array, array, *rows, *rows, int64)
+
+
+@contextlib.contextmanager
+def _collector_off() -> Iterator[None]:
+    """Leave garbage for later: compilation makes millions of objects, and to look at them takes a tenth of its time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _compiled(key: tuple[str, Any], make: Callable[[], Any]) -> Any:
+    """Return what was compiled under a key; the first thread that asks for it makes it."""
+    if key not in _ready:
+        with compile_lock:
+            if key not in _ready:
+                start = time.perf_counter()
+                with _collector_off():
+                    made = make()
+                _log.info("%s %s kernels ready after %.2f s", *key, time.perf_counter() - start)
+                _ready[key] = made
+    return _ready[key]
+
+
+def share_address(dtype: np.dtype[Any], general: bool = False) -> int:
+    """Return the address of what launches of all kinds call, compiled for a dtype.
+
+    With ``general`` it is ``time_loop.run_general_share``, else ``time_loop.run_share``.
+    """
+
+    def make() -> Any:
+        notice = _Notice("warmup(cells='all')" if general else "warmup()")
+        with event.install_listener("numba:compile", notice):
+            return by_address(time_loop.run_general_share if general else time_loop.run_share, _share_signature(dtype))
+
+    address: int = _compiled(("general" if general else "all", dtype), make).address
+    return address
+
+
+def entry_for(name: str, dtype: np.dtype[Any]) -> Any:
+    """Return an entry, compiled for a dtype.
+
+    It takes arrays of the dtypes, axes and layouts of its signature, which the callers see to: it does not check.
+
+    Parameters
+    ----------
+    name : {"serial", "parallel", "stream"}
+        One of the functions ``run_...`` in ``launch``.
+    dtype : float32 or float64
+        Of all arrays but the frame.
+    """
+
+    def make() -> Any:
+        policy, function = _KINDS[name]
+        dispatcher = policy(function)
+        dispatcher.compile(_entry_signature(name, dtype))
+        (compiled,) = dispatcher.overloads.values()
+        _dispatchers[name, dtype] = dispatcher
+        # What the dispatcher would call when it has looked at the types of all arguments: 0.1 us less.
+        entry = compiled.entry_point
+        return with_team(entry, entry_for("serial", dtype)) if name == "parallel" else entry
+
+    return _compiled((name, dtype), make)
+
+
+def cache_folder(dtype: np.dtype[Any]) -> str | None:
+    """Return where the kernels of a dtype are kept, or None if nowhere."""
+    entry_for("serial", dtype)
+    path: str | None = _dispatchers["serial", dtype].stats.cache_path
+    return path
+
+
+def warmup(dtype: Any = np.float32, *, cells: str = "torch") -> None:
+    """Compile, or load from the cache, every kernel that calls of this dtype can need.
+
+    Parameters
+    ----------
+    dtype : float32 or float64
+        The dtype of the modules to come.
+    cells : {"torch", "all"}
+        Whether cells that torch does not have, which files of ONNX and Keras may ask for, are to come as well: other
+        activations, peepholes, coupled gates, clipping.  They take seconds more to compile.
+
+    Raises
+    ------
+    TypeError
+        If it is another dtype.
+    ValueError
+        If cells is something else.
+
+    Examples
+    --------
+    >>> import numba_lstm
+    >>> numba_lstm.warmup()
+    """
+    kind = np.dtype(dtype)
+    if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"dtype should be float32 or float64, got: {kind}")
+    if cells not in ("torch", "all"):
+        raise ValueError(f"cells should be 'torch' or 'all', got: {cells!r}")
+    share_address(kind)
+    if cells == "all":
+        share_address(kind, general=True)
+    entry_for("serial", kind)
+    entry_for("stream", kind)
+    if get_num_threads() > 1:
+        entry_for("parallel", kind)

@@ -1,0 +1,162 @@
+"""Numba's threads: who may launch on them, and what becomes of locks when a process forks."""
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from numba.core.compiler_lock import global_compiler_lock
+from numba.np.ufunc import parallel as threading_layer
+
+from ..host.idle_cores import IdleCores
+from ..host.threads import config
+from ..kernels.frame import CREW, SLICES
+
+FIRST_PAUSE, LONGEST_PAUSE, SOON = 0.005, 0.15, 0.1
+"""Seconds for which launches go with fewer threads after one in which a thread had no core for a while: twice as long
+each time, at most the second; until the third has gone by without."""
+
+LOOK_AGAIN, IDLE_ENOUGH, TRUSTED = 0.05, 0.3, 2.0
+"""Then only as many threads come back as cores are seen to be idle, up to this part of a core; seconds until the next
+look.  So trying costs nothing, and full speed is back 0.1 s after a neighbour has left.  Where the system does not
+tell, and in any case after so many seconds, a launch tells: what is busy may be threads of this process."""
+
+compile_lock = threading.RLock()
+"""Held by the thread that compiles kernels."""
+
+
+class _Team:
+    """Numba's threads, which one launch has at a time.
+
+    With workqueue, two Python threads that launch together abort the process; with OpenMP, two spinning teams stall
+    each other.  A child that was forked after a launch has no such threads, and OpenMP kills it when it launches.
+    """
+
+    lost = False
+    fewer = 0
+    """Threads that launches leave out for a while, because another process has taken their cores."""
+    resumes, pause = 0.0, 0.0
+    """When that ends, by the monotonic clock, and how long it was."""
+    since = 0.0
+    """When the first of them was left out."""
+    cores = IdleCores()
+    locks: tuple[threading.Lock, ...]
+    """The first one's holder launches.  Each of the others is held by a thread that works by itself for want of it, so
+    that the number of such threads is known; there are enough of them for the question that ``_shared`` asks."""
+
+    @classmethod
+    def new_locks(cls) -> None:
+        """Nobody holds one."""
+        cls.locks = tuple(threading.Lock() for _ in range(1 + max(1, config.NUMBA_NUM_THREADS // 2)))
+
+    @classmethod
+    def after_fork(cls) -> None:
+        """In a child: locks may be held by threads that are not there."""
+        cls.new_locks()
+        cls.lost = cls.lost or bool(threading_layer._is_initialized)
+
+
+    @classmethod
+    def note(cls, late: bool, frame: Any) -> None:
+        """Take note of a launch with all threads that are left: after a late one, leave out one more for a while."""
+        now, threads = time.monotonic(), frame[CREW] * frame[SLICES]
+        if late and (frame[CREW] > 1 or threads == 2):
+            if now >= cls.resumes:
+                cls.pause = min(2 * cls.pause, LONGEST_PAUSE) if cls.pause else FIRST_PAUSE
+                cls.cores.since_last_look()
+            if not cls.fewer:
+                cls.since = now
+            cls.fewer, cls.resumes = cls.fewer + 1, now + cls.pause
+        elif cls.pause and now > cls.resumes + SOON:
+            cls.pause = 0.0
+
+    @classmethod
+    def reduced(cls, frame: Any) -> Any:
+        """Return the frame of a launch that leaves threads out for a while; None if it should go on one."""
+        now = time.monotonic()
+        if now >= cls.resumes:
+            idle = cls.cores.since_last_look()
+            if idle is None or now > cls.since + TRUSTED:
+                cls.fewer = 0
+            else:
+                cls.fewer = max(0, cls.fewer - int(idle + IDLE_ENOUGH))
+            cls.resumes = now + LOOK_AGAIN if cls.fewer else cls.resumes
+        crew, slices = frame[CREW], frame[SLICES]
+        if not cls.fewer or slices > 2:
+            # A slice on a busy core takes twice as long, and one thread with all slices as many times as there are.
+            return frame
+        if crew - cls.fewer < 2:
+            return None
+        part = frame.copy()
+        part[CREW] = crew - cls.fewer
+        return part
+
+
+_Team.new_locks()
+
+
+_held: list[Any] = []
+"""Locks that a fork has taken, in order."""
+
+
+def _before_fork() -> None:
+    """Wait until no other thread compiles: in the child nobody would ever finish it and give the locks back."""
+    for lock in (compile_lock, global_compiler_lock):
+        lock.acquire()
+        _held.append(lock)
+
+
+def _after_fork() -> None:
+    global _held
+    held, _held = _held, []
+    for lock in reversed(held):
+        lock.release()
+
+
+def _after_fork_in_child() -> None:
+    _after_fork()
+    _Team.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+
+
+def _wise(frame: Any, taken: list[bool]) -> bool:
+    """Return whether a launch should take the team, beside other calls that run."""
+    return not taken[0] and 2 * (1 + sum(taken)) <= frame[CREW] * frame[SLICES]
+
+
+def with_team(parallel: Callable[..., int], serial: Callable[..., None]) -> Callable[..., None]:
+    """Return a function that launches in parallel, or does the same on this thread if that is not possible or not wise.
+
+    It is not wise where other Python threads keep the cores busy: members of a crew that wait for one without a core
+    would take the time of those that could use it.  So a call takes the team as long as calls that each have a thread
+    would leave half of the team's cores idle.  Nor is it wise where other processes keep cores busy: after a launch in
+    which a thread had none for a while, which is what ``parallel`` returns, the next ones go with fewer threads, until
+    it is time to try again.
+    """
+
+    def launch_or_run(frame: Any, *arrays: Any) -> None:
+        locks = _Team.locks
+        taken = [lock.locked() for lock in locks]
+        part = frame
+        if _Team.lost or (True in taken and not _wise(frame, taken)):
+            part = None
+        elif _Team.fewer:
+            part = _Team.reduced(frame)
+        # All locks are taken by ``with`` itself: released whatever Ctrl-C interrupts.
+        if part is not None:
+            with locks[0]:
+                late = parallel(part, *arrays)
+            if late or _Team.pause:
+                _Team.note(bool(late), part)
+        elif all(taken[1:]):
+            serial(frame, *arrays)
+        else:
+            with locks[taken.index(False, 1)]:
+                serial(frame, *arrays)
+
+    return launch_or_run

@@ -1,0 +1,201 @@
+"""A stack of layers with its packed weights, and the call of it."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..contract.parameters import Architecture
+from ..host.threads import Setting
+from ..kernels.cell_rule import CellRule
+from ..kernels.frame import END_LAYER, END_STEP, FIRST_LAYER, FIRST_STEP
+from ..simd.memory import aligned_empty
+from .packing import pack
+from .plan import Batch, Plan, launch_steps, make_plan
+
+KEPT_PLANS = 256
+"""Plans that a network keeps; sequence lengths vary without end in a process that lives long."""
+
+KEPT_WORKSPACES = 4
+"""Pieces of scratch memory that a network keeps between calls: one for each thread that calls it at a time."""
+
+KEPT_SIZE = 1 << 24
+"""Elements of the largest piece that is kept."""
+
+_empty = np.empty
+
+
+class Network:
+    """The packed weights of a stack of LSTM layers; immutable, usable from many threads.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Sizes.
+    parameters : mapping
+        Arrays by torch's names.
+    dtype : float32 or float64
+        Of parameters, inputs and outputs.
+    rule : CellRule, optional
+        What its cells do, if they are not those of torch.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        parameters: Mapping[str, np.ndarray],
+        dtype: np.dtype[Any],
+        rule: CellRule | None = None,
+    ) -> None:
+        self._architecture = architecture
+        self.dtype = np.dtype(dtype)
+        self._weights = pack(architecture, parameters, self.dtype, rule)
+        self.data = self._weights.data
+        self.plans: dict[tuple[tuple[int, ...], bool, bool, int], Plan] = {}
+        """Of calls that were made: by the shape of x, batch_first, whether from zero states, and the threads set."""
+        self._free: list[np.ndarray] = []
+        self._no_work = np.empty(0, self.dtype)
+
+    def __call__(
+        self,
+        x: np.ndarray,
+        h_0: np.ndarray | None,
+        c_0: np.ndarray | None,
+        *,
+        batch_first: bool,
+        dropout: Callable[[np.ndarray], None] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Run a batch.
+
+        Parameters
+        ----------
+        x : (T, B, I) or, with ``batch_first``, (B, T, I) array
+            Unit stride in the last axis, T >= 1.
+        h_0, c_0 : C-order arrays (layers * directions, B, H_out) and (.., H), or None for zeros
+            Initial states.
+        batch_first : bool
+            The layout of x and of the output.
+        dropout : callable, optional
+            Called between layers with a layer's whole output (T, B, D * H_out), to be changed in place.
+
+        Returns
+        -------
+        output, h_n, c_n : ndarray
+        """
+        key = x.shape, batch_first, h_0 is None, Setting.count
+        plan = self.plans.get(key)
+        if plan is None:
+            if len(self.plans) >= KEPT_PLANS:
+                self.plans.clear()
+            rows, steps = x.shape[:2] if batch_first else x.shape[1::-1]
+            plan = self.plans[key] = self.plan(Batch(steps, rows, h_0 is None, batch_first=batch_first))
+        return self.run(plan, x, h_0, c_0, dropout)
+
+    def packed(
+        self,
+        data: np.ndarray,
+        batch_sizes: np.ndarray,
+        h_0: np.ndarray | None,
+        c_0: np.ndarray | None,
+        *,
+        dropout: Callable[[np.ndarray], None] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Run sequences of different lengths, longest first.
+
+        Parameters
+        ----------
+        data : C-order array (sum of batch_sizes, I)
+            Step by step the rows that take part, as in ``torch.nn.utils.rnn.PackedSequence``.
+        batch_sizes : (T,) int64 array
+            Rows of each step, never increasing, the last at least 1.
+        h_0, c_0, dropout
+            As in a call; the rows in the order of ``data``.
+
+        Returns
+        -------
+        output : ndarray (sum of batch_sizes, D * H_out)
+        h_n, c_n : ndarray
+            The state at each sequence's own end.
+        """
+        steps, rows = len(batch_sizes), int(batch_sizes[0])
+        if rows == batch_sizes[-1]:  # of one length, so that there is nothing to skip
+            x = data.reshape(steps, rows, data.shape[1])
+            output, h_n, c_n = self(x, h_0, c_0, batch_first=False, dropout=dropout)
+            output.resize((steps * rows, output.shape[2]), refcheck=False)  # in place, see below
+            return output, h_n, c_n
+        offsets = np.zeros(steps + 1, np.int64)
+        np.cumsum(batch_sizes, out=offsets[1:])
+        plan = self.plan(Batch(steps, rows, h_0 is None, offsets))
+        output, h_n, c_n = self.run(plan, data[None], h_0, c_0, dropout)
+        output.resize(output.shape[1:], refcheck=False)  # in place: a view would not own its memory
+        return output, h_n, c_n
+
+    def plan(self, batch: Batch) -> Plan:
+        """Plan calls of a shape."""
+        return make_plan(self._architecture, self._weights, batch)
+
+    def steps_per_launch(self, rows: int) -> int:
+        """Return how many steps a launch may have, so that signals get in between two."""
+        return launch_steps(self._architecture, rows)
+
+    def run(
+        self,
+        plan: Plan,
+        x: np.ndarray,
+        h_0: np.ndarray | None,
+        c_0: np.ndarray | None,
+        dropout: Callable[[np.ndarray], None] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return output, h_n and c_n of what was planned; x is (1, rows, I) and output alike if it is packed."""
+        frame, entry, _, batch_first, steps, work_size, shape, hidden, cell, steps_per_launch, one_launch = plan
+        dtype = self.dtype
+        output = target = _empty(shape, dtype)
+        if batch_first:
+            x, target = x.transpose(1, 0, 2), output.transpose(1, 0, 2)
+        if h_0 is None or c_0 is None:
+            h, c = _empty(hidden, dtype), _empty(cell, dtype)
+        else:
+            h, c = h_0.copy(), c_0.copy()
+        # Scratch memory goes from call to call; concurrent calls each take their own.
+        try:
+            work = self._free.pop()
+        except IndexError:
+            work = self._no_work
+        if work.size < work_size:
+            work = aligned_empty(work_size, dtype)
+        if one_launch and dropout is None:
+            entry(frame, self.data, work, x, target, h, c)
+        else:
+
+            def launch(source: np.ndarray, target: np.ndarray, first: int, last: int) -> None:
+                for s in range(0, steps, steps_per_launch):
+                    part = frame.copy()
+                    part[FIRST_LAYER], part[END_LAYER] = first, last
+                    part[FIRST_STEP], part[END_STEP] = s, min(s + steps_per_launch, steps)
+                    entry(part, self.data, work, source, target, h, c)
+
+            self._launches(launch, x, target, dropout)
+        if len(self._free) < KEPT_WORKSPACES and work_size <= KEPT_SIZE:
+            self._free.append(work)
+        return output, h, c
+
+    def _launches(
+        self,
+        launch: Callable[[np.ndarray, np.ndarray, int, int], None],
+        x: np.ndarray,
+        output: np.ndarray,
+        dropout: Callable[[np.ndarray], None] | None,
+    ) -> None:
+        """Run a call as a sequence of launches, layer by layer where a layer must be complete before the next."""
+        layers = self._architecture.num_layers
+        if dropout is None and not self._architecture.bidirectional:
+            launch(x, output, 0, layers)
+            return
+        for index in range(layers - 1):
+            inner = np.empty(output.shape, self.dtype)
+            launch(x, inner, index, index + 1)
+            if dropout is not None:
+                dropout(inner)
+            x = inner
+        launch(x, output, layers - 1, layers)

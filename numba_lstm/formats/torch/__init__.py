@@ -1,0 +1,1 @@
+"""What torch writes: checkpoints, TorchScript, archives of ``torch.export``."""

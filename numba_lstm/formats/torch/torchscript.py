@@ -1,0 +1,94 @@
+"""What the program of a TorchScript file tells of its modules.  It is text, which is searched and never run."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..whole_module import OPTIONS
+from ..zip_archive import Archive
+from .pickle_machine import Global
+
+SCRIPTED = "__torch__"
+"""The module that TorchScript puts before those of Python's classes."""
+
+_MODULE = "torch.nn.modules.rnn"
+"""The one whose classes have options."""
+
+_VALUE = r"(True|False|\d{1,18}|\d{1,18}\.\d{0,18}(?:e[+-]?\d{1,3})?)"
+_CONSTANT = re.compile(rf"^  (\w+) : Final\[\w+\] = {_VALUE}$", re.MULTILINE)
+_CALL = re.compile(
+    r"torch\.lstm\([^()\n]*, (?P<bias>True|False), (?P<num_layers>\d{1,9}), (?P<dropout>[\d.e+-]{1,30}), "
+    r"(?:True|False|\w{1,30}), (?P<bidirectional>True|False), (?P<batch_first>True|False)\)"
+)
+"""The call that a traced module is; one for packed sequences has no ``batch_first``, and lacks the last argument."""
+
+
+class Program:
+    """The texts under ``code/`` of an archive; all that are looked at have so many bytes at most."""
+
+    def __init__(self, archive: Archive, root: str, room: int) -> None:
+        self._archive, self._root, self._room = archive, root, room
+        self._texts: dict[str, str] = {}
+
+    def options(self, kind: Global) -> dict[str, Any]:
+        """Return what the program knows of a module of torch's of some class: those of `OPTIONS`.
+
+        Raises
+        ------
+        ValueError
+            If it was inlined together with another, so that nobody knows which is which.
+        """
+        if class_name(kind) != f"{_MODULE}.{kind.name}":
+            return {}
+        _, _, rest = self._text(f"{self._root}/code/{kind.module.replace('.', '/')}.py").partition(
+            f"class {kind.name}(Module):\n"
+        )
+        body, _, _ = rest.partition("\nclass ")
+        found = dict(_CONSTANT.findall(body))
+        call = _CALL.search(body)
+        if call:  # of modules that were traced, constants are only there
+            found = call.groupdict() | found
+        elif kind.name == "LSTM" and "  def " not in body:
+            found = self._inlined() | found
+        options = {name: _number(text) for name, text in found.items() if name in OPTIONS}
+        return {name: option for name, option in options.items() if type(option) in OPTIONS[name]}
+
+    def _inlined(self) -> dict[str, str]:
+        """Return the options that all calls of the program have, as freezing leaves them."""
+        programs = [name for name in self._archive.members if name.startswith(f"{self._root}/code/")]
+        texts = [self._text(name) for name in programs if name.endswith(".py")]
+        calls = [call.groupdict() for text in texts for call in _CALL.finditer(text)]
+        options = [{name: call[name] for name in ("batch_first", "dropout")} for call in calls]
+        if any(option != options[0] for option in options):
+            raise ValueError(
+                "TorchScript that was frozen, and its LSTMs differ in batch_first or dropout: save it from before "
+                "torch.jit.freeze"
+            )
+        return options[0] if options else {}
+
+    def _text(self, member: str) -> str:
+        """Return the text of a member, or nothing."""
+        if member in self._archive.members and member not in self._texts:
+            content = self._archive.read(member, self._room)
+            self._room -= len(content)
+            self._texts[member] = content.decode()
+        return self._texts.get(member, "")
+
+
+def class_name(kind: Global) -> str:
+    """Return the whole name of a class, without what TorchScript adds.
+
+    Examples
+    --------
+    >>> class_name(Global("__torch__.torch.nn.modules.rnn.___torch_mangle_0", "LSTM"))
+    'torch.nn.modules.rnn.LSTM'
+    """
+    parts = [part for part in (*kind.module.split("."), kind.name) if not part.startswith("___torch_mangle_")]
+    return ".".join(parts[1:] if parts[0] == SCRIPTED else parts)
+
+
+def _number(text: str) -> Any:
+    if text in ("True", "False"):
+        return text == "True"
+    return float(text) if not text.isdigit() else int(text)

@@ -1,0 +1,155 @@
+"""The tensors of ONNX files as arrays."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ....formats.bfloat16 import widened
+from ..._extras import need
+
+onnx = need("onnx", extra="onnx", purpose="reading ONNX files")
+numpy_helper = need("onnx.numpy_helper", extra="onnx", purpose="reading ONNX files")
+
+BFLOAT16 = np.dtype("V2")
+"""The bits of bfloat16, which NumPy lacks: they can be moved and widened, and not computed with."""
+
+DTYPES: dict[int, np.dtype[Any]] = {
+    onnx.TensorProto.FLOAT: np.dtype(np.float32),
+    onnx.TensorProto.DOUBLE: np.dtype(np.float64),
+    onnx.TensorProto.FLOAT16: np.dtype(np.float16),
+    onnx.TensorProto.BFLOAT16: BFLOAT16,
+    onnx.TensorProto.INT64: np.dtype(np.int64),
+    onnx.TensorProto.INT32: np.dtype(np.int32),
+    onnx.TensorProto.INT16: np.dtype(np.int16),
+    onnx.TensorProto.INT8: np.dtype(np.int8),
+    onnx.TensorProto.UINT64: np.dtype(np.uint64),
+    onnx.TensorProto.UINT32: np.dtype(np.uint32),
+    onnx.TensorProto.UINT16: np.dtype(np.uint16),
+    onnx.TensorProto.UINT8: np.dtype(np.uint8),
+    onnx.TensorProto.BOOL: np.dtype(np.bool_),
+}
+"""Dtypes of tensors that are read, and what they become."""
+
+_NIBBLES: dict[int, np.dtype[Any]] = {
+    onnx.TensorProto.INT4: np.dtype(np.int8),
+    onnx.TensorProto.UINT4: np.dtype(np.uint8),
+}
+"""Integers of four bits, two in a byte.  The operators that take them take eight bits as well."""
+
+
+class NotConstant(ValueError):
+    """What keeps a tensor from being known before the model runs."""
+
+
+def declared(tensor: Any) -> tuple[tuple[int, ...], str]:
+    """Return a tensor's shape and dtype, without its numbers."""
+    try:
+        kind = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
+    except ValueError:
+        kind = str(tensor.data_type)
+    return tuple(tensor.dims), {"float": "float32", "double": "float64"}.get(kind, kind)
+
+
+def array(tensor: Any, folder: Path) -> np.ndarray:
+    """Return a tensor's numbers.
+
+    Parameters
+    ----------
+    tensor : TensorProto
+        With its numbers, or a place in another file.
+    folder : Path
+        Where the model lies.
+
+    Raises
+    ------
+    NotConstant
+        If it holds something else than numbers that NumPy has, bfloat16, or integers of four bits.
+    ValueError
+        If they are not all there.
+    """
+    kind = tensor.data_type
+    dtype = DTYPES.get(kind) or _NIBBLES.get(kind)
+    if dtype is None:
+        raise NotConstant(f"{tensor.name!r} holds {declared(tensor)[1]}")
+    shape = tuple(tensor.dims)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"tensor {tensor.name!r} has shape {shape}")
+    size, item = math.prod(shape), dtype.itemsize
+    if kind in _NIBBLES:
+        size = (size + 1) // 2
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raw = _external(tensor, folder, size * item)
+        tensor = onnx.TensorProto(dims=tensor.dims, data_type=kind, name=tensor.name, raw_data=raw)
+        return _numbers(tensor, dtype)
+    fields = tensor.float_data, tensor.double_data, tensor.int32_data, tensor.int64_data, tensor.uint64_data
+    there = len(tensor.raw_data) / item if tensor.HasField("raw_data") else max(map(len, fields))
+    if there != size:
+        raise ValueError(f"tensor {tensor.name!r} of shape {shape} has {there:g} numbers")
+    return _numbers(tensor, dtype)
+
+
+def narrowed(array: np.ndarray) -> np.ndarray:
+    """Return float32 numbers as bfloat16: to the nearest, and to the even one of two that are as near."""
+    bits = np.asarray(array, np.float32, order="C").view(np.uint32).astype(np.uint64)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+    halves = np.where(np.isnan(array), bits >> 16 | 0x40, rounded).astype(np.uint16)
+    return halves.view(BFLOAT16)
+
+
+def wide(array: np.ndarray) -> np.ndarray:
+    """Return an array with bfloat16 as float32; others as they are."""
+    return widened(array.copy().view(np.uint16)) if array.dtype == BFLOAT16 else array
+
+
+def _numbers(tensor: Any, dtype: np.dtype[Any]) -> np.ndarray:
+    try:
+        found = np.asarray(numpy_helper.to_array(tensor))
+        # The package gives them as float32 or, since 1.19, in a dtype of its own: both are exact.
+        return narrowed(found) if dtype == BFLOAT16 else found.astype(dtype, copy=False)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"tensor {tensor.name!r}: {error}") from error
+
+
+def _external(tensor: Any, folder: Path, size: int) -> bytes:
+    """Return the bytes of a tensor in another file, which has to lie beside the model or below."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    path = _beside(entries.get("location", ""), folder, tensor.name)
+    try:
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", size))
+    except ValueError:
+        raise ValueError(f"tensor {tensor.name!r}: its place in {path.name} is no number") from None
+    if length != size or offset < 0:
+        raise ValueError(f"tensor {tensor.name!r}: {length} bytes from {offset} on, its shape needs {size}")
+    with path.open("rb") as file:
+        if offset + size > file.seek(0, 2):
+            raise ValueError(f"tensor {tensor.name!r}: {path.name} ends before it")
+        file.seek(offset)
+        return file.read(size)
+
+
+def _beside(location: str, folder: Path, name: str) -> Path:
+    """Return the path of a file that a model names, or raise ValueError if it could be anybody's."""
+    given = Path(location)
+    harmless = location and "\0" not in location and not given.is_absolute() and ".." not in given.parts
+    path = folder / given
+    if not harmless or not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
+        raise ValueError(f"tensor {name!r} should lie in {location!r}, and no such file is beside the model")
+    return path
+
+
+def external_bytes(graph: Any, folder: Path) -> int:
+    """Return the sizes of the files that the tensors of a graph name."""
+    found = {}
+    for tensor in graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+            try:
+                path = _beside(location, folder, tensor.name)
+            except (ValueError, OSError):  # said when the tensor is asked for
+                continue
+            found[location] = path.stat().st_size
+    return sum(found.values())

@@ -1,0 +1,343 @@
+"""torch modules for inference that compute with our kernels: what `accelerate` puts in place of torch's.
+
+They inherit from torch's, and so do their users' subclasses from them.  So all that they have beside torch's attributes
+begins with ``_numba_lstm``.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...contract.packed_sequence import PackedSequence
+from . import operators
+from .tensors import (
+    LeftToTorch,
+    TorchPacked,
+    array_of,
+    autocast_dtypes,
+    autocast_enabled,
+    check_tangents,
+    check_thread,
+    in_dispatch_mode,
+    no_gradients,
+    overridden,
+    overriding,
+    torch,
+)
+from .weights import CELL, LAYERS, Kind, Packed, Packing, tensors_of
+
+_ARGUMENTS = ("input", "hx[0]", "hx[1]")
+
+_MADE, _STANDS_FOR = "_numba_lstm_made", "_numba_lstm_stands_for"
+"""Attributes of classes: of a user's, the one that was made of it; and back."""
+
+
+def _uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep torch.compile out of a function and of all that it calls, as ``torch.compiler.disable`` does.
+
+    That would add a call, and to import numba_lstm.io.torch would import the compiler, which takes seconds.
+    """
+    disabled: Any = function
+    try:
+        frames = torch._C._dynamo.eval_frame
+        skip = frames._FrameAction.SKIP
+        frames.set_code_exec_strategy(disabled.__code__, frames._FrameExecStrategy(skip, skip))
+    except AttributeError:  # in an older torch
+        return torch.compiler.disable(function)  # type: ignore[no-any-return]
+    # Where it would become a part of the graph of a function that calls it.
+    disabled._torchdynamo_disable = True
+    disabled._torchdynamo_disable_msg = "an accelerated module was called in a way that its operator does not take"
+    return function
+
+
+class _Accelerated:
+    """What the two modules share.
+
+    The attributes are those of the module it stands for: both have one dictionary.  So whoever still has the other one,
+    as in a list beside the model, calls the same parameters in the same mode.
+    """
+
+    _numba_lstm_kind: Kind
+
+    def __getstate__(self) -> dict[str, Any]:
+        parent: Any = super()
+        get = getattr(parent, "__getstate__", None)  # which cells have from Python 3.11 on
+        state: dict[str, Any] = self.__dict__ if get is None else get()
+        return {name: value for name, value in state.items() if name != operators.PACKING}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        parent: Any = super()
+        parent.__setstate__(state)
+        _own(self, None)
+
+    def __prepare_scriptable__(self) -> Any:
+        """Refuse ``torch.jit.script``; another module returned from here would stay in the caller's model."""
+        called = self._numba_lstm_kind.called
+        raise RuntimeError(f"{called} is no TorchScript: call torch.jit.script after restore(model)")
+
+    def flatten_parameters(self) -> None:
+        """Do nothing, as torch's does on CPUs.
+
+        Parameters are packed when they have changed; `numba_lstm.io.torch.repack` packs them in any case.
+        """
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """Call the module, with the arguments and results of torch's."""
+        kind = self._numba_lstm_kind
+        if operators.is_compiling():  # or another thread is
+            if operators.is_exporting():
+                return _FORWARD[kind.called](self, input, hx)
+            if type(input) is torch.Tensor and operators.takes(kind, self, input, hx):
+                return operators.call(kind, self, input, hx)
+        return _call(kind, self, input, hx)
+
+
+@_uncompiled
+def _call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
+    try:
+        given = overriding(input, hx)
+        if given:
+            return overridden(given, _Accelerated.forward, module, _is_leaf(module), input, hx)
+        packed = _ready(kind, module)
+        if isinstance(input, TorchPacked) and kind is LAYERS:
+            return _call_packed(module, packed, input, hx)
+        core = packed.cores[-1 if getattr(module, "batch_first", False) else 0]
+        x, states, dtypes = _arrays(module, packed, input, hx)
+        result, after = core(x, states)
+        if kind is CELL:
+            result, after = _results(dtypes, result, after)
+        else:
+            result, *after = _results(dtypes, result, *after)
+            after = tuple(after)
+        return result, after
+    except LeftToTorch:
+        pass
+    if operators.DEFINED and in_dispatch_mode() and operators.takes(kind, module, input, hx):
+        return operators.call(kind, module, input, hx)  # which the mode sees, and gives our bits
+    return _FORWARD[kind.called](module, input, hx)
+
+
+def _call_packed(module: Any, packed: Packed, input: Any, hx: Any) -> Any:
+    """Run a packed sequence."""
+    data, batch_sizes, *orders = input
+    x, states, dtypes = _arrays(module, packed, data, hx, batch_sizes)
+    indices = [order if order is None else order.numpy() for order in orders]
+    run = _run_even if _is_even(x, states, batch_sizes.numpy(), indices) else _run_ragged
+    result, h_n, c_n = run(packed.cores[0], x, states, batch_sizes.numpy(), indices)
+    data, h_n, c_n = _results(dtypes, result, h_n, c_n)
+    return TorchPacked(data, batch_sizes, *orders), (h_n, c_n)
+
+
+def _is_even(x: np.ndarray, states: Any, sizes: np.ndarray, orders: list[Any]) -> bool:
+    """Return whether sequences have one length, and all else fits so far."""
+    rows = int(sizes[0]) if sizes.size else 0
+    return (
+        rows > 0
+        and x.shape[:-1] == (sizes.size * rows,)
+        and bool((sizes == rows).all())
+        and all(order is None or order.shape == (rows,) for order in orders)
+        and all(state.ndim == 3 and state.shape[1] == rows for state in states or ())
+    )
+
+
+def _run_even(core: Any, x: np.ndarray, states: Any, sizes: np.ndarray, orders: list[Any]) -> tuple[np.ndarray, ...]:
+    """Run sequences of one length, which many programs pack as well, in less time than the checks of others take."""
+    order, inverse = orders
+    if states is not None and order is not None:
+        states = tuple(np.take(state, order, axis=1) for state in states)
+    output, after = core(x.reshape(sizes.size, -1, x.shape[1]), states)
+    if inverse is not None:
+        after = [np.take(state, inverse, axis=1) for state in after]
+    return output.reshape(len(x), output.shape[2]), *after
+
+
+def _run_ragged(core: Any, x: np.ndarray, states: Any, sizes: np.ndarray, orders: list[Any]) -> tuple[np.ndarray, ...]:
+    sequence, after = core(PackedSequence(x, sizes, *orders), states)
+    return sequence.data, *after
+
+
+def _ready(kind: Kind, module: Any) -> Packed:
+    """Return the current parameters, packed; raise if the call is for more than inference, or `LeftToTorch`."""
+    check_thread()
+
+    def tensors(shapes: dict[str, tuple[int, ...]]) -> list[Any]:
+        found = tensors_of(module, kind.called, shapes)
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in found):
+            raise no_gradients("the parameters")
+        check_tangents(found)
+        if module.training and operators.drops(kind, module):
+            raise LeftToTorch  # its masks come from torch's random numbers
+        return found
+
+    packed: Packed = operators.packing_in(module).ready(kind, kind.sizes(module), tensors)
+    return packed
+
+
+def _array(name: str, tensor: Any, packed: Packed, called: str) -> np.ndarray:
+    """Return an argument as an array."""
+    if getattr(tensor, "dtype", None) is not packed.dtype:
+        _check_tensor(name, tensor)
+        raise ValueError(
+            f"{name} dtype ({tensor.dtype}) does not match weight dtype ({packed.dtype}). "
+            f"Convert {name}: {name}.to({packed.dtype}), or convert model: model.to({tensor.dtype})"
+        )
+    if tensor.requires_grad and torch.is_grad_enabled():
+        raise no_gradients(name)
+    return array_of(name, tensor, called)
+
+
+def _check_tensor(name: str, value: Any) -> None:
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} should be a Tensor, got: {type(value).__name__}")
+
+
+def _extent(module: Any, input: Any, batch_sizes: Any) -> dict[str, Any]:
+    """Return what `autocast_dtypes` wants to know of a module and a call."""
+    if module._numba_lstm_kind is CELL:
+        return {"steps": 1, "layers": 0, "projected": False}
+    if batch_sizes is not None:
+        steps = len(batch_sizes)
+    else:
+        steps = input.shape[bool(module.batch_first) and input.dim() == 3] if input.dim() else 1
+    return {"steps": steps, "layers": module.num_layers, "projected": bool(module.proj_size)}
+
+
+def _arrays(
+    module: Any, packed: Packed, input: Any, hx: Any, batch_sizes: Any = None
+) -> tuple[Any, Any, tuple[Any, ...]]:
+    """Return input and states as arrays, and under autocast the dtypes of the results."""
+    if hx is not None and not (isinstance(hx, (tuple, list)) and len(hx) == 2):
+        raise TypeError(f"hx should be a tuple (h_0, c_0) of two Tensors, got: {type(hx).__name__}")
+    dtypes: tuple[Any, ...] = ()
+    if autocast_enabled():
+        for name, tensor in zip(_ARGUMENTS, (input, *(hx or ())), strict=False):
+            _check_tensor(name, tensor)
+        extent = _extent(module, input, batch_sizes)
+        dtypes = autocast_dtypes(input, hx, packed.dtype, **extent, batch_sizes=batch_sizes)
+        input, hx = input.to(packed.dtype), hx and [state.to(packed.dtype) for state in hx]
+    called = module._numba_lstm_kind.called
+    x = _array("input", input, packed, called)
+    if hx is None:
+        check_tangents([input])
+        return x, None, dtypes
+    states = _array("hx[0]", hx[0], packed, called), _array("hx[1]", hx[1], packed, called)
+    check_tangents([input, *hx])
+    return x, states, dtypes
+
+
+def _results(dtypes: tuple[Any, ...], *arrays: np.ndarray) -> Any:
+    """Return results as tensors."""
+    tensors = map(torch.from_numpy, arrays)
+    return [tensor.to(dtype) for tensor, dtype in zip(tensors, dtypes, strict=True)] if dtypes else tensors
+
+
+class AcceleratedLSTM(_Accelerated, torch.nn.LSTM):
+    """``torch.nn.LSTM`` for inference, computed by Numba kernels."""
+
+    _numba_lstm_kind = LAYERS
+
+
+class AcceleratedLSTMCell(_Accelerated, torch.nn.LSTMCell):
+    """``torch.nn.LSTMCell`` for inference, computed by Numba kernels."""
+
+    _numba_lstm_kind = CELL
+
+
+# --- classes ----------------------------------------------------------------------------------------------------
+
+_REPLACEMENTS: dict[Any, Any] = {torch.nn.LSTM: AcceleratedLSTM, torch.nn.LSTMCell: AcceleratedLSTMCell}
+_STOOD_FOR = {ours: theirs for theirs, ours in _REPLACEMENTS.items()}
+_FORWARD = {ours._numba_lstm_kind.called: theirs.forward for theirs, ours in _REPLACEMENTS.items()}
+"""What computes as torch does: of the class itself, for a subclass has come here by its own."""
+
+
+def accelerated_class(kind: Any) -> Any:
+    """Return the class that stands for ``torch.nn.LSTM``, ``torch.nn.LSTMCell``, or for a subclass of one.
+
+    The latter inherits from the subclass first and then from ours, so that what the subclass overrides goes on running,
+    and where it calls ``super().forward`` comes to ours instead of torch's.  It is made once, and lives with the
+    subclass.
+    """
+    made = _REPLACEMENTS.get(kind) or kind.__dict__.get(_MADE)
+    if made is None:
+        ours = next(_REPLACEMENTS[base] for base in kind.__mro__ if base in _REPLACEMENTS)
+        own = {"__module__": __name__, "__doc__": kind.__doc__, "__reduce_ex__": _reduce, _STANDS_FOR: kind}
+        made = type(kind)(f"Accelerated{kind.__name__}", (kind, ours), own)
+        setattr(kind, _MADE, made)
+    return made
+
+
+def stands_for(kind: Any) -> Any:
+    """Return the class that an accelerated one stands for."""
+    return _STOOD_FOR.get(kind) or kind.__dict__[_STANDS_FOR]
+
+
+def _reduce(module: Any, protocol: Any) -> Any:
+    """Have a module of a class that was made here copied and pickled by the class that it was made for."""
+    return _blank, (stands_for(type(module)),), module.__getstate__()
+
+
+def _blank(kind: Any) -> Any:
+    """Return an accelerated module whose state is yet to come."""
+    return object.__new__(accelerated_class(kind))
+
+
+def class_before_parametrizations(module: Any) -> Any:
+    """Return the class of a module, below the class that parametrizations have made for this one module."""
+    kind = type(module)
+    return kind.__bases__[0] if torch.nn.utils.parametrize.is_parametrized(module) else kind
+
+
+def _exchanged_class(module: Any, other: Callable[[Any], Any]) -> Any:
+    """Return ``other`` of a module's class, below the class that parametrizations have made for this one module."""
+    kind: Any = type(module)
+    base = class_before_parametrizations(module)
+    if base is kind:
+        return other(kind)
+    base = other(base)
+    own = {name: value for name, value in vars(kind).items() if name not in ("__dict__", "__weakref__")}
+    return type(kind)(f"Parametrized{base.__name__}", (base,), own)
+
+
+def _own(module: Any, original: Any) -> None:
+    """Give a module what torch's do not have."""
+    module.__dict__[operators.PACKING] = packing = Packing()
+    if original is not None:
+        packing.original = weakref.ref(original)
+    operators.live[id(module)] = module
+
+
+def _is_leaf(module: Any) -> bool:
+    """Return whether nothing but our forward happens in a call of a module."""
+    everywhere = torch.nn.modules.module
+    return type(module) in _STOOD_FOR and not (
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or everywhere._global_forward_hooks
+        or everywhere._global_forward_pre_hooks
+    )
+
+
+def accelerated(module: Any) -> Any:
+    """Return a module of ours over the attributes of one of torch's."""
+    made = object.__new__(_exchanged_class(module, accelerated_class))
+    made.__dict__ = module.__dict__
+    _own(made, module)
+    return made
+
+
+def as_torch(module: Any) -> Any:
+    """Return torch's module over the attributes of one of ours: the one that there was before, or else a new one."""
+    kind = _exchanged_class(module, stands_for)
+    plain = operators.packing_in(module).original()
+    if plain is None or plain.__dict__ is not module.__dict__:
+        plain = object.__new__(kind)
+        plain.__dict__ = module.__dict__
+    del plain.__dict__[operators.PACKING]
+    plain.__dict__.pop("_compiled_call_impl", None)  # of a call of ours
+    plain.__class__ = kind
+    return plain

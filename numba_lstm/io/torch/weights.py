@@ -1,0 +1,271 @@
+"""Parameters of torch's modules in the kernels' order, packed anew when their contents have changed, and only then."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...contract.parameters import CELL_SUFFIX, Architecture
+from ...execution.network import Network
+from ...lstm import LSTM
+from ...lstm_cell import LSTMCell
+from .tensors import DTYPES, array_of, torch
+
+_SAMPLES = 16
+"""About as many elements of a parameter are compared before a call, from all of its rows and columns."""
+
+_SAMPLED = {1: (16,), 2: (8, 2)}
+"""Places along the axes where rows do not follow each other in memory."""
+
+_BITS = {4: np.uint32, 8: np.uint64}
+"""Integers of the size of a number, as which numbers are compared: -0 is another number than 0, and nan is itself."""
+
+
+class Kind(NamedTuple):
+    """One of torch's two modules."""
+
+    called: str
+    """What errors call the one that stands for it."""
+    cores: tuple[Callable[[Architecture, Network], Any], ...]
+    """Make a module of ours that is good for calls: without and with ``batch_first``."""
+    suffix: str
+    """What our names of parameters have, and its names do not."""
+    sizes: Callable[[Any], tuple[Any, ...]]
+    """From a module to the arguments of an `Architecture`, as it has them now, in every type that torch takes."""
+
+
+LAYERS = Kind(
+    "an accelerated LSTM",
+    (
+        lambda architecture, network: LSTM._calling(architecture, network, batch_first=False, dropout=0.0),
+        lambda architecture, network: LSTM._calling(architecture, network, batch_first=True, dropout=0.0),
+    ),
+    "",
+    lambda m: (m.input_size, m.hidden_size, m.num_layers, m.bias, m.bidirectional, m.proj_size),
+)
+CELL = Kind(
+    "an accelerated LSTMCell",
+    (LSTMCell._calling,),
+    CELL_SUFFIX,
+    # A cell that was made without biases uses those that it has been given since.
+    lambda m: (m.input_size, m.hidden_size, 1, m.bias or m._parameters.get("bias_ih") is not None, False, 0),
+)
+
+
+class _Seen(NamedTuple):
+    """Parameters as they were when they were packed; a list of each, which takes less time to compare."""
+
+    tensors: list[Any]
+    counted: list[Any]
+    """Those of which torch counts the changes, as it does not of parameters made in inference mode."""
+    versions: list[int]
+    """How many these were."""
+    aliases: list[Any]
+    """Tensors of the same storage, sizes and strides."""
+    addresses: list[int]
+    """Where the storage had it: ``share_memory`` moves a storage, and samples stay at the old place."""
+    arrays: list[np.ndarray]
+    """In torch's memory."""
+    samples: list[np.ndarray]
+    """Views of some elements of them."""
+    content: list[bytes]
+    """What these were."""
+
+
+class Packed(NamedTuple):
+    """Parameters in the kernels' order."""
+
+    sizes: tuple[Any, ...]
+    """The module's own, when they were packed."""
+    shapes: dict[str, tuple[int, ...]]
+    """What they ask of the parameters."""
+    seen: _Seen
+    contents: list[np.ndarray] | None
+    """Copies of the parameters, from the second time on that they were packed.  Most are packed once."""
+    cores: tuple[Any, ...]
+    """Modules of ours, as a `Kind` makes them."""
+    dtype: Any
+    """torch's."""
+
+
+def _none() -> None:
+    return None
+
+
+class Packing:
+    """What a module has packed, if anything; replaced as a whole, so that threads see all of it or nothing."""
+
+    __slots__ = ("now", "original")
+
+    def __init__(self) -> None:
+        self.now: Packed | None = None
+        self.original: Callable[[], Any] = _none
+        """A weak reference to torch's module that there was before, if somebody still has it."""
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()  # a copy is of other parameters, and torch's module may be read without this package
+
+    def ready(
+        self, kind: Kind, sizes: tuple[Any, ...], parameters: Callable[[dict[str, tuple[int, ...]]], list[Any]]
+    ) -> Packed:
+        """Return the parameters, packed.
+
+        Parameters
+        ----------
+        kind : Kind
+            Of the module, always the same one.
+        sizes : tuple
+            What ``kind.sizes`` gives for it.
+        parameters : callable
+            From the shapes that these ask for, by torch's names, to tensors.
+        """
+        packed = self.now
+        if packed is None or packed.sizes != sizes:
+            packed, shapes = None, _shapes(kind, sizes)
+        else:
+            shapes = packed.shapes
+        tensors = parameters(shapes)
+        if packed is None or not _looks_unchanged(tensors, packed.seen):
+            self.now = None  # what cannot be packed is not kept either
+            packed = self.now = _repacked(packed, kind, sizes, shapes, tensors)
+        return packed
+
+
+def _architecture(sizes: tuple[Any, ...]) -> Architecture:
+    input_size, hidden_size, num_layers, bias, bidirectional, proj_size = sizes
+    return Architecture(
+        int(input_size), int(hidden_size), int(num_layers), bool(bias), bool(bidirectional), int(proj_size)
+    )
+
+
+def _shapes(kind: Kind, sizes: tuple[Any, ...]) -> dict[str, tuple[int, ...]]:
+    return {name.removesuffix(kind.suffix): shape for name, shape in _architecture(sizes).shapes().items()}
+
+
+_version, _is_set_to = torch._C.TensorBase._version.__get__, torch.Tensor.is_set_to
+_data_ptr, _is_neg = torch.Tensor.data_ptr, torch.Tensor.is_neg
+
+
+def _looks_unchanged(tensors: list[Any], seen: _Seen) -> bool:
+    """Return whether parameters are as they were, as far as can be seen in about a microsecond."""
+    return _is_in_place(tensors, seen) and list(map(_version, seen.counted)) == seen.versions
+
+
+def _is_in_place(tensors: list[Any], seen: _Seen) -> bool:
+    """Return whether parameters are where they were, and some elements as they were."""
+    return (
+        all(map(operator.is_, tensors, seen.tensors))
+        and all(map(_is_set_to, tensors, seen.aliases))
+        and list(map(_data_ptr, tensors)) == seen.addresses
+        and not any(map(_is_neg, tensors))  # then samples are of copies
+        and list(map(np.ndarray.tobytes, seen.samples)) == seen.content
+    )
+
+
+def _repacked(
+    before: Packed | None, kind: Kind, sizes: tuple[Any, ...], shapes: dict[str, tuple[int, ...]], tensors: list[Any]
+) -> Packed:
+    """Return parameters packed, or what was packed before if their contents are still the same."""
+    if before is not None and before.contents is not None and _is_in_place(tensors, before.seen):
+        # Versions come before contents: who writes in between is noticed at the next call.
+        seen = before.seen._replace(versions=list(map(_version, before.seen.counted)))
+        if all(map(_same_bits, seen.arrays, before.contents)):
+            return before._replace(seen=seen)
+    seen, dtype = _look(kind, shapes, tensors)
+    arrays, kept = seen.arrays, None
+    if before is not None and before.dtype is dtype:
+        if before.contents is not None and all(map(_same_bits, arrays, before.contents)):
+            return before._replace(seen=seen)
+        # They do change: from now on it pays to know whether they have.
+        arrays = kept = [array.copy() for array in arrays]
+    architecture = _architecture(sizes)
+    named = {name + kind.suffix: array for name, array in zip(shapes, arrays, strict=True)}
+    network = Network(architecture, named, np.dtype(DTYPES[dtype]))
+    return Packed(sizes, shapes, seen, kept, tuple(make(architecture, network) for make in kind.cores), dtype)
+
+
+_FEW = 1 << 16
+"""Bytes of arrays of which a copy is made to compare them, which takes less time than to compare numbers."""
+
+
+def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
+    if one.nbytes <= _FEW:
+        return one.tobytes() == other.tobytes()
+    bits = _BITS[one.itemsize]
+    return np.array_equal(one.view(bits), other.view(bits))
+
+
+def _sample(array: np.ndarray) -> np.ndarray:
+    """Return a view of some elements, spread over all gates and, where they lie together, over all columns."""
+    if array.flags.c_contiguous and array.size:
+        step = max(1, array.size // _SAMPLES)
+        while math.gcd(step, array.shape[-1]) > 1:
+            step -= 1
+        return array.reshape(-1)[step // 2 :: step]
+    steps = [max(1, size // count) for size, count in zip(array.shape, _SAMPLED[array.ndim], strict=True)]
+    return array[tuple(slice(step // 2, None, step) for step in steps)]
+
+
+def _look(kind: Kind, shapes: dict[str, tuple[int, ...]], tensors: list[Any]) -> tuple[_Seen, Any]:
+    """Return how parameters are, and their dtype; raise if a kernel cannot take them."""
+    arrays, dtypes = [], {}
+    counted = [tensor for tensor in tensors if not tensor.is_inference()]
+    versions = list(map(_version, counted))
+    for (name, shape), tensor in zip(shapes.items(), tensors, strict=True):
+        if tensor.device.type not in ("cpu", "meta") or tensor.dtype not in DTYPES:
+            raise ValueError(
+                f"{kind.called} computes in float32 or float64 on CPUs, and {name} is {tensor.dtype} on "
+                f"{tensor.device}: call model.float() or model.cpu()"
+            )
+        if tensor.shape != shape:
+            raise RuntimeError(
+                f"{name} of {kind.called} should have shape {shape}, which its sizes ask for, got: "
+                f"{tuple(tensor.shape)}"
+            )
+        arrays.append(array_of(name, tensor, kind.called))
+        dtypes[tensor.dtype] = name
+    if len(dtypes) != 1:
+        found = ", ".join(f"{name} is {dtype}" for dtype, name in dtypes.items())
+        raise ValueError(f"{kind.called} has parameters of different dtypes: {found}")
+    samples = list(map(_sample, arrays))
+    aliases, addresses = [tensor.detach() for tensor in tensors], list(map(_data_ptr, tensors))
+    content = [sample.tobytes() for sample in samples]
+    return _Seen(tensors, counted, versions, aliases, addresses, arrays, samples, content), next(iter(dtypes))
+
+
+def _has(module: Any, name: str) -> bool:
+    """Return whether there is such an attribute, without having it computed."""
+    return any(name in names for names in (module._parameters, module.__dict__, module._buffers)) or hasattr(
+        type(module), name
+    )
+
+
+def tensors_of(module: Any, called: str, shapes: dict[str, tuple[int, ...]]) -> list[Any]:
+    """Return the parameters of a module, or what has taken their places, as torch has it for a call.
+
+    Those of pruning, weight norm and parametrizations are computed, and are no parameters of the module.  And for an
+    LSTM torch has a list, which follows the attributes when these are others; until then a program may have put other
+    tensors there.
+    """
+    own = module._parameters
+    found = [own.get(name) for name in shapes]
+    flat = module.__dict__.get("_flat_weights")  # which cells do not have
+    same = flat is None or (len(flat) == len(found) and all(map(operator.is_, flat, found)))
+    if not same and hasattr(module, "_update_flat_weights"):  # in an older torch only the attributes are up to date
+        module._update_flat_weights()
+        listed = dict(zip(module._flat_weights_names, module._flat_weights, strict=False))
+        found = [listed.get(name) if _has(module, name) else None for name in shapes]
+    for i, (name, shape) in enumerate(shapes.items()):
+        if found[i] is None:
+            found[i] = getattr(module, name, None)  # which takes longer
+        if not isinstance(found[i], torch.Tensor):
+            raise RuntimeError(
+                f"{name} of {called} should be a Tensor of shape {shape}, and "
+                f"{'there is none' if found[i] is None else f'it is a {type(found[i]).__name__}'}: assign one, "
+                "or restore(model)"
+            )
+    return found

@@ -1,0 +1,1 @@
+"""What is compiled: the loop over time and all that it calls."""

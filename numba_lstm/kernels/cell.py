@@ -1,0 +1,119 @@
+"""One step of one layer and direction, for a set of rows."""
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+
+from ..simd.blocksizes import GATES
+from ..simd.jit import inlined
+from ..simd.vectors import at, lanes
+from .microkernels import BROADCAST, Following, pair_gemm, panel_gemm, panel_share, row_gemm, tile_gemm, tiling
+from .postgemm import update_pair, update_state
+
+CellWeights = namedtuple("CellWeights", "bias weight_ih weight_hh weight_hr zeros rule")
+"""Pointers to one layer and direction's panels, and its rule, see ``postgemm``."""
+
+Sizes = namedtuple("Sizes", "src_size hidden_size output_size panels tail proj_panels hidden_stride rows")
+"""Numbers in an input row; H; H_out; panels of the gates; vectors of the last of them; panels of the projection
+(0: none); distance of two rows of the hidden state; rows of the state."""
+
+State = namedtuple("State", "before after cell unprojected")
+"""Pointers: h of the last step and of this one (rows, hidden_stride); c (panels, rows, LANES); o * tanh(c) before the
+projection (rows, panels * LANES)."""
+
+
+@inlined
+def panel_vectors(sizes, j):
+    """Return the vectors of panel j for every k."""
+    return sizes.tail if j + 1 == sizes.panels else np.int64(GATES)
+
+
+@inlined
+def step_panel(j, upcoming, streamed, rows, from_zero, weights, sizes, source, source_stride, gates, state):
+    """Advance LANES units, those of panel j, of the first ``rows`` rows.
+
+    ``source`` holds bias and input part, its rows (4, LANES) ``source_stride`` apart.  ``gates`` (rows, 4, LANES) takes
+    the sums; it may be ``source``, and is so if ``from_zero``, which says that h of the last step is zero: its product
+    with the weights is left out.  ``upcoming`` is the panel that comes next, and ``streamed`` says whether it comes
+    from outside of L2.
+    """
+    width = lanes(gates)
+    line = GATES * width
+    projected = sizes.proj_panels > 0
+    hidden = state.unprojected if projected else state.after
+    stride = sizes.panels * width if projected else sizes.hidden_stride
+    vectors = panel_vectors(sizes, j)
+    panel_size = sizes.output_size * line
+    following = Following(at(weights.weight_hh, upcoming * panel_size), streamed)
+    tiles, each, larger = tiling(rows, following)
+    m = 0
+    for index in range(tiles):
+        count = each + (1 if index < larger else 0)
+        sums = at(gates, m * line)
+        if not from_zero:
+            left = at(state.before, m * sizes.hidden_stride)
+            panel, depth = at(weights.weight_hh, j * panel_size), sizes.output_size
+            panel = panel_share(vectors, panel, following, depth, tiles, index, count)
+            before = at(source, m * source_stride)
+            tile_gemm(count, left, sizes.hidden_stride, panel, depth, before, source_stride, sums, line)
+        cell = at(state.cell, (j * sizes.rows + m) * width)
+        target = at(hidden, m * stride + j * width)
+        update_state(weights.rule, count, vectors, sums, cell, target, stride, j * width)
+        m += count
+
+
+@inlined
+def _row_sums(alone, vectors, left, panel, streamed, depth, source, source_apart, target, apart):
+    """Do the operation of ``microkernels`` for one row, and one panel or two."""
+    if alone:
+        row_gemm(vectors, left, panel, streamed, depth, source, target)
+    else:
+        pair_gemm(vectors, left, panel, depth, source, source_apart, target, apart)
+
+
+@inlined
+def step_row(first, end, back, pairs, streamed, with_input, from_zero, weights, sizes, x, gates, distance, state):
+    """Advance the units of panels ``first`` .. ``end`` - 1 of the first row, two panels at a time if ``pairs``.
+
+    ``gates`` holds bias and input part of panel 0, those of other panels ``distance`` apart; or nothing, if
+    ``with_input``: then they are computed from ``x``, and two panels at a time have room.  ``back`` says that the last
+    panels come first.  ``streamed`` and ``from_zero`` are those of ``step_panel``.
+    """
+    width = lanes(gates)
+    line = GATES * width
+    hidden = state.unprojected if sizes.proj_panels > 0 else state.after
+    odd = (end - first) & 1 if pairs else end - first
+    count = (end - first + odd) >> 1
+    for n in range(count):
+        index = count - 1 - n if back else n
+        alone = index < odd
+        j = first + (index if alone else 2 * index - odd)
+        vectors = panel_vectors(sizes, j if alone else j + 1)
+        sums = at(gates, j * distance)
+        apart = line if with_input else distance
+        if with_input:
+            panel, bias = at(weights.weight_ih, j * sizes.src_size * line), at(weights.bias, j * line)
+            _row_sums(alone, vectors, x, panel, streamed, sizes.src_size, bias, line, sums, apart)
+        if not from_zero:
+            panel = at(weights.weight_hh, j * sizes.output_size * line)
+            _row_sums(alone, vectors, state.before, panel, streamed, sizes.output_size, sums, apart, sums, apart)
+        cell, target = at(state.cell, j * sizes.rows * width), at(hidden, j * width)
+        if alone:
+            update_state(weights.rule, 1, vectors, sums, cell, target, 0, j * width)
+        else:
+            update_pair(weights.rule, vectors, sums, apart, cell, sizes.rows * width, target, j * width)
+
+
+@inlined
+def project(first, end, streamed, rows, weights, sizes, state):
+    """Multiply o * tanh(c) of ``rows`` rows by panels ``first`` .. ``end`` - 1 of ``weight_hr``: that is h."""
+    width = lanes(state.after)
+    line = GATES * width
+    for j in range(first, end):
+        panel = at(weights.weight_hr, j * sizes.hidden_size * line)
+        following = Following(at(panel, sizes.hidden_size * line) if j + 1 < end else panel, streamed)
+        left, stride = state.unprojected, sizes.panels * width
+        target, target_stride = at(state.after, j * line), sizes.hidden_stride
+        depth, zeros = sizes.hidden_size, weights.zeros
+        panel_gemm(rows, left, stride, GATES, panel, following, depth, zeros, BROADCAST, target, target_stride)

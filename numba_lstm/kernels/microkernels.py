@@ -1,0 +1,265 @@
+"""The register tile times a panel: the only matrix product of the library.
+
+Operation
+    ``target[m, :] = source[m, :] + sum over blocks of (sum over k in the block of left[m, k] * panel[k, :])``
+Operands
+    ``left`` (rows, depth), unit stride in k, rows ``stride`` elements apart.  ``panel.weights`` (depth, vectors,
+    LANES), C order, with 4, 2 or 1 vectors, see ``packing``.  ``source`` and ``target`` (rows, vectors * LANES), rows
+    ``source_stride`` and ``target_stride`` apart; a source stride of ``BROADCAST`` (0) adds one row, the bias, to all.
+    ``source`` may be ``target``.  depth >= 1.
+Prefetch
+    While a tile works, its share of the panel that comes next is fetched into L2, if the panels are streamed: 8 rows
+    88 -> 114 GFLOP/s and 48 rows 167 -> 186 of 229 at depth 1024, whose panels lie in L3.  Where they stay in L2 the
+    same instructions would cost 5 to 15 %, so there is a loop without them.  Not for one row, which waits for the same
+    bandwidth.  A tile that is alone on its panel fetches the panel itself instead, shortly before it loads it, on CPUs
+    of which ``blocksizes.FETCHING`` says so.
+Order of summation
+    A block is ``SUM_BLOCK`` ascending k, one chain of fused multiply-adds that starts at zero; block sums are added to
+    the source in order.  It depends on nothing else, so a row has the same bits in a tile of any size.
+Pairs
+    One row has four chains of sums for a panel, as many as the latency of a multiply-add asks for and none to spare.
+    Two panels side by side have eight, and read each number of ``left`` once: 20 % less time at H = 40, whose weights
+    lie in L1, 5 % in a single step at H = 128; 4 % more at H = 96 in a longer call, where one panel stays in L1.
+    ``blocksizes.FETCHING`` says where one panel after the other is faster.
+Halves
+    7 and 8 rows would be two tiles, each of which loads the panel from L2 as fast as L2 gives it while the next one
+    comes in.  Where panels are streamed they take half of the vectors at a time: 4 % less time at H = 1024; with AVX2
+    and 4 rows, for 3 + 1 or 2 + 2, 5 to 25 % less at any H.
+Edges
+    Rows: there is a kernel for every count from 1 to ``half_rows``.  k: the steps that do not fill the unrolled loop
+    are done one by one.  Units: panels are padded with zeros.
+"""
+from __future__ import annotations
+
+import functools
+from collections import namedtuple
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..simd.blocksizes import GATES, NEAR_KEPT_ROWS, SUM_BLOCK, UNROLL, UNROLL_STREAMED, block_sizes, fetching
+from ..simd.jit import inlined, inner
+from ..simd.tiles import tile_add, tile_fma, tile_zero
+from ..simd.vectors import at, lanes, prefetch
+
+MAX_ROWS, HALF_ROWS, HALF_ROWS_KEPT = block_sizes().max_rows, block_sizes().half_rows, block_sizes().half_rows_kept
+
+NEAR_KEPT = fetching().kept // block_sizes().vector_bytes
+NEAR_ROW = fetching().row // block_sizes().vector_bytes
+NEAR_ROWS = fetching().rows // block_sizes().vector_bytes
+"""Vectors between what a tile alone on its panel loads and what it fetches into L1; 0: it does not."""
+
+TAIL_ROWS = 3
+"""Rows of the largest tile of a narrow panel."""
+
+FETCHING_TILES = 8
+"""Tiles that fetch the following panel, if there are so many.  The loop asks for a fixed number of lines: eight tiles
+ask for each four times, and all of 21 would ask ten times."""
+
+BROADCAST = 0
+"""The source stride that adds one row to all."""
+
+
+Panel = namedtuple("Panel", "vectors weights ahead pace near")
+"""Vectors for every k; pointers to a panel and to what a tile fetches, its share of the next one or, if ``near``, what
+follows in its own; how much of the next one for every k, in elements, 0 if nothing of it is fetched."""
+
+
+Following = namedtuple("Following", "panel streamed")
+"""The panel that comes next, of the same matrix, and whether it is fetched: 0 where panels are in L2."""
+
+
+Tiling = namedtuple("Tiling", "tiles rows larger")
+"""Tiles, rows of each, and how many have one more."""
+
+
+@inlined
+def tiling(rows, following):
+    """Cut rows into tiles that differ by one row at most: 10 rows are 5 + 5, never 6 + 4."""
+    # Without a division, which a step of one row would feel.
+    if rows <= HALF_ROWS_KEPT or (following.streamed != 0 and rows <= HALF_ROWS):
+        return Tiling(np.int64(1), rows, np.int64(0))
+    tiles = (rows + MAX_ROWS - 1) // MAX_ROWS
+    each = rows // tiles
+    return Tiling(tiles, each, rows - each * tiles)
+
+
+@inlined
+def _alone(vectors, weights, rows, streamed):
+    """Return the panel for a tile that is alone on it; ``near`` is False where it had better fetch the next one."""
+    if streamed != 0:
+        near = np.int64(NEAR_ROW if rows == 1 else NEAR_ROWS)
+    else:
+        near = np.int64(NEAR_KEPT if rows <= NEAR_KEPT_ROWS else 0)
+    return Panel(vectors, weights, at(weights, near * lanes(weights)), np.int64(0), near != 0)
+
+
+@inlined
+def panel_share(vectors, weights, following, depth, tiles, index, rows):
+    """Return the panel for tile ``index`` of ``tiles``, of so many rows, which fetches its part of what comes next."""
+    if tiles == 1 and rows <= MAX_ROWS:
+        alone = _alone(vectors, weights, rows, following.streamed)
+        if alone.near:
+            return alone
+    pace = np.int64(0)
+    if following.streamed != 0 and index < FETCHING_TILES:
+        width = GATES * lanes(weights)
+        pace = width if tiles == 1 else width // min(tiles, FETCHING_TILES)
+    return Panel(vectors, weights, at(following.panel, index * depth * pace), pace, False)
+
+
+@functools.cache
+def _kernel(rows: int, fewest: int, vectors: int, pitch: int) -> Callable[..., Any]:
+    """Return the kernel for ``rows`` down to ``fewest`` rows: it takes the count and hands smaller ones on.
+
+    It multiplies so many ``vectors`` of the panel, which has ``pitch``.
+    """
+    # Half of what the loop reads: two tiles fetch a panel, and the load ports stay below the arithmetic.
+    fetch = 0 if rows == 1 else pitch * UNROLL_STREAMED // 2
+    lines = pitch * UNROLL_STREAMED
+
+    # One row at a time is a stream of small kernels, where a call each would be felt (6 % at H = 128).
+    @(inlined if rows == 1 else inner)
+    def exactly(count, left, stride, panel, depth, source, source_stride, target, target_stride):
+        width = pitch * lanes(left)
+        for first in range(0, depth, SUM_BLOCK):
+            last = min(first + SUM_BLOCK, depth)
+            tile = tile_zero(left, rows, vectors)
+            near = NEAR_ROWS > 0 and panel.near
+            if near or (fetch > 0 and panel.pace > 0):
+                unrolled = last - (last - first) % UNROLL_STREAMED
+                for k in range(first, unrolled, UNROLL_STREAMED):
+                    if near:
+                        prefetch(panel.ahead, k * width, lines, 1)
+                    else:
+                        prefetch(panel.ahead, k * panel.pace, fetch, 2)
+                    tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), pitch, UNROLL_STREAMED)
+            else:
+                unrolled = last - (last - first) % UNROLL
+                for k in range(first, unrolled, UNROLL):
+                    tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), pitch, UNROLL)
+            for k in range(unrolled, last):
+                tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), pitch, 1)
+            tile_add(tile, source, source_stride, target, target_stride)
+            source, source_stride = target, target_stride
+
+    if rows == fewest:
+        return exactly
+    fewer = _kernel(rows - 1, fewest, vectors, pitch)
+
+    @inlined
+    def up_to(count, left, stride, panel, depth, source, source_stride, target, target_stride):
+        if count == rows:
+            exactly(count, left, stride, panel, depth, source, source_stride, target, target_stride)
+        else:
+            fewer(count, left, stride, panel, depth, source, source_stride, target, target_stride)
+
+    return up_to
+
+
+def _tail_kernel(vectors: int) -> Callable[..., Any]:
+    """Return the kernel for HALF_ROWS rows or fewer of a narrow panel: in parts, to compile half as many kernels."""
+    few = _kernel(TAIL_ROWS, 1, vectors, vectors)
+
+    @inlined
+    def up_to(count, left, stride, panel, depth, source, source_stride, target, target_stride):
+        for m in range(0, count, TAIL_ROWS):
+            rows = min(count - m, TAIL_ROWS)
+            before, after = at(source, m * source_stride), at(target, m * target_stride)
+            few(rows, at(left, m * stride), stride, panel, depth, before, source_stride, after, target_stride)
+
+    return up_to
+
+
+def _pair_kernel(vectors: int) -> Callable[..., Any]:
+    """Return the kernel for one row and two panels, of which the second has so many vectors."""
+
+    @inner
+    def pair(left, panel, depth, source, source_apart, target, apart):
+        width, width_2 = GATES * lanes(left), vectors * lanes(left)
+        panel_2 = at(panel, depth * width)
+        for first in range(0, depth, SUM_BLOCK):
+            last = min(first + SUM_BLOCK, depth)
+            unrolled = last - (last - first) % UNROLL
+            tile, tile_2 = tile_zero(left, 1, GATES), tile_zero(left, 1, vectors)
+            for k in range(first, unrolled, UNROLL):
+                tile = tile_fma(tile, at(left, k), 0, at(panel, k * width), GATES, UNROLL)
+                tile_2 = tile_fma(tile_2, at(left, k), 0, at(panel_2, k * width_2), vectors, UNROLL)
+            for k in range(unrolled, last):
+                tile = tile_fma(tile, at(left, k), 0, at(panel, k * width), GATES, 1)
+                tile_2 = tile_fma(tile_2, at(left, k), 0, at(panel_2, k * width_2), vectors, 1)
+            tile_add(tile, source, 0, target, 0)
+            tile_add(tile_2, at(source, source_apart), 0, at(target, apart), 0)
+            source, source_apart = target, apart
+
+    return pair
+
+
+_row_four, _row_two, _row_one = (_kernel(1, 1, vectors, vectors) for vectors in (GATES, GATES // 2, GATES // 4))
+_half = _kernel(HALF_ROWS, MAX_ROWS + 1, GATES // 2, GATES)
+_four, _two, _one = _kernel(MAX_ROWS, 1, GATES, GATES), _tail_kernel(GATES // 2), _tail_kernel(GATES // 4)
+_pair_four, _pair_two, _pair_one = _pair_kernel(GATES), _pair_kernel(GATES // 2), _pair_kernel(GATES // 4)
+
+
+@inlined
+def _halves(count, left, stride, panel, depth, source, source_stride, target, target_stride):
+    """Do the operation for more than MAX_ROWS rows and a full panel."""
+    pace = panel.pace // 2
+    for half in range(2):
+        n = half * GATES // 2 * lanes(left)
+        part = Panel(panel.vectors, at(panel.weights, n), at(panel.ahead, half * depth * pace), pace, False)
+        _half(count, left, stride, part, depth, at(source, n), source_stride, at(target, n), target_stride)
+
+
+@inlined
+def tile_gemm(count, left, stride, panel, depth, source, source_stride, target, target_stride):
+    """Do the operation for ``count`` rows, at most HALF_ROWS."""
+    if panel.vectors == GATES and count > MAX_ROWS:
+        _halves(count, left, stride, panel, depth, source, source_stride, target, target_stride)
+    elif panel.vectors == GATES:
+        _four(count, left, stride, panel, depth, source, source_stride, target, target_stride)
+    elif panel.vectors == GATES // 2:
+        _two(count, left, stride, panel, depth, source, source_stride, target, target_stride)
+    else:
+        _one(count, left, stride, panel, depth, source, source_stride, target, target_stride)
+
+
+@inner
+def panel_gemm(rows, left, stride, vectors, weights, following, depth, source, source_stride, target, target_stride):
+    """Do the operation for any number of rows, tile by tile."""
+    tiles, each, larger = tiling(rows, following)
+    m = 0
+    for index in range(tiles):
+        count = each + (1 if index < larger else 0)
+        panel = panel_share(vectors, weights, following, depth, tiles, index, count)
+        before = at(source, m * source_stride)
+        after = at(target, m * target_stride)
+        tile_gemm(count, at(left, m * stride), stride, panel, depth, before, source_stride, after, target_stride)
+        m += count
+
+
+@inner
+def row_gemm(vectors, left, weights, streamed, depth, source, target):
+    """Do the operation for one row."""
+    panel = _alone(vectors, weights, 1, streamed)
+    if vectors == GATES:
+        _row_four(1, left, 0, panel, depth, source, 0, target, 0)
+    elif vectors == GATES // 2:
+        _row_two(1, left, 0, panel, depth, source, 0, target, 0)
+    else:
+        _row_one(1, left, 0, panel, depth, source, 0, target, 0)
+
+
+@inlined
+def pair_gemm(vectors, left, panel, depth, source, source_apart, target, apart):
+    """Do the operation for one row, a full panel, and the panel behind it, which has so many ``vectors``.
+
+    Its source and target are ``source_apart`` and ``apart`` elements from those of the first.
+    """
+    if vectors == GATES:
+        _pair_four(left, panel, depth, source, source_apart, target, apart)
+    elif vectors == GATES // 2:
+        _pair_two(left, panel, depth, source, source_apart, target, apart)
+    else:
+        _pair_one(left, panel, depth, source, source_apart, target, apart)

@@ -1,0 +1,65 @@
+"""Rows of a batch over time: where they lie, and which take part in a step.
+
+Rows of variable length lie packed, as in ``torch.nn.utils.rnn.PackedSequence``: step t has the first rows of the
+batch, as many as the OFFSETS of ``frame`` say, and they follow those of step t - 1.
+"""
+from __future__ import annotations
+
+from collections import namedtuple
+
+from ..simd.jit import inlined
+from ..simd.vectors import at
+from .frame import INDICES, OFFSETS, POOL
+
+View = namedtuple("View", "base time row packed")
+"""Rows of steps: a pointer to (t=0, b=0), and the distances of two steps and of two rows, in elements.  Where packed,
+steps follow each other and ``time`` has no meaning."""
+
+Block = namedtuple("Block", "first rows work between")
+"""Rows of the batch, the thread's workspace, and what lies between layers, beginning with these rows unless packed."""
+
+
+@inlined
+def active_rows(frame, block, t):
+    """Return how many rows of a block take part in step t."""
+    if frame[OFFSETS] == 0:
+        return block.rows
+    here = frame[OFFSETS] + t
+    return min(max(frame[here + 1] - frame[here] - block.first, 0), block.rows)
+
+
+@inlined
+def row_at(view, frame, t, b):
+    """Return the pointer to row b of step t."""
+    if view.packed:
+        return at(view.base, (frame[frame[OFFSETS] + t] + b) * view.row)
+    return at(view.base, t * view.time + b * view.row)
+
+
+@inlined
+def time_distance(view, frame, t):
+    """Return the distance of step t and the next one, if the same rows take part in both."""
+    if view.packed:
+        here = frame[OFFSETS] + t
+        return (frame[here + 1] - frame[here]) * view.row
+    return view.time
+
+
+@inlined
+def run_end(frame, first, last):
+    """Return the end of the run of steps in which as many rows take part as in step ``first``."""
+    if frame[OFFSETS] == 0:
+        return last
+    here = frame[OFFSETS] + first
+    rows = frame[here + 1] - frame[here]
+    end = first + 1
+    while end < last and frame[frame[OFFSETS] + end + 1] - frame[frame[OFFSETS] + end] == rows:
+        end += 1
+    return end
+
+
+@inlined
+def pool_row(frame, index, b):
+    """Return which row of h and c row b of the batch has, in one layer and direction."""
+    row = frame[frame[INDICES] + b] if frame[INDICES] != 0 else b
+    return index * frame[POOL] + row

@@ -1,0 +1,363 @@
+"""The time loop: layers and directions over a stretch of time, for a slice of the batch's rows.
+
+Time is cut into chunks.  For one chunk, layer and direction, the input part of all steps is computed first, into a
+buffer that holds ``bias + input blocks``; then the steps follow each other, each adding its recurrent blocks.  Rows
+never meet, so threads may take slices of the batch through the whole network and need no barrier between them; a slice
+may be done in blocks of rows, one after the other, whose states and sums stay in cache.  Or threads are a crew, in
+which each makes some of the hidden units of all rows, and they meet after every step.
+"""
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+
+from ..execution.packing import BIAS, CELL_SIZE, NUMBERS, SRC_SIZE, WEIGHT_HH, WEIGHT_HR, WEIGHT_IH, ZEROS
+from ..simd.atomics import words
+from ..simd.blocksizes import GATES
+from ..simd.float_mode import flush_denormals, restore_mode
+from ..simd.jit import inlined, inner
+from ..simd.vectors import at, lanes
+from .cell import CellWeights, Sizes, State, panel_vectors, project, step_panel, step_row
+from .crew import alone, direction_crew, expect, meet, regroup, share, sign_in, sign_out
+from .frame import (
+    APART,
+    BATCH,
+    BETWEEN,
+    BETWEEN_PACKED,
+    BETWEEN_SIZE,
+    CELL,
+    CELLS,
+    CHUNK,
+    CREW,
+    CREW_WORDS,
+    DIRECTION_SIZE,
+    DIRECTIONS,
+    END_LAYER,
+    END_STEP,
+    FINITE,
+    FIRST_LAYER,
+    FIRST_STEP,
+    FROM_ZERO,
+    GATE_DISTANCE,
+    GATE_MEMBER,
+    GATE_SUMS,
+    HIDDEN,
+    HIDDEN_SIZE,
+    HIDDEN_STRIDE,
+    OFFSETS,
+    OUTPUT_SIZE,
+    PAIRS,
+    PANELS,
+    PATIENCE,
+    PROJ_PANELS,
+    ROWS,
+    SLICE_SIZE,
+    SLICES,
+    SPAN,
+    STEPS,
+    STREAMED_IH,
+    STREAMED_STEPS,
+    TAIL,
+    TURN,
+    UNPROJECTED,
+)
+from .microkernels import BROADCAST, Following, panel_gemm
+from .postgemm import Rule
+from .rows import Block, View, active_rows, pool_row, row_at, run_end, time_distance
+from .states import gather, spread
+
+FORWARD = 0
+"""The direction that every layer has."""
+
+Part = namedtuple(
+    "Part", "first_panel end_panel first_vector end_vector first_proj end_proj first_output outputs"
+)
+"""What one member of a crew does: panels of the gates; vectors of h when it is set; panels of the projection; numbers
+of h that it makes."""
+
+Call = namedtuple("Call", "frame weights h c kind")
+"""What stays the same for all layers and rows of a call: pointers.  h and c are the first states and become the last
+ones, (layers * directions, pool, H_out) and (.., H).  ``kind`` is that of ``postgemm.Rule``."""
+
+
+@inner
+def _begin_rows(call, index, block, part, sizes, state, first, last):
+    """Set this member's part of the state of rows that enter."""
+    frame, width = call.frame, lanes(state.cell)
+    known = 1 - frame[FROM_ZERO]
+    for b in range(first, last):
+        row = pool_row(frame, index, block.first + b) * known
+        h, c = at(call.h, row * sizes.output_size), at(call.c, row * sizes.hidden_size)
+        target, k = at(state.before, b * sizes.hidden_stride), part.first_vector * width
+        room = part.end_vector - part.first_vector
+        spread(at(h, k), known * sizes.output_size - k, at(target, k), width, room)
+        target, k = at(state.cell, (part.first_panel * sizes.rows + b) * width), part.first_panel * width
+        room = part.end_panel - part.first_panel
+        spread(at(c, k), known * sizes.hidden_size - k, target, sizes.rows * width, room)
+
+
+@inner
+def _end_rows(call, index, block, part, sizes, state, first, last):
+    """Hand out this member's part of the state of rows that leave."""
+    width = lanes(state.cell)
+    k = part.first_panel * width
+    units = min(part.end_panel * width, sizes.hidden_size) - k
+    for b in range(first, last):
+        row = pool_row(call.frame, index, block.first + b)
+        h, c = at(call.h, row * sizes.output_size), at(call.c, row * sizes.hidden_size)
+        source = at(state.after, b * sizes.hidden_stride + part.first_output)
+        gather(source, width, at(h, part.first_output), part.outputs)
+        source = at(state.cell, (part.first_panel * sizes.rows + b) * width)
+        gather(source, sizes.rows * width, at(c, k), units)
+
+
+@inlined
+def _input_panel(j, upcoming, frame, block, weights, sizes, src, gates, t_first, t_last):
+    """Fill ``gates`` (steps, rows, 4, LANES) with bias + input blocks of panel j for some steps.
+
+    ``upcoming`` is the panel that comes next.
+    """
+    line = GATES * lanes(gates)
+    steps = t_last - t_first
+    depth, vectors = sizes.src_size, panel_vectors(sizes, j)
+    panel = at(weights.weight_ih, j * depth * line)
+    following = Following(at(weights.weight_ih, upcoming * depth * line), frame[STREAMED_IH])
+    bias = at(weights.bias, j * line)
+    if frame[OFFSETS] == 0 and (steps == 1 or src.time == block.rows * src.row):  # evenly spaced rows
+        left = row_at(src, frame, t_first, block.first)
+        panel_gemm(steps * block.rows, left, src.row, vectors, panel, following, depth, bias, BROADCAST, gates, line)
+        return
+    step = block.rows * line
+    first = t_first
+    while first < t_last:  # a run of steps in which the same rows take part
+        rows, end = active_rows(frame, block, first), run_end(frame, first, t_last)
+        time = time_distance(src, frame, first)
+        target = at(gates, (first - t_first) * step)
+        if rows < end - first:
+            for b in range(rows):
+                left, here = row_at(src, frame, first, block.first + b), at(target, b * line)
+                panel_gemm(end - first, left, time, vectors, panel, following, depth, bias, BROADCAST, here, step)
+        else:
+            for t in range(end - first):
+                left, here = at(row_at(src, frame, first, block.first), t * time), at(target, t * step)
+                panel_gemm(rows, left, src.row, vectors, panel, following, depth, bias, BROADCAST, here, line)
+        first = end
+
+
+@inlined
+def _part(sizes, crew, width):
+    """Return the part of a member in every step."""
+    first_panel, end_panel = share(sizes.panels, crew)
+    first_vector, end_vector = share(sizes.hidden_stride // width, crew)
+    first_proj, end_proj = share(sizes.proj_panels, crew)
+    size = GATES * width if sizes.proj_panels > 0 else width
+    first = (first_proj if sizes.proj_panels > 0 else first_panel) * size
+    end = (end_proj if sizes.proj_panels > 0 else end_panel) * size
+    outputs = max(min(end, sizes.output_size) - first, 0)
+    return Part(first_panel, end_panel, first_vector, end_vector, first_proj, end_proj, first, outputs)
+
+
+@inlined
+def _gate_sums(frame, block, crew, direction):
+    """Return where a member's gate sums begin."""
+    return at(block.work, frame[GATE_SUMS] + direction * frame[DIRECTION_SIZE] + crew.index * frame[GATE_MEMBER])
+
+
+@inner
+def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
+    """Do steps s_first .. s_last - 1, in the order of processing, of one layer and direction.
+
+    Return the crew that has done the last of them, of size 0 if this member is not of it any more.
+    """
+    frame = call.frame
+    width = lanes(block.work)
+    index = layer * frame[DIRECTIONS] + direction
+    record = CELLS + index * CELL_SIZE
+    weights = CellWeights(
+        at(call.weights, frame[record + BIAS]),
+        at(call.weights, frame[record + WEIGHT_IH]),
+        at(call.weights, frame[record + WEIGHT_HH]),
+        at(call.weights, frame[record + WEIGHT_HR]),
+        at(call.weights, frame[record + ZEROS]),
+        Rule(call.kind, at(frame, record), at(call.weights, frame[record + NUMBERS])),
+    )
+    sizes = Sizes(
+        frame[record + SRC_SIZE],
+        frame[HIDDEN_SIZE],
+        frame[OUTPUT_SIZE],
+        frame[PANELS],
+        frame[TAIL],
+        frame[PROJ_PANELS],
+        frame[HIDDEN_STRIDE],
+        frame[ROWS],
+    )
+    part = _part(sizes, crew, width)
+    state_size = frame[ROWS] * frame[HIDDEN_STRIDE]
+    hidden = at(block.work, frame[HIDDEN] + index * 2 * state_size)
+    c = at(block.work, frame[CELL] + index * frame[PANELS] * frame[ROWS] * width)
+    unprojected = at(block.work, frame[UNPROJECTED] + direction * frame[DIRECTION_SIZE])
+    gates = _gate_sums(frame, block, crew, direction)
+    reverse = direction != FORWARD
+    t_first = frame[STEPS] - s_last if reverse else s_first
+    t_last = frame[STEPS] - s_first if reverse else s_last
+    # A chunk of one step needs the gates of one panel at a time: they stay in L1.
+    fused = frame[CHUNK] == 1
+    line = GATES * width
+    distance = frame[GATE_DISTANCE]
+    if not fused:
+        for j in range(part.first_panel, part.end_panel):
+            upcoming = min(j + 1, part.end_panel - 1)
+            _input_panel(j, upcoming, frame, block, weights, sizes, src, at(gates, j * distance), t_first, t_last)
+    for s in range(s_first, s_last):
+        t = frame[STEPS] - 1 - s if reverse else s
+        back = -1 if reverse else 1
+        streamed = np.int64(s - s_first < frame[STREAMED_STEPS])
+        rows = active_rows(frame, block, t)
+        earlier = active_rows(frame, block, t - back) if s > 0 else 0
+        later = active_rows(frame, block, t + back) if s + 1 < frame[STEPS] else 0
+        odd = (s + frame[TURN]) & 1
+        before, after = at(hidden, odd * state_size), at(hidden, (1 - odd) * state_size)
+        state = State(before, after, c, unprojected)
+        from_zero = earlier == 0 and frame[FROM_ZERO] != 0 and frame[FINITE] != 0
+        if earlier < rows:
+            _begin_rows(call, index, block, part, sizes, state, earlier, rows)
+            if not from_zero:
+                meet(crew)
+        # Rows that all read the same input, such as the windows of a stream, share their input part.
+        shared = fused and src.row == 0 and rows > 1 and not from_zero
+        inputs = Block(block.first, 1 if shared else block.rows, block.work, block.between)
+        sums = at(gates, (t - t_first) * block.rows * line)
+        # Every other step walks back: the panels read last are still in cache when the weights exceed it.
+        first, end, walks_back = part.first_panel, part.end_panel, odd != 0
+        if rows == 1 and end - first > 1:
+            x = row_at(src, frame, t, block.first)
+            pairs = frame[PAIRS] != 0
+            step_row(
+                first, end, walks_back, pairs, streamed, fused, from_zero, weights, sizes, x, sums, distance, state
+            )
+            first = end
+        for n in range(first, end):
+            j = first + end - 1 - n if walks_back else n
+            here = at(sums, j * distance)
+            source, source_stride = (at(here, frame[ROWS] * line), BROADCAST) if shared else (here, line)
+            upcoming = j if n + 1 == end else j + (-1 if walks_back else 1)
+            if fused:
+                _input_panel(j, upcoming, frame, inputs, weights, sizes, src, source, t, t + 1)
+            step_panel(j, upcoming, streamed, rows, from_zero, weights, sizes, source, source_stride, here, state)
+        if sizes.proj_panels > 0:
+            meet(crew)
+            project(part.first_proj, part.end_proj, streamed, rows, weights, sizes, state)
+        for b in range(rows):
+            target = at(row_at(dst, frame, t, block.first + b), direction * frame[OUTPUT_SIZE] + part.first_output)
+            source = at(after, b * frame[HIDDEN_STRIDE] + part.first_output)
+            gather(source, width, target, part.outputs)
+        if later < rows:
+            _end_rows(call, index, block, part, sizes, state, later, rows)
+        meet(crew)
+        remaining = regroup(crew)
+        if remaining.size < crew.size:
+            crew = remaining
+            if crew.size == 0:
+                break
+            part = _part(sizes, crew, width)
+            gates = _gate_sums(frame, block, crew, direction)
+    return crew
+
+
+@inlined
+def _between(frame, block, half, s):
+    """Return one of the two buffers between layers, in which step s lies first if one direction runs."""
+    row = frame[DIRECTIONS] * frame[OUTPUT_SIZE]
+    packed = frame[BETWEEN_PACKED] != 0
+    time = block.rows * row
+    base = at(block.between, half * frame[BETWEEN_SIZE])
+    return View(base if packed else at(base, -block.first * row - s * time), time, row, packed)
+
+
+@inner
+def _network(call, block, crew, src, dst):
+    """Take a block of rows through the layers and steps of a launch, a span of steps through all layers at a time.
+
+    Return the crew that has done the last of it, of size 0 if this member is not of it any more.
+    """
+    frame = call.frame
+    layer_first, layer_last, directions = frame[FIRST_LAYER], frame[END_LAYER], frame[DIRECTIONS]
+    s_first, s_last = frame[FIRST_STEP], frame[END_STEP]
+    for s in range(s_first, s_last, frame[SPAN]):
+        end = min(s + frame[SPAN], s_last)
+        for layer in range(layer_first, layer_last):
+            left = src if layer == layer_first else _between(frame, block, (layer - 1) & 1, s)
+            right = dst if layer == layer_last - 1 else _between(frame, block, layer & 1, s)
+            apart = frame[APART] != 0 and crew.size % 2 == 0
+            for direction in range(directions):  # FORWARD, then reverse
+                if apart and direction != crew.index % 2:
+                    continue
+                members = direction_crew(crew, direction) if apart else crew
+                for first in range(s, end, frame[CHUNK]):
+                    last = min(first + frame[CHUNK], end)
+                    members = _chunk(call, block, members, layer, direction, left, right, first, last)
+                    if members.size == 0:
+                        return members
+                if not apart:
+                    crew = members
+            if directions == 2:
+                meet(crew)
+                crew = regroup(crew)
+                if crew.size == 0:
+                    return crew
+    return crew
+
+
+@inlined
+def _share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index, kind):
+    """Do one thread's share of a launch, with cells of a kind.
+
+    Parameters
+    ----------
+    frame : pointer to int64
+        What the launch does, see ``frame``.
+    weights, work : pointer
+        Panels and scratch memory.  ``work`` carries the states from one call to the next stretch of steps.
+    h, c : pointer
+        States (layers * directions, pool, H_out), (.., H), which are updated; written only where the first are zero.
+    x, output : pointer
+        Input and output: the first step's first row.
+    x_time, x_row, output_time, output_row : int
+        Distances of two steps and of two rows, in elements; of no meaning for steps of a packed batch.
+    index : int
+        The share: a slice of the batch, or -1 for a place in the crew.
+    """
+    shared = words(at(work, frame[CREW_WORDS]))
+    crew = sign_in(shared, frame[CREW], frame[PATIENCE]) if index < 0 else alone(shared)
+    if crew.size == 0:
+        sign_out(shared, crew)
+        return
+    members = direction_crew(crew, FORWARD) if frame[APART] != 0 and crew.size % 2 == 0 else crew
+    expect(members, frame[PANELS])
+    expect(members, frame[PROJ_PANELS])
+    mode = flush_denormals()
+    call = Call(frame, weights, h, c, kind)
+    packed = frame[OFFSETS] != 0
+    src, dst = View(x, x_time, x_row, packed), View(output, output_time, output_row, packed)
+    place = max(index, 0)
+    first, last = place * frame[BATCH] // frame[SLICES], (place + 1) * frame[BATCH] // frame[SLICES]
+    here = at(work, place * frame[SLICE_SIZE])
+    between = at(work if frame[BETWEEN_PACKED] != 0 else here, frame[BETWEEN])
+    for b in range(first, last, frame[ROWS]):
+        crew = _network(call, Block(b, min(last - b, frame[ROWS]), here, between), crew, src, dst)
+        if crew.size == 0:
+            break
+    restore_mode(mode)
+    if index < 0:
+        sign_out(shared, crew)
+
+
+def run_share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index):
+    """Do one thread's share of a launch, of the LSTM of torch; ``entries`` compiles it, as the next one."""
+    _share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index, None)
+
+
+def run_general_share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index):
+    """Do one thread's share of a launch, of cells with a rule."""
+    _share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index, np.int64(1))

@@ -1,0 +1,1 @@
+"""States that are kept between calls."""

@@ -1,0 +1,107 @@
+"""Checks of what streams and sliding windows are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..contract import checks
+from ..contract.arrays import as_array
+from ..contract.parameters import Architecture
+
+
+def positive(name: str, value: Any) -> int:
+    """Return an integer above zero, or raise in the words of a constructor."""
+    if isinstance(value, np.integer):
+        value = int(value)
+    if isinstance(value, bool):
+        raise TypeError(f"{name} should be of type int, got: bool")
+    if checks.integer(name, value) <= 0:
+        raise ValueError(f"{name} must be greater than zero, got: {value}")
+    return int(value)
+
+
+REVERSE = {"stream": "which is not there yet", "sliding window": "anew with every input"}
+
+
+def streamable(name: str, architecture: Architecture, dropout: bool) -> None:
+    """Raise if a network cannot be fed step by step."""
+    if architecture.bidirectional:
+        raise ValueError(
+            f"a bidirectional LSTM has no {name}: its reverse direction starts at the last step, {REVERSE[name]}"
+        )
+    if dropout:
+        raise RuntimeError(f"a {name} has no dropout: call eval() first")
+
+
+def rows(values: Any, batch_size: int) -> np.ndarray:
+    """Return different row numbers as int64."""
+    try:
+        array = as_array(values, "rows")
+    except ValueError:  # ragged
+        raise TypeError(f"rows should be a sequence of integers, got: {values!r}") from None
+    if array.size == 0:
+        array = array.astype(np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise TypeError(f"rows should be a sequence of integers, got: {values!r}")
+    if array.size and not (array.min() >= 0 and array.max() < batch_size):
+        wrong = array[(array < 0) | (array >= batch_size)][0]
+        raise ValueError(f"rows should be from 0 to {batch_size - 1}, the last of the batch, got: {wrong}")
+    chosen = array.astype(np.int64)
+    counts = np.bincount(chosen, minlength=1)
+    if counts.max() > 1:
+        raise ValueError(f"rows should differ, but {counts.argmax()} comes {counts.max()} times")
+    return chosen
+
+
+def input_array(
+    architecture: Architecture, dtype: np.dtype[Any], batch_first: bool, x: Any, rows: int, axes: tuple[int, ...]
+) -> np.ndarray:
+    """Return the input of one step (N, H_in) or of several, whichever ``axes`` allow, as kernels can read it."""
+    array = checks.array("x", x, dtype)
+    if array.ndim not in axes:
+        allowed = " or ".join(f"{n}D" for n in axes)
+        raise ValueError(f"LSTM: Expected x to be {allowed}, got {array.ndim}D instead")
+    checks.match_dtype("RNN input", "x", array, dtype)
+    if array.shape[-1] != architecture.input_size:
+        raise RuntimeError(
+            f"x.size(-1) must be equal to input_size. Expected {architecture.input_size}, got {array.shape[-1]}"
+        )
+    axis = 0 if array.ndim == 2 or batch_first else 1
+    if array.shape[axis] != rows:
+        raise RuntimeError(f"Expected x to have {rows} rows, got {array.shape[axis]}")
+    if array.ndim == 3 and array.shape[1 - axis] == 0:
+        raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+    return checks.readable_input(array, dtype)
+
+
+def output_array(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise unless an output can be written in place."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out should be a NumPy array, got: {type(out).__name__}")
+    as_array(out, "out")
+    if out.shape != shape:
+        raise ValueError(f"out should have shape {shape}, got: {out.shape}")
+    if out.dtype != dtype:
+        raise ValueError(f"out should have dtype {dtype.name}, got: {out.dtype}")
+    if not out.flags.carray:
+        raise ValueError("out should be a writable array in C order")
+
+
+def readable(x: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    """Return whether kernels can read x in place; False for some wrappings of the dtype that they could."""
+    return checks.ready(x, dtype) and x.shape == shape
+
+
+def writable(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    """Return whether kernels can write into ``out``; False for some wrappings of the dtype that they could."""
+    return type(out) is np.ndarray and out.dtype is dtype and out.shape == shape and out.flags.carray
+
+
+def overlap(x: np.ndarray, out: np.ndarray) -> bool:
+    """Return whether two arrays may share memory; NumPy's own function takes as long as a small step."""
+    base = x.base
+    if out.base is None and (base is None or (type(base) is np.ndarray and base.base is None)):
+        return x is out or base is out
+    return np.may_share_memory(x, out)

@@ -1,0 +1,128 @@
+"""Rows of states that a network advances in place: what streams and sliding windows are made of."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..contract.parameters import Architecture
+from ..execution.network import Network
+from ..execution.plan import Batch
+from ..host.threads import Setting
+from ..kernels.frame import C_ADDRESS, H_ADDRESS, TURN, WEIGHTS_ADDRESS, WORK_ADDRESS
+from ..simd.memory import aligned_empty
+
+KEPT_LAUNCHES = 64
+"""Launches that a pool keeps; the number of rows that have input may differ from step to step."""
+
+
+class Launch(NamedTuple):
+    """A launch of some steps and rows, ready to be repeated."""
+
+    entry: Any
+    frame: np.ndarray
+    work: np.ndarray
+    """The frame has its address, so it lives as long."""
+    others: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+    """Weights, h and c: the entry takes frame, weights, workspace, x (T, B, I), output (T, B, H_out), h and c, and TURN
+    is to be moved on by ``steps``.  None: it takes the frame, (T * B, I) and (T * B, H_out), and does the rest."""
+    steps: int
+    threads: int
+    """The setting that it was planned for."""
+
+
+class Pool:
+    """The states of many rows, zero at first, and the buffers to advance them.
+
+    Parameters
+    ----------
+    network : Network
+        Of one direction.
+    architecture : Architecture
+        Its sizes.
+    dtype : float32 or float64
+        Its dtype.
+    rows : int
+        How many rows there are, at least 1.
+
+    Attributes
+    ----------
+    h, c : ndarray (layers, rows, H_out), (layers, rows, H)
+        The states.  They may be written to, but not replaced: launches have their addresses.
+    """
+
+    def __init__(self, network: Network, architecture: Architecture, dtype: np.dtype[Any], rows: int) -> None:
+        layers = architecture.num_layers
+        self._network = network
+        self.h = np.zeros((layers, rows, architecture.output_size), dtype)
+        self.c = np.zeros((layers, rows, architecture.hidden_size), dtype)
+        self._work = aligned_empty(0, dtype)
+        self._launches: dict[tuple[int, int, int, bool, bool], Launch] = {}
+
+    @property
+    def steps_per_launch(self) -> int:
+        """How many steps of all rows a launch may have."""
+        return self._network.steps_per_launch(self.h.shape[1])
+
+    def launch(self, steps: int, rows: int, chosen: bool = False, dense: bool = True) -> Launch:
+        """Return a launch of so many steps of all rows or, if ``chosen``, of those that end its frame.
+
+        ``dense`` says that input and output are C-order arrays.
+        """
+        key = steps, rows, Setting.count, chosen, dense
+        launch = self._launches.get(key)
+        if launch is None:
+            indices = np.zeros(rows, np.int64) if chosen else None
+            plan = self._network.plan(Batch(steps, rows, indices=indices, pool=self.h.shape[1], dense=dense))
+            if len(self._launches) >= KEPT_LAUNCHES:
+                self._launches.clear()
+            if self._work.size < plan.work_size:
+                self._work = aligned_empty(plan.work_size, self.h.dtype)
+                self._launches.clear()  # they would keep the former one
+            for index, array in (
+                (WEIGHTS_ADDRESS, self._network.data),
+                (WORK_ADDRESS, self._work),
+                (H_ADDRESS, self.h),
+                (C_ADDRESS, self.c),
+            ):
+                plan.frame[index] = array.ctypes.data
+            others = None if plan.lean else (self._network.data, self.h, self.c)
+            launch = self._launches[key] = Launch(plan.entry, plan.frame, self._work, others, steps, Setting.count)
+        return launch
+
+    def advance(self, x: np.ndarray, output: np.ndarray, chosen: np.ndarray | None = None) -> None:
+        """Advance all rows, or those that are chosen.
+
+        Parameters
+        ----------
+        x : (T, B, I) array
+            Input; unit stride in the last axis.
+        output : (T, B, H_out) array
+            Is filled.
+        chosen : (B,) int64 array, optional
+            Different rows of the pool.
+        """
+        steps, rows, _ = x.shape
+        stretch = self._network.steps_per_launch(rows)
+        before = (self.h.copy(), self.c.copy()) if steps > stretch else None
+        try:
+            for first in range(0, steps, stretch):
+                self._advance(x[first : first + stretch], output[first : first + stretch], chosen)
+        except BaseException:  # Ctrl-C between two stretches: the steps have not been taken
+            if before is not None:
+                self.h[...], self.c[...] = before
+            raise
+
+    def _advance(self, x: np.ndarray, output: np.ndarray, chosen: np.ndarray | None) -> None:
+        steps, rows, _ = x.shape
+        dense = x.flags.c_contiguous and output.flags.c_contiguous
+        entry, frame, work, others, *_ = self.launch(steps, rows, chosen is not None, dense)
+        if chosen is not None:
+            frame[-rows:] = chosen
+        if others is None:
+            entry(frame, x.reshape(steps * rows, -1), output.reshape(steps * rows, -1))
+        else:
+            data, h, c = others
+            entry(frame, data, work, x, output, h, c)
+            frame[TURN] += steps

@@ -1,0 +1,214 @@
+"""Streams: a network that is fed step by step, with its states kept in place."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..contract import checks
+from ..contract.parameters import Architecture
+from ..execution.network import Network
+from ..host.threads import Setting
+from ..kernels.frame import TURN
+from . import checks as stream_checks
+from .checks import overlap, writable
+from .exclusive import Exclusive
+from .state_pool import Launch, Pool
+
+_empty = np.empty
+_ndarray = np.ndarray
+
+
+KEPT_SHAPES = 16
+"""Shapes of input that a stream keeps ready."""
+
+
+class _Ready(NamedTuple):
+    """A launch for one shape of input."""
+
+    launch: Launch
+    output: tuple[int, ...]
+    """The shape of the output."""
+    source: tuple[int, ...] | None
+    target: tuple[int, ...] | None
+    """Shapes of input and output for the launch, if they are others."""
+
+
+class Stream(Exclusive):
+    """Sequences that arrive step by step: `LSTM.stream` makes it.
+
+    Notes
+    -----
+    A stream keeps the weights that the module had when it was made.  One thread may use it at a time.
+
+    Ctrl-C during a step leaves the states before it or after it, and the output is lost: set `state` or `reset`.  Of a
+    long chunk no step has been taken then.
+    """
+
+    def __init__(
+        self, network: Network, architecture: Architecture, dtype: np.dtype[Any], batch_size: int, batch_first: bool
+    ) -> None:
+        super().__init__()
+        self._architecture = architecture
+        self._dtype, self._batch_size, self._batch_first = dtype, batch_size, batch_first
+        self._pool = Pool(network, architecture, dtype, batch_size)
+        self._ready: dict[tuple[int, ...], _Ready] = {}
+        self._short = self._lock, self._ready, dtype  # one look-up instead of three
+        self._keep((batch_size, architecture.input_size), 1)
+
+    @property
+    def batch_size(self) -> int:
+        """How many sequences there are: N."""
+        return self._batch_size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of inputs, outputs and states."""
+        return self._dtype
+
+    def step(self, x: np.ndarray, out: np.ndarray | None = None, *, rows: Any = None) -> np.ndarray:
+        """Advance by one step or several.
+
+        Parameters
+        ----------
+        x : (N, H_in) array, or (L, N, H_in), (N, L, H_in) with ``batch_first``, for L steps
+            The next input of every sequence, or of those that ``rows`` names.
+        out : array, optional
+            Where the output goes; nothing is allocated then.
+        rows : sequence of different integers from 0 to batch_size - 1, optional
+            The sequences that advance, in the order of x.  The others are left as they are.
+
+        Returns
+        -------
+        (N, H_out) array, or (L, N, H_out), (N, L, H_out)
+            h of the last layer; ``out`` if it was given, else a fresh array.
+
+        Raises
+        ------
+        RuntimeError
+            If a size does not fit, or another thread is using this stream.
+        ValueError
+            If a dtype is another, or rows are repeated or out of range.
+        TypeError
+            If something is no array.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from numba_lstm import LSTM
+        >>> lstm = LSTM(3, 5, seed=0)
+        >>> x = np.ones((7, 2, 3), np.float32)
+        >>> stream = lstm.stream(batch_size=2)
+        >>> steps = [stream.step(x[t]) for t in range(7)]
+        >>> bool((np.stack(steps) == lstm(x)[0]).all())
+        True
+        >>> stream.step(x[0, :1], rows=[1]).shape
+        (1, 5)
+        """
+        lock, shapes, dtype = self._short
+        if lock.locked():
+            lock = self._free_lock()
+        with lock:
+            # A step of all rows, arrays as kernels take them: everything else may take its time.
+            if rows is None and type(x) is _ndarray and x.dtype is dtype and x.flags.carray:
+                ready = shapes.get(x.shape)
+                if ready:
+                    (entry, frame, work, others, steps, threads), shape, source, target = ready
+                    if others is not None and threads != Setting.count:
+                        return self._any_step(x, out, rows)
+                    if out is None:
+                        out = _empty(shape, dtype)
+                    elif not writable(out, shape, dtype) or overlap(x, out):
+                        return self._any_step(x, out, rows)
+                    y = out
+                    if source:
+                        x, y = x.reshape(source), out.reshape(target)
+                    if others is None:
+                        entry(frame, x, y)
+                    else:
+                        data, h, c = others
+                        entry(frame, data, work, x, y, h, c)
+                        frame[TURN] += steps
+                    return out
+            return self._any_step(x, out, rows)
+
+    def _keep(self, shape: tuple[int, ...], steps: int) -> None:
+        """Have steps of all rows, of arrays of a shape whose steps follow each other, take the short way."""
+        launch, a = self._pool.launch(steps, self._batch_size), self._architecture
+        outgrown = any(ready.launch.work is not launch.work for ready in self._ready.values())
+        if outgrown or len(self._ready) >= KEPT_SHAPES:
+            self._ready.clear()
+        leading = (steps * self._batch_size,) if launch.others is None else (steps, self._batch_size)
+        source = (*leading, a.input_size)
+        target = (*leading, a.output_size)
+        shapes = (None, None) if source == shape else (source, target)
+        self._ready[shape] = _Ready(launch, (*shape[:-1], a.output_size), *shapes)
+
+    def _any_step(self, x: Any, out: np.ndarray | None, rows: Any) -> np.ndarray:
+        """Do a step that may be anything."""
+        a, dtype = self._architecture, self._dtype
+        chosen = None if rows is None else stream_checks.rows(rows, self._batch_size)
+        count = self._batch_size if chosen is None else len(chosen)
+        x = stream_checks.input_array(a, dtype, self._batch_first, x, count, (2, 3))
+        shape = (*x.shape[:-1], a.output_size)
+        if out is None:
+            out = np.empty(shape, dtype)
+        else:
+            stream_checks.output_array(out, shape, dtype)
+            if overlap(x, out):
+                x = x.copy()
+        source, target = x, out
+        if x.ndim == 2:
+            source, target = x[None], out[None]
+        elif self._batch_first:
+            source, target = x.transpose(1, 0, 2), out.transpose(1, 0, 2)
+        if count:
+            self._pool.advance(source, target, chosen)
+        in_order = x.flags.c_contiguous and (x.ndim == 2 or not self._batch_first or self._batch_size == 1)
+        if chosen is None and in_order and len(source) <= self._pool.steps_per_launch:
+            self._keep(x.shape, len(source))
+        return out
+
+    @property
+    def state(self) -> tuple[np.ndarray, np.ndarray]:
+        """``(h, c)``, copies of the states: (num_layers, N, H_out) and (num_layers, N, H_cell).
+
+        Assign such a pair to go on from there.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from numba_lstm import LSTM
+        >>> lstm = LSTM(3, 5, seed=0)
+        >>> output, hx = lstm(np.ones((7, 1, 3), np.float32))
+        >>> stream = lstm.stream()
+        >>> stream.state = hx
+        >>> bool((stream.state[1] == hx[1]).all())
+        True
+        """
+        with self._free_lock():
+            return self._pool.h.copy(), self._pool.c.copy()
+
+    @state.setter
+    def state(self, hx: tuple[np.ndarray, np.ndarray]) -> None:
+        h, c = checks.batch_states(self._architecture, self._dtype, hx, self._batch_size)
+        with self._free_lock():
+            self._pool.h[...], self._pool.c[...] = h, c
+
+    def reset(self, rows: Any = None) -> None:
+        """Set states to zero: a new sequence begins.
+
+        Parameters
+        ----------
+        rows : sequence of different integers, optional
+            The sequences that end; all by default.
+        """
+        chosen = slice(None) if rows is None else stream_checks.rows(rows, self._batch_size)
+        with self._free_lock():
+            self._pool.h[:, chosen] = 0
+            self._pool.c[:, chosen] = 0
+
+    def __repr__(self) -> str:
+        a = self._architecture
+        return f"Stream({a.input_size}, {a.hidden_size}, num_layers={a.num_layers}, batch_size={self._batch_size})"
