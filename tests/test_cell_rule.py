@@ -22,7 +22,7 @@ from numba_lstm.execution.network import Network
 from numba_lstm.execution.plan import Batch
 from numba_lstm.kernels.cell_rule import ACTIVATIONS, SIGMOID, TANH, Activation, CellRule
 from numba_lstm.kernels.frame import RUN_SHARE
-from numba_lstm.kernels.general_activations import activate
+from numba_lstm.kernels.general_cell import activate
 from numba_lstm.simd.float_mode import flush_denormals, restore_mode
 from numba_lstm.simd.vectors import fill, lanes, load, pointer, store
 

@@ -36,7 +36,7 @@ def _zipped_bytecode(site: Path) -> Path:
     return zipped(_bytecode(site))
 
 
-MAKES_KERNELS = ("execution", "kernels", "simd")
+MAKES_KERNELS = ("kernels", "simd")
 
 Form = Callable[[Path], Path]
 FORMS = [sources, zipped, _bytecode, _zipped_bytecode]

@@ -27,8 +27,8 @@ from test_bits import _layouts, both_dtypes
 
 import numba_lstm
 from numba_lstm.execution import cost, plan
-from numba_lstm.execution.packing import gate_panels, tail_vectors
 from numba_lstm.host.idle_cores import IdleCores
+from numba_lstm.kernels.panels import gate_panels, tail_vectors
 from numba_lstm.streaming import state_pool, stream
 
 State = tuple[np.ndarray, np.ndarray]

@@ -1,19 +1,4 @@
-"""torch's weight matrices -> panels, in the order in which the kernels read them.
-
-One panel holds, for LANES hidden units and every input k, the weights of the four gates::
-
-    panel j of weight_ih (H_in = 3, LANES = 4):          weight_ih of torch (4 * H, H_in):
-
-      k=0 | i i i i | f f f f | g g g g | o o o o |         rows 0   .. H-1   gate i
-      k=1 | i i i i | f f f f | g g g g | o o o o |         rows H   .. 2H-1  gate f
-      k=2 | i i i i | f f f f | g g g g | o o o o |         rows 2H  .. 3H-1  gate g
-            units 4j .. 4j+3 of each gate                   rows 3H  .. 4H-1  gate o
-
-A kernel that walks down a panel reads memory in one ascending line, and ends with all four gates of its units in
-registers.  The last panel is filled up with zeros; if it has at most LANES / 2 units, or LANES / 4, its gates share
-vectors, two or one instead of four for every k.  ``weight_hr`` (H_proj, H) becomes panels of GATES * LANES
-outputs.  All panels of a network lie in one array that begins on a cache line.
-"""
+"""A network's parameters -> one array of panels that begins on a cache line, and where in it those of each cell are."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -23,25 +8,23 @@ import numpy as np
 
 from ..contract.parameters import Architecture
 from ..kernels.cell_rule import ACTIVATIONS, Activation, CellRule
-from ..simd.blocksizes import GATES, block_sizes
-from ..simd.memory import CACHE_LINE, aligned_empty, round_up
-
-(
-    SRC_SIZE,  # numbers in a row of the input
-    BIAS,  # offsets into the packed weights, in elements
-    WEIGHT_IH,
+from ..kernels.frame import (
+    BIAS,
+    CELL_SIZE,
+    CODE_F,
+    CODE_H,
+    INPUT_FORGET,
+    NUMBERS,
+    PEEPHOLES,
+    SRC_SIZE,
     WEIGHT_HH,
     WEIGHT_HR,
-    ZEROS,  # a row of zeros, the "bias" of the projection
-    NUMBERS,  # of a general cell, see ``general_postgemm``
-    CODE_F,  # its activations
-    CODE_G,
-    CODE_H,
-    INPUT_FORGET,  # 1: its forget gate is what the input gate leaves
-    PEEPHOLES,  # 1: its gates look at the cell state
-    CELL_SIZE,
-) = range(13)
-"""The entries of a record for one layer and direction.  CELL_SIZE is their number."""
+    WEIGHT_IH,
+    ZEROS,
+)
+from ..kernels.panels import gate_panels, projection_panels
+from ..simd.blocksizes import GATES, block_sizes
+from ..simd.memory import CACHE_LINE, aligned_empty, round_up
 
 
 class PackedWeights(NamedTuple):
@@ -57,40 +40,10 @@ class PackedWeights(NamedTuple):
     """Whether the cells have a rule of their own."""
 
 
-def tail_vectors(hidden_size: int, lanes: int) -> int:
-    """Return how many vectors hold the gates of the last panel, for every k: 4, 2 or 1."""
-    units = (hidden_size - 1) % lanes + 1
-    vectors = GATES
-    while vectors > 1 and lanes % GATES == 0 and units * 2 <= lanes * vectors // GATES:
-        vectors //= 2
-    return vectors
-
-
-def gate_panels(matrix: np.ndarray, lanes: int) -> np.ndarray:
-    """Return a (4 * H, K) weight matrix as panels, (K, 4, lanes) each, the last one (K, vectors, lanes), in a row."""
-    hidden, depth = matrix.shape[0] // GATES, matrix.shape[1]
-    full = (hidden - 1) // lanes
-    units = tail_vectors(hidden, lanes) * lanes // GATES
-    padded = np.zeros((GATES, full * lanes + units, depth), matrix.dtype)
-    padded[:, :hidden] = matrix.reshape(GATES, hidden, depth)
-    body = padded[:, : full * lanes].reshape(GATES, full, lanes, depth).transpose(1, 3, 0, 2)
-    tail = padded[:, full * lanes :].transpose(2, 0, 1)
-    return np.concatenate([body.ravel(), tail.ravel()])
-
-
-def projection_panels(matrix: np.ndarray, lanes: int) -> np.ndarray:
-    """Return a (H_proj, H) matrix as panels (ceil(H_proj / (4 * lanes)), H, 4, lanes)."""
-    width = GATES * lanes
-    panels = -(-matrix.shape[0] // width)
-    padded = np.zeros((panels * width, matrix.shape[1]), matrix.dtype)
-    padded[: matrix.shape[0]] = matrix
-    return np.ascontiguousarray(padded.reshape(panels, width, -1).transpose(0, 2, 1))
-
-
 def _rule_numbers(
     rule: CellRule, functions: tuple[Activation, ...], index: int, hidden_size: int, lanes: int
 ) -> np.ndarray:
-    """Return the numbers of one cell's rule, as vectors, in the order of ``general_postgemm``."""
+    """Return the numbers of one cell's rule, as vectors, in the order of ``general_cell``."""
     first = [number for function in functions for number in (function.alpha, function.beta)] + [rule.clip]
     splats = np.repeat(np.array(first, np.float64), lanes)
     if rule.peepholes is None:

@@ -9,12 +9,13 @@ from ..contract.parameters import Architecture
 from ..host.threads import get_num_threads, usable_cpus
 from ..kernels import frame as at
 from ..kernels.crew import crew_words
+from ..kernels.panels import tail_vectors
 from ..simd.blocksizes import GATES, block_sizes, fetching
 from ..simd.memory import CACHE_LINE, round_up
 from ..simd.target import l2_bytes
 from .cost import choose
 from .entries import entry_for, share_address
-from .packing import PackedWeights, tail_vectors
+from .packing import PackedWeights
 from .residency import core_share, kept_weights, unit_bytes
 
 GATE_BUFFER_SHARE = 4

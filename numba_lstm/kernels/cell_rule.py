@@ -22,7 +22,7 @@ ACTIVATIONS = (
     "Silu",
     "Exp",
 )
-"""Names of activations; the kernels know them by their places here.  ``general_activations`` says what each is."""
+"""Names of activations; the kernels know them by their places here.  ``general_cell`` says what each is."""
 
 
 class Activation(NamedTuple):

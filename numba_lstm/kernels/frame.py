@@ -54,6 +54,23 @@ from __future__ import annotations
     WORK_ADDRESS,
     H_ADDRESS,
     C_ADDRESS,
-    CELLS,  # a record for every layer and direction, see ``packing``
+    CELLS,  # a record for every layer and direction, see below
 ) = range(48)
 """The entries, CELLS the last.  OFFSETS and INDICES follow the records."""
+
+(
+    SRC_SIZE,  # numbers in a row of the input
+    BIAS,  # offsets into the packed weights, in elements
+    WEIGHT_IH,
+    WEIGHT_HH,
+    WEIGHT_HR,
+    ZEROS,  # a row of zeros, the "bias" of the projection
+    NUMBERS,  # of a general cell, see ``general_cell``
+    CODE_F,  # its activations
+    CODE_G,
+    CODE_H,
+    INPUT_FORGET,  # 1: its forget gate is what the input gate leaves
+    PEEPHOLES,  # 1: its gates look at the cell state
+    CELL_SIZE,
+) = range(13)
+"""The entries of a record for one layer and direction.  CELL_SIZE is their number."""

@@ -2,13 +2,16 @@
 
 Rows of variable length lie packed, as in ``torch.nn.utils.rnn.PackedSequence``: step t has the first rows of the
 batch, as many as the OFFSETS of ``frame`` say, and they follow those of step t - 1.
+
+States come and go in torch's order, (layers * directions, rows, features).  The kernels keep h as (rows, hidden_stride)
+and c as (panels, rows, LANES): vectors that lie one or ``rows`` vectors apart, filled up with zeros.
 """
 from __future__ import annotations
 
 from collections import namedtuple
 
 from ..simd.jit import inlined
-from ..simd.vectors import at
+from ..simd.vectors import at, lanes, load, load_first, store, store_first
 from .frame import INDICES, OFFSETS, POOL
 
 View = namedtuple("View", "base time row packed")
@@ -63,3 +66,25 @@ def pool_row(frame, index, b):
     """Return which row of h and c row b of the batch has, in one layer and direction."""
     row = frame[frame[INDICES] + b] if frame[INDICES] != 0 else b
     return index * frame[POOL] + row
+
+
+@inlined
+def spread(source, count, target, distance, room):
+    """Copy ``count`` numbers, or none if negative, to ``room`` vectors ``distance`` apart; zeros behind them."""
+    width = lanes(source)
+    whole = min(max(count // width, 0), room)
+    for j in range(whole):
+        store(target, j * distance, load(source, j * width))
+    for j in range(whole, room):
+        store(target, j * distance, load_first(source, j * width, count - j * width))
+
+
+@inlined
+def gather(source, distance, target, count):
+    """Copy ``count`` numbers from vectors that lie ``distance`` apart; writes nothing else."""
+    width = lanes(source)
+    whole = count // width
+    for j in range(whole):
+        store(target, j * width, load(source, j * distance))
+    if whole * width < count:
+        store_first(target, whole * width, load(source, whole * distance), count - whole * width)

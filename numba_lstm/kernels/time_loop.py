@@ -12,7 +12,6 @@ from collections import namedtuple
 
 import numpy as np
 
-from ..execution.packing import BIAS, CELL_SIZE, NUMBERS, SRC_SIZE, WEIGHT_HH, WEIGHT_HR, WEIGHT_IH, ZEROS
 from ..simd.atomics import words
 from ..simd.blocksizes import GATES
 from ..simd.float_mode import flush_denormals, restore_mode
@@ -26,7 +25,9 @@ from .frame import (
     BETWEEN,
     BETWEEN_PACKED,
     BETWEEN_SIZE,
+    BIAS,
     CELL,
+    CELL_SIZE,
     CELLS,
     CHUNK,
     CREW,
@@ -45,6 +46,7 @@ from .frame import (
     HIDDEN,
     HIDDEN_SIZE,
     HIDDEN_STRIDE,
+    NUMBERS,
     OFFSETS,
     OUTPUT_SIZE,
     PAIRS,
@@ -55,17 +57,21 @@ from .frame import (
     SLICE_SIZE,
     SLICES,
     SPAN,
+    SRC_SIZE,
     STEPS,
     STREAMED_IH,
     STREAMED_STEPS,
     TAIL,
     TURN,
     UNPROJECTED,
+    WEIGHT_HH,
+    WEIGHT_HR,
+    WEIGHT_IH,
+    ZEROS,
 )
 from .microkernels import BROADCAST, Following, panel_gemm
 from .postgemm import Rule
-from .rows import Block, View, active_rows, pool_row, row_at, run_end, time_distance
-from .states import gather, spread
+from .rows import Block, View, active_rows, gather, pool_row, row_at, run_end, spread, time_distance
 
 FORWARD = 0
 """The direction that every layer has."""

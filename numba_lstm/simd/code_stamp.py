@@ -15,7 +15,7 @@ from typing import Any
 
 PACKAGE = __name__.rsplit(".", 2)[0]
 
-STAMPED = tuple(f"{PACKAGE}.{wing}" for wing in ("execution", "kernels", "simd"))
+STAMPED = tuple(f"{PACKAGE}.{wing}" for wing in ("kernels", "simd"))
 """Wings whose modules make kernels: an edit of any of them compiles anew, and an edit of any other module does not."""
 
 
