@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from ..formats.whole_module import WholeModule
+from ..formats.contents import WholeModule
 from .parameters import CELL_NAME, NAME, Architecture, first_name, infer, infer_cell, listed, quantized_name
 from .reparametrized import ORIGINALS, PLAIN, SAVE_PLAIN, Source, source
 

@@ -3,11 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .whole_module import WholeModule
+_OURS = "numba_lstm.io._torch_modules.Accelerated"
+_CLASSES = {
+    cell: {f"torch.nn.modules.rnn.{name}", f"{_OURS}{name}"} for cell, name in ((False, "LSTM"), (True, "LSTMCell"))
+}
+"""Classes that compute what ours do; those of `numba_lstm.io.torch.accelerate` stand for torch's."""
+
+_SIZES = ("input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size")
+
+OPTIONS = {"batch_first": (bool,), "dropout": (int, float)} | dict.fromkeys(_SIZES, (bool, int))
+"""Attributes of torch's modules, and their types."""
+
+
+class WholeModule(NamedTuple):
+    """What a file says of a module, beside its parameters."""
+
+    kind: str
+    """Its class, with the module that the class is in."""
+    options: Mapping[str, Any]
+    """Those of `OPTIONS` that the file has."""
+
+    @property
+    def is_other_lstm(self) -> bool:
+        """Whether its class calls itself an LSTM, and is not torch's."""
+        return "LSTM" in self.kind.rpartition(".")[2] and not any(self.kind in known for known in _CLASSES.values())
+
+    def complain_if_other(self, cell: bool) -> None:
+        """Raise ValueError if it is no LSTM of torch's, or no cell.
+
+        Examples
+        --------
+        >>> WholeModule("my.NormedLSTM", {}).complain_if_other(cell=False)
+        Traceback (most recent call last):
+            ...
+        ValueError: it is a my.NormedLSTM, not torch.nn.LSTM, and may compute something else; if it does not, save \
+its state_dict
+        """
+        if self.kind not in _CLASSES[cell]:
+            expected = "LSTMCell" if cell else "LSTM"
+            raise ValueError(
+                f"it is a {self.kind}, not torch.nn.{expected}, and may compute something else; if it does not, save "
+                "its state_dict"
+            )
+
+    def complain_of_sizes(self, sizes: Mapping[str, object]) -> None:
+        """Raise ValueError if its attributes say something else than these, which its parameters tell."""
+        for name in _SIZES:
+            size = sizes[name]
+            if self.options.get(name, size) != size:
+                raise ValueError(f"the module has {name}={self.options[name]}, and parameters for {name}={size}")
 
 
 class Declared(NamedTuple):

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from ..contents import WholeModule
 from ..json import parse
-from ..whole_module import WholeModule
 from ..zip_archive import Archive
 from . import exported_program
 from .objects import MOST_AXES, Tensor

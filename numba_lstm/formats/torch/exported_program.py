@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from ..whole_module import OPTIONS, WholeModule
+from ..contents import OPTIONS, WholeModule
 
 _STACK = re.compile(r'"nn_module_stack": "((?:[^"\\]|\\[^"])+)"')
 _NODE = re.compile(r'\{"target": "torch\.ops\.aten\.lstm\.input"')

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from ..bfloat16 import widened
-from ..whole_module import OPTIONS, WholeModule
+from ..contents import OPTIONS, WholeModule
 from .pickle_machine import Global, Machine, Pairs, Placeholder
 from .pickled_arrays import ArrayInPickle, PickledArray, makes_array
 from .torchscript import SCRIPTED, class_name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..whole_module import OPTIONS
+from ..contents import OPTIONS
 from ..zip_archive import Archive
 from .pickle_machine import Global
 
