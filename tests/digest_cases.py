@@ -19,7 +19,7 @@ from cases import Case, Shape, flat, module, random_case
 import numba_lstm
 from numba_lstm.contract.parameters import Architecture
 from numba_lstm.execution.network import Network
-from numba_lstm.kernels.cell_rule import ACTIVATIONS, Activation, CellRule
+from numba_lstm.kernels.cell_rule import Activation, CellRule, Function
 
 COUNT = 500
 
@@ -105,7 +105,7 @@ def _general(rng: np.random.Generator, case: Case) -> Iterable[np.ndarray]:
     shape = case.shape
 
     def function() -> Activation:
-        name = str(rng.choice(ACTIVATIONS))
+        name = str(rng.choice(list(Function.__members__)))
         low, high = sorted(rng.uniform(-1, 1, 2))
         return Activation(name, float(low), float(high))
 

@@ -20,7 +20,7 @@ from numba_lstm.contract.parameters import Architecture
 from numba_lstm.execution import entries, plan
 from numba_lstm.execution.network import Network
 from numba_lstm.execution.plan import Batch
-from numba_lstm.kernels.cell_rule import ACTIVATIONS, SIGMOID, TANH, Activation, CellRule
+from numba_lstm.kernels.cell_rule import SIGMOID, TANH, Activation, CellRule, Function
 from numba_lstm.kernels.frame import RUN_SHARE
 from numba_lstm.kernels.general_cell import activate
 from numba_lstm.simd.float_mode import flush_denormals, restore_mode
@@ -72,7 +72,7 @@ def _apply(code: Any, x: Any, alpha: Any, beta: Any, out: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=("float32", "float64"))
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", Function.__members__)
 def test_activations_are_accurate(name: str, dtype: type) -> None:
     alpha, beta = (dtype(number) for number in named(name)[1:])
     x = sample(dtype, 5, 16_000)
@@ -80,7 +80,7 @@ def test_activations_are_accurate(name: str, dtype: type) -> None:
     x = x[~np.isin(x, UNDEFINED.get(name, ()))]
     x = np.concatenate([x, x[: -len(x) % 16]])
     out = np.empty_like(x)
-    _apply(ACTIVATIONS.index(name), x, alpha, beta, out)
+    _apply(int(Function[name]), x, alpha, beta, out)
     wide = np.float64 if dtype == np.float32 else np.longdouble
     info = np.finfo(dtype)
     with np.errstate(all="ignore"):
@@ -109,7 +109,7 @@ def network(
 @st.composite
 def rules(draw: Any, sizes: Architecture) -> CellRule:
     """Draw a rule for a network of some sizes; its states stay of the size of 1."""
-    function = st.sampled_from([name for name in ACTIVATIONS if name != "Exp"]).map(named)
+    function = st.sampled_from([name for name in Function.__members__ if name != "Exp"]).map(named)
     triple = st.tuples(st.sampled_from(["Sigmoid", "HardSigmoid", "Clip", "ScaledTanh"]).map(named), function, function)
     activations = tuple(draw(triple) for _ in range(sizes.num_directions))
     peepholes = None
@@ -212,7 +212,7 @@ def test_a_general_cell_with_torchs_functions_is_near_the_plain_one() -> None:
 
 def test_nan_stays_in_its_row() -> None:
     sizes = Architecture(4, 21, 1, True, False, 0)
-    for name in ACTIVATIONS:
+    for name in Function.__members__:
         rule = CellRule(((SIGMOID, named(name), named(name)),), 2.0, peepholes=(np.full((3, 21), 0.1),))
         _, made = network(3, sizes, rule)
         x = np.ones((3, 7, 4), np.float32)
@@ -228,12 +228,12 @@ _SCRIPT = """
 import hashlib
 import numpy as np
 from test_cell_rule import named, network
-from numba_lstm.kernels.cell_rule import ACTIVATIONS, CellRule
+from numba_lstm.kernels.cell_rule import CellRule, Function
 from numba_lstm.contract.parameters import Architecture
 
 digest = hashlib.sha256()
 for dtype in (np.float32, np.float64):
-    for name in ACTIVATIONS:
+    for name in Function.__members__:
         rule = CellRule(((named("HardSigmoid"), named("Softplus"), named(name)),), 1.5, False, (np.full((3, 37), 0.1),))
         _, made = network(7, Architecture(5, 37, 1, True, False, 0), rule, dtype)
         x = np.random.default_rng(1).standard_normal((6, 5, 5)).astype(dtype)

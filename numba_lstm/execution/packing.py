@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..contract.parameters import Architecture
-from ..kernels.cell_rule import ACTIVATIONS, Activation, CellRule
+from ..kernels.cell_rule import Activation, CellRule, Function
 from ..kernels.frame import (
     BIAS,
     CELL_SIZE,
@@ -97,7 +97,7 @@ def pack(
                 index = layer * directions + direction
                 functions = rule.activations[direction]
                 cell[NUMBERS] = place(_rule_numbers(rule, functions, index, hidden, lanes).astype(dtype))
-                cell[CODE_F : CODE_H + 1] = [ACTIVATIONS.index(function.name) for function in functions]
+                cell[CODE_F : CODE_H + 1] = [Function[function.name] for function in functions]
                 cell[INPUT_FORGET], cell[PEEPHOLES] = rule.input_forget, rule.peepholes is not None
             finite = finite and all(bool(np.isfinite(named[n]).all()) for n in ("weight_hh", "weight_hr") if n in named)
     data = aligned_empty(size, dtype)

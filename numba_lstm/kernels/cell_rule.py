@@ -1,28 +1,30 @@
 """How gate sums become states in LSTMs that are not torch's: other activations, clipping, coupled gates, peepholes."""
 from __future__ import annotations
 
+import enum
 import math
 from typing import NamedTuple
 
 import numpy as np
 
-ACTIVATIONS = (
-    "Sigmoid",
-    "Tanh",
-    "Relu",
-    "Affine",
-    "LeakyRelu",
-    "ThresholdedRelu",
-    "ScaledTanh",
-    "HardSigmoid",
-    "Elu",
-    "Softsign",
-    "Softplus",
-    "Clip",
-    "Silu",
-    "Exp",
-)
-"""Names of activations; the kernels know them by their places here.  ``general_cell`` says what each is."""
+
+class Function(enum.IntEnum):
+    """Activations, by the names that they have in ONNX; ``general_cell`` says what each is."""
+
+    Sigmoid = 0
+    Tanh = 1
+    Relu = 2
+    Affine = 3
+    LeakyRelu = 4
+    ThresholdedRelu = 5
+    ScaledTanh = 6
+    HardSigmoid = 7
+    Elu = 8
+    Softsign = 9
+    Softplus = 10
+    Clip = 11
+    Silu = 12
+    Exp = 13
 
 
 class Activation(NamedTuple):
@@ -32,7 +34,7 @@ class Activation(NamedTuple):
     """
 
     name: str
-    """One of `ACTIVATIONS`."""
+    """Of a `Function`."""
     alpha: float = 0.0
     beta: float = 0.0
 

@@ -27,25 +27,8 @@ from ..simd.vectors import (
     where_greater,
 )
 from .activations import exp, expm1_minus, sigmoid, tanh
-from .cell_rule import ACTIVATIONS
+from .cell_rule import Function
 from .frame import CODE_F, CODE_G, CODE_H, INPUT_FORGET, PEEPHOLES
-
-(
-    _SIGMOID,
-    _TANH,
-    _RELU,
-    _AFFINE,
-    _LEAKY_RELU,
-    _THRESHOLDED_RELU,
-    _SCALED_TANH,
-    _HARD_SIGMOID,
-    _ELU,
-    _SOFTSIGN,
-    _SOFTPLUS,
-    _CLIP,
-    _SILU,
-    _EXP,
-) = range(len(ACTIVATIONS))
 
 # log(1 + y) = 2 * atanh(s) with s = y / (2 + y), which is at most 1 / 3 here: (atanh(s) / s - 1) / s**2 as a
 # polynomial in s**2.
@@ -78,37 +61,37 @@ def activate(code, x, alpha, beta):
     Parameters
     ----------
     code : int
-        The place of its name in ``cell_rule.ACTIVATIONS``.
+        A `Function`.
     x, alpha, beta : Vector
         NaN in x gives NaN.
     """
     zero, one = fill(x, 0.0), fill(x, 1.0)
     # Comparisons are written so that a NaN takes the branch that has x in it.
-    if code == _SIGMOID:
+    if code == Function.Sigmoid:
         return sigmoid(x)
-    if code == _TANH:
+    if code == Function.Tanh:
         return tanh(x)
-    if code == _RELU:
+    if code == Function.Relu:
         return where_greater(zero, x, zero, x)
-    if code == _AFFINE:
+    if code == Function.Affine:
         return fma(alpha, x, beta)
-    if code == _LEAKY_RELU:
+    if code == Function.LeakyRelu:
         return where_greater(zero, x, mul(alpha, x), x)
-    if code == _THRESHOLDED_RELU:  # x where x > alpha, else 0
+    if code == Function.ThresholdedRelu:  # x where x > alpha, else 0
         return where_greater(x, alpha, x, where_greater(alpha, x, zero, sub(x, alpha)))
-    if code == _SCALED_TANH:
+    if code == Function.ScaledTanh:
         return mul(alpha, tanh(mul(beta, x)))
-    if code == _HARD_SIGMOID:
+    if code == Function.HardSigmoid:
         return clip(fma(alpha, x, beta), zero, one)
-    if code == _ELU:  # beta * x where x > 0, else beta * alpha * (exp(x) - 1)
+    if code == Function.Elu:  # beta * x where x > 0, else beta * alpha * (exp(x) - 1)
         return mul(beta, where_greater(x, zero, x, mul(alpha, expm1_minus(x))))
-    if code == _SOFTSIGN:
+    if code == Function.Softsign:
         return div(x, add(one, absolute(x)))
-    if code == _SOFTPLUS:
+    if code == Function.Softplus:
         return _softplus(x)
-    if code == _CLIP:
+    if code == Function.Clip:
         return clip(x, alpha, beta)
-    if code == _SILU:
+    if code == Function.Silu:
         return mul(x, sigmoid(x))
     return exp(x)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ...kernels.cell_rule import ACTIVATIONS, Activation, CellRule
+from ...kernels.cell_rule import Activation, CellRule, Function
 from .constants.operation import Operation
 
 DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
@@ -29,7 +29,7 @@ _DEFAULTS: dict[str, tuple[float | None, ...]] = {
 
 _OF_ONNX = {
     name.lower(): name
-    for name in ACTIVATIONS
+    for name in Function.__members__
     if name in {*_DEFAULTS, "Sigmoid", "Tanh", "Relu", "Softsign", "Softplus"}
 }
 
