@@ -170,7 +170,7 @@ def test_code_that_cannot_be_known(tmp_path: Path, missing: str, reason: str) ->
     made = """
 from numba_lstm.kernels import launch
 from numba_lstm.simd.jit import serial_entry
-print({type(serial_entry(function)._cache).__name__ for function in (launch.run_serial, launch.run_stream)})
+print({type(serial_entry(function)._cache).__name__ for function in (launch.run_serial, launch.run_short)})
 """
     done = run(FROZEN + made, changed_site(tmp_path / "site", sources), missing)
     assert done.stdout == "{'NullCache'}\n"

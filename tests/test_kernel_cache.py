@@ -140,7 +140,7 @@ def test_every_kernel_has_a_file_of_its_own(kernels: Path) -> None:
     """So no process can give another's file to a kernel, whatever they compile at the same time."""
     (folder,) = kernels.iterdir()
     names = sorted(path.name.split("-")[0] for path in folder.iterdir())
-    launches = [f"numba_lstm.kernels.launch.run_{kind}" for kind in ("parallel", "serial", "stream")]
+    launches = [f"numba_lstm.kernels.launch.run_{kind}" for kind in ("parallel", "serial", "short")]
     assert names == [*launches, "numba_lstm.kernels.time_loop.run_share"]
 
 
@@ -208,6 +208,8 @@ def test_stripped_asserts_and_docstrings_change_no_kernel(kernels: Path) -> None
     for option in ("-O", "-OO"):
         assert run(CALL, options=(option,), NUMBA_CACHE_DIR=str(kernels)).stderr == ""
     for path in PACKAGE.rglob("*.py"):
+        if path.relative_to(PACKAGE).parts[0] in ("cli", "demo", "io", "soak"):  # where no kernel comes from
+            continue
         tree = ast.parse(path.read_text())
         assert not any(isinstance(node, ast.Assert) for node in ast.walk(tree))
         assert not any(isinstance(node, ast.Name) and node.id == "__debug__" for node in ast.walk(tree))

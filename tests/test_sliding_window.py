@@ -109,7 +109,7 @@ def test_threads_and_blocks(block: int | None, threads: int, way: Any, monkeypat
 def test_a_large_network_takes_the_long_way() -> None:
     """Also the step that push waits for is above the limit of small ones."""
     case = random_case(Shape(64, 256, 2, steps=14, rows=3), 1)
-    assert plan.step_flop(numba_lstm.LSTM(64, 256, 2)._architecture) * 3 > plan.LEAN_FLOP
+    assert plan.step_flop(numba_lstm.LSTM(64, 256, 2)._architecture) * 3 > plan.SHORT_FLOP
     lstm = module(case)
     check(lstm, lstm.sliding_window(5, 3), case.x, 5)
 

@@ -431,7 +431,7 @@ def test_number_of_threads_changes_between_steps() -> None:
 def short_launches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Cut chunks into launches of few steps, and list the steps of every launch."""
     monkeypatch.setattr(plan, "LAUNCH_SECONDS", 3e-6)
-    monkeypatch.setattr(plan, "LEAN_FLOP", 0)
+    monkeypatch.setattr(plan, "SHORT_FLOP", 0)
     launched: list[int] = []
     original = state_pool.Pool._advance
 

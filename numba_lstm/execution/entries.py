@@ -43,13 +43,13 @@ class _Notice(event.Listener):
 _KINDS: dict[str, tuple[Any, Any]] = {
     "serial": (serial_entry, launch.run_serial),
     "parallel": (parallel_entry, launch.run_parallel),
-    "stream": (short_entry, launch.run_stream),
+    "short": (short_entry, launch.run_short),
 }
 
 
 def _entry_signature(name: str, dtype: np.dtype[Any]) -> Any:
     scalar = from_dtype(dtype)
-    if name == "stream":
+    if name == "short":
         frame = types.Array(int64, 1, "C")
         return types.void(frame, types.Array(scalar, 2, "C", readonly=True), types.Array(scalar, 2, "C"))
     frame = types.Array(int64, 1, "C", readonly=True)
@@ -113,7 +113,7 @@ def entry_for(name: str, dtype: np.dtype[Any]) -> Any:
 
     Parameters
     ----------
-    name : {"serial", "parallel", "stream"}
+    name : {"serial", "parallel", "short"}
         One of the functions ``run_...`` in ``launch``.
     dtype : float32 or float64
         Of all arrays but the frame.
@@ -171,6 +171,6 @@ def warmup(dtype: Any = np.float32, *, cells: str = "torch") -> None:
     if cells == "all":
         share_address(kind, general=True)
     entry_for("serial", kind)
-    entry_for("stream", kind)
+    entry_for("short", kind)
     if get_num_threads() > 1:
         entry_for("parallel", kind)

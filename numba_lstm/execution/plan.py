@@ -24,7 +24,7 @@ GATE_BUFFER_SHARE = 4
 MIN_INPUT_ROWS = 48
 """Rows that the input part should have, so that a panel of weights read from L3 is used by eight tiles."""
 
-LEAN_FLOP = 1e6
+SHORT_FLOP = 1e6
 """Steps of a pool below this, some ten microseconds, keep Python's lock: another thread would keep it for longer."""
 
 LAUNCH_SECONDS, FLOP_PER_SECOND, BYTES_PER_SECOND = 0.05, 1e11, 3e10
@@ -47,8 +47,8 @@ class Plan(NamedTuple):
     frame: np.ndarray
     """Of a launch that does all layers and steps."""
     entry: Any
-    lean: bool
-    """Whether the entry is that of small steps of a pool, which takes two arrays behind the frame."""
+    short: bool
+    """Whether the entry is that of short steps of a pool, which takes two arrays behind the frame."""
     batch_first: bool
     steps: int
     work_size: int
@@ -76,7 +76,7 @@ class Batch(NamedTuple):
     pool: int = 0
     """Rows of the states, if there are others; rows are then done in blocks that fit the cache."""
     dense: bool = False
-    """Whether input and output of the pool are C-order arrays: small steps then take the entry with fewer arguments."""
+    """Whether input and output of the pool are C-order arrays: short steps then take the entry with fewer arguments."""
 
 
 def step_flop(a: Architecture) -> int:
@@ -105,8 +105,7 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     # Two threads that take turns on one core take longer than one.
     threads = min(get_num_threads(), usable_cpus())
     slices, crew, patience = choose(a, dtype, steps, rows, threads, batch_sizes)
-    small = step_flop(a) * rows * steps < LEAN_FLOP
-    lean = small and batch.dense and slices * crew == 1
+    short = batch.dense and slices * crew == 1 and step_flop(a) * rows * steps < SHORT_FLOP
     block = max(1, -(-rows // slices))
     if batch.pool:
         block = -(-block // max(1, block // BLOCK_ROWS))
@@ -181,8 +180,8 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
         shape = 1, int(batch.offsets[-1])
     return Plan(
         frame=frame,
-        entry=entry_for("parallel" if slices * crew > 1 else "stream" if lean else "serial", dtype),
-        lean=lean,
+        entry=entry_for("parallel" if slices * crew > 1 else "short" if short else "serial", dtype),
+        short=short,
         batch_first=batch.batch_first,
         steps=steps,
         work_size=work_size,

@@ -50,7 +50,7 @@ from __future__ import annotations
     FIRST_STEP,
     END_STEP,
     RUN_SHARE,  # the address of ``time_loop.run_share`` for this dtype
-    WEIGHTS_ADDRESS,  # for ``run_stream``, whose arrays stay where they are
+    WEIGHTS_ADDRESS,  # for ``run_short``, whose arrays stay where they are
     WORK_ADDRESS,
     H_ADDRESS,
     C_ADDRESS,

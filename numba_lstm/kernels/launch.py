@@ -77,7 +77,7 @@ def run_parallel(frame, weights, work, x, output, h, c):
     return np.int64(was_late(shared, crew, slices, clock() - begun))
 
 
-def run_stream(frame, x, output):
+def run_short(frame, x, output):
     """Do what ``run_serial`` does with the fewest arguments: other arrays stay where they are between two calls.
 
     Parameters

@@ -26,7 +26,8 @@ class Launch(NamedTuple):
     """The frame has its address, so it lives as long."""
     others: tuple[np.ndarray, np.ndarray, np.ndarray] | None
     """Weights, h and c: the entry takes frame, weights, workspace, x (T, B, I), output (T, B, H_out), h and c, and TURN
-    is to be moved on by ``steps``.  None: it takes the frame, (T * B, I) and (T * B, H_out), and does the rest."""
+    is to be moved on by ``steps``.  None, of a short launch: it takes the frame, (T * B, I) and (T * B, H_out), and
+    does the rest."""
     steps: int
     threads: int
     """The setting that it was planned for."""
@@ -87,7 +88,7 @@ class Pool:
                 (C_ADDRESS, self.c),
             ):
                 plan.frame[index] = array.ctypes.data
-            others = None if plan.lean else (self._network.data, self.h, self.c)
+            others = None if plan.short else (self._network.data, self.h, self.c)
             launch = self._launches[key] = Launch(plan.entry, plan.frame, self._work, others, steps, Setting.count)
         return launch
 
