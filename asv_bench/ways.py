@@ -10,7 +10,7 @@ import numpy as np
 
 from numba_lstm.contract.parameters import Architecture
 from numba_lstm.execution.cost import choose
-from numba_lstm.simd.target import l2_bytes
+from numba_lstm.execution.machine import this_machine
 
 from . import report
 
@@ -21,7 +21,8 @@ BATCHES = (1, 2, 4, 16, 64)
 
 def way(size: int, steps: int, batch: int, threads: int) -> str:
     """Return how a call of a layer uses threads, in a word."""
-    chosen = choose(Architecture(size, size), np.dtype(np.float32), steps, batch, threads)
+    machine = this_machine()._replace(threads=threads, cpus=threads)
+    chosen = choose(Architecture(size, size), np.dtype(np.float32), steps, batch, machine)
     if chosen.crew > 1:
         return "shared units"
     return "shared batch" if chosen.slices > 1 else "one thread"
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         [f"{batch}", f"{steps}", ranges(steps, batch, options.threads)] for batch in BATCHES for steps in STEPS
     ]
     text = report.markdown_table(["rows N", "steps L", "one layer of I = H units"], rows)
-    text += f"\n\nFloat32, {options.threads} threads, an L2 cache of {l2_bytes() >> 10} KiB."
+    text += f"\n\nFloat32, {options.threads} threads, an L2 cache of {this_machine().l2_bytes >> 10} KiB."
     report.publish("ways", text, report.own_circumstances(), options.page)
 
 

@@ -80,10 +80,10 @@ def threads() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def cpus_enough() -> Iterator[None]:
     """Have calls use the threads that a test asks for, whatever CPUs there are."""
-    from numba_lstm.execution import plan
+    from numba_lstm.execution.machine import ASSUMED
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "usable_cpus", lambda: 1 << 10)
+        patch.setitem(ASSUMED, "cpus", 1 << 10)
         yield
 
 

@@ -16,7 +16,7 @@ import pytest
 from cases import Case, Shape, assert_same_bits, flat, module, random_case
 
 import numba_lstm
-from numba_lstm.execution import cost, network, plan, residency
+from numba_lstm.execution.machine import ASSUMED, Way, this_machine
 
 Pick = Callable[[str, Sequence[Any]], Any]
 """Chooses one of some values, of which it is told the name."""
@@ -27,10 +27,10 @@ RAGGED = ("lengths", "packed", "pool")
 
 WAYS = {
     "as planned": None,
-    "a crew of two": cost.Way(1, 2, 20_000),
-    "a crew of three that does not wait": cost.Way(1, 3, 0),
-    "two slices": cost.Way(2, 1, 0),
-    "five slices": cost.Way(5, 1, 0),
+    "a crew of two": Way(1, 2, 20_000),
+    "a crew of three that does not wait": Way(1, 3, 0),
+    "two slices": Way(2, 1, 0),
+    "five slices": Way(5, 1, 0),
 }
 
 CACHES = {"as they are": None, "small": 1 << 16, "tiny": 1 << 10}
@@ -103,7 +103,7 @@ def alone(one: Example) -> list[Any]:
     """Return what each sequence gives by itself: one call without a batch, on this thread."""
     case, results = one.case, []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "choose", lambda *sizes: cost.Way(1, 1, 0))
+        patch.setitem(ASSUMED, "way", Way(1, 1, 0))
         lstm = module(case)
         for row, length in enumerate(one.lengths):
             if one.kind == "window":
@@ -120,14 +120,14 @@ def together(one: Example) -> list[Any]:
     with pytest.MonkeyPatch.context() as patch:
         way = WAYS[one.way]
         if way is not None:
-            patch.setattr(plan, "choose", lambda *sizes: way)
+            patch.setitem(ASSUMED, "way", way)
         size = CACHES[one.caches]
         if size is not None:
-            patch.setattr(residency, "l2_bytes", lambda: size)
-            patch.setattr(residency, "L3_ROOM", size)
+            patch.setitem(ASSUMED, "gate_buffer_bytes", this_machine().gate_buffer_bytes)
+            patch.setitem(ASSUMED, "l2_bytes", size)
+            patch.setitem(ASSUMED, "l3_room", size)
         if one.steps_per_launch is not None:
-            for place in (plan, network):
-                patch.setattr(place, "launch_steps", lambda *sizes: one.steps_per_launch)
+            patch.setitem(ASSUMED, "most_steps", one.steps_per_launch)
         numba_lstm.set_num_threads(one.threads)
         lstm = module(one.case, batch_first=one.batch_first)
         if one.earlier == "the same":

@@ -9,11 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import Shape, random_case
 
 import numba_lstm
-from numba_lstm.execution import plan
+from numba_lstm.contract.parameters import Architecture
+from numba_lstm.execution.machine import this_machine
+from numba_lstm.execution.network import Network
+from numba_lstm.execution.plan import Batch
 from numba_lstm.host import threads as thread_count
 from numba_lstm.host.cpu_quota import cpu_quota
+from numba_lstm.kernels import frame
 
 ROOT = Path(__file__).parents[1]
 
@@ -248,7 +253,7 @@ def test_default_is_the_least(
 
 def test_import_reads_no_groups_and_calls_read_them_once() -> None:
     code = """
-from numba_lstm import threads
+from numba_lstm.host import threads
 calls = []
 threads.cpu_quota = lambda: calls.append(1)
 import numba_lstm
@@ -268,7 +273,7 @@ def test_a_real_group(quota: float, expected: int) -> None:
 import os, sys
 with open(sys.argv[1] + "/cgroup.procs", "w") as members:
     members.write(str(os.getpid()))
-from numba_lstm import threads
+from numba_lstm.host import threads
 import numba_lstm
 threads.usable_cpus = lambda: 8
 print(numba_lstm.get_num_threads())
@@ -294,9 +299,8 @@ print(numba_lstm.get_num_threads())
 
 def test_an_explicit_number_above_the_quota_reaches_the_plan(monkeypatch: pytest.MonkeyPatch, threads: None) -> None:
     monkeypatch.setattr(thread_count, "cpu_quota", lambda: 1.0)
-    asked: list[int] = []
-    choose = plan.choose
-    monkeypatch.setattr(plan, "choose", lambda *arguments: asked.append(arguments[4]) or choose(*arguments))
     numba_lstm.set_num_threads(2)
-    numba_lstm.LSTM(3, 5, seed=0).eval()(np.zeros((4, 2, 3), np.float32))
-    assert asked == [2]
+    assert this_machine().threads == 2
+    network = Network(Architecture(64, 128), random_case(Shape(64, 128), 1).state_dict, np.dtype(np.float32))
+    numbers = network.plan(Batch(50, 64)).frame
+    assert numbers[frame.SLICES] * numbers[frame.CREW] == 2

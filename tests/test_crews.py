@@ -15,7 +15,8 @@ from cases import Shape, assert_same_bits, module, random_case
 
 import numba_lstm
 from numba_lstm.contract.parameters import Architecture
-from numba_lstm.execution import cost, launch_lock, plan
+from numba_lstm.execution import cost, launch_lock
+from numba_lstm.execution.machine import ASSUMED, Way, this_machine
 from numba_lstm.host import idle_cores
 from numba_lstm.kernels import frame
 from numba_lstm.kernels.crew import crew_words, meet, regroup, share, sign_in, sign_out
@@ -37,7 +38,7 @@ SHAPES = {
 
 def use_crew(monkeypatch: pytest.MonkeyPatch, size: int, patience: int = 20_000) -> None:
     """Have every plan from now on ask for a crew of this size."""
-    monkeypatch.setattr(plan, "choose", lambda *sizes: cost.Way(1, size, patience))
+    monkeypatch.setitem(ASSUMED, "way", Way(1, size, patience))
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 7])
@@ -78,19 +79,19 @@ def test_threads_that_come_late_leave(patience: int, monkeypatch: pytest.MonkeyP
         assert_same_bits(lstm(case.x, case.hx), expected)
 
 
-@pytest.mark.parametrize("way", [cost.Way(1, 1, 0), cost.Way(1, 2, 20_000), cost.Way(2, 1, 0), cost.Way(3, 1, 0)])
+@pytest.mark.parametrize("way", [Way(1, 1, 0), Way(1, 2, 20_000), Way(2, 1, 0), Way(3, 1, 0)])
 @pytest.mark.parametrize("steps_per_launch", [1, 4, 5])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_launches_that_end_between_steps(
-    bidirectional: bool, steps_per_launch: int, way: cost.Way, monkeypatch: pytest.MonkeyPatch
+    bidirectional: bool, steps_per_launch: int, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """States go from launch to launch in the workspace, at even and odd steps."""
     case = random_case(Shape(9, 40, 2, bidirectional=bidirectional, steps=23, rows=6), 9, np.float32)
     use_crew(monkeypatch, 1)
     expected = module(case)(case.x, case.hx)
-    monkeypatch.setattr(plan, "choose", lambda *sizes: way)
+    monkeypatch.setitem(ASSUMED, "way", way)
     lstm = module(case)
-    monkeypatch.setattr(plan, "launch_steps", lambda *sizes: steps_per_launch)
+    monkeypatch.setitem(ASSUMED, "most_steps", steps_per_launch)
     assert_same_bits(lstm(case.x, case.hx), expected)
 
 
@@ -99,12 +100,12 @@ import os, sys
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
 from cases import Shape, assert_same_bits, module, random_case
-from numba_lstm import cost, plan
+from numba_lstm.execution.machine import ASSUMED, Way
 
 case = random_case(Shape(20, 52, 2, bidirectional=True, steps=30, rows=1), 1)
-plan.choose = lambda *sizes: cost.Way(1, 1, 0)
+ASSUMED["way"] = Way(1, 1, 0)
 expected = module(case)(case.x, case.hx)
-plan.choose = lambda *sizes: cost.Way(1, 2, 1000)
+ASSUMED["way"] = Way(1, 2, 1000)
 lstm = module(case)
 for _ in range(50):
     assert_same_bits(lstm(case.x, case.hx), expected)
@@ -132,15 +133,18 @@ def test_one_core(layer: str, threads: int) -> None:
 
 def test_choices() -> None:
     """What is far from where two ways are equally fast."""
-    float32 = np.dtype(np.float32)
+
+    def choose(sizes: Architecture, steps: int, rows: int, threads: int) -> tuple[int, ...]:
+        return cost.choose(sizes, np.dtype(np.float32), steps, rows, this_machine()._replace(threads=threads))[:2]
+
     small, large = Architecture(1, 40), Architecture(1024, 1024, 2)
-    assert cost.choose(small, float32, 1, 1, 2)[:2] == (1, 1)
-    assert cost.choose(large, float32, 50, 1, 2)[:2] == (1, 2)
-    assert cost.choose(Architecture(128, 256), float32, 64, 256, 2)[:2] == (2, 1)
-    assert cost.choose(large, float32, 50, 256, 1)[:2] == (1, 1)
-    assert cost.choose(large, float32, 50, 3, 8)[:2] == (1, 8)
+    assert choose(small, 1, 1, 2) == (1, 1)
+    assert choose(large, 50, 1, 2) == (1, 2)
+    assert choose(Architecture(128, 256), 64, 256, 2) == (2, 1)
+    assert choose(large, 50, 256, 1) == (1, 1)
+    assert choose(large, 50, 3, 8) == (1, 8)
     # Slices would each read all weights, from the L3 cache that they share.
-    assert cost.choose(large, float32, 50, 8, 2)[:2] == (1, 2)
+    assert choose(large, 50, 8, 2) == (1, 2)
 
 
 def test_default_is_a_crew_for_a_large_network() -> None:
@@ -203,16 +207,16 @@ def test_a_member_without_a_core_leaves_and_the_others_do_its_part(size: int) ->
 BESIDE_OTHERS = """
 import subprocess, sys
 from cases import Shape, assert_same_bits, module, random_case
-from numba_lstm import cost, plan
+from numba_lstm.execution.machine import ASSUMED, Way
 
 others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
 try:
     for shape in (Shape(64, 256, 2, steps=60, rows=1), Shape(20, 80, 2, bidirectional=True, steps=300, rows=4)):
         case = random_case(shape, 1)
-        plan.choose = lambda *sizes: cost.Way(1, 1, 0)
+        ASSUMED["way"] = Way(1, 1, 0)
         expected = module(case)(case.x, case.hx)
-        for way in (cost.Way(1, 2, 20_000), cost.Way(1, 4, 20_000), cost.Way(2, 1, 0)):
-            plan.choose = lambda *sizes: way
+        for way in (Way(1, 2, 20_000), Way(1, 4, 20_000), Way(2, 1, 0)):
+            ASSUMED["way"] = way
             lstm = module(case)
             for _ in range(15):
                 assert_same_bits(lstm(case.x, case.hx), expected)

@@ -14,20 +14,21 @@ from cases import Shape, random_case
 from processes import by_layer, posix, run
 
 from numba_lstm.contract.parameters import Architecture
-from numba_lstm.execution import launch_lock, plan
+from numba_lstm.execution import launch_lock
+from numba_lstm.execution.machine import ASSUMED
 from numba_lstm.execution.network import Network
 from numba_lstm.execution.plan import Batch
-from numba_lstm.kernels.frame import CREW, SLICES
+from numba_lstm.kernels import frame
 
 SETUP = """
 import os, sys, threading
 import numpy as np
 import numba_lstm
 from cases import Shape, assert_same_bits, module, random_case
-from numba_lstm import plan
+from numba_lstm.execution.machine import ASSUMED
 
 numba_lstm.set_num_threads(2)
-plan.usable_cpus = lambda: 2  # where there is one, as well
+ASSUMED["cpus"] = 2  # where there is one, as well
 # The last is too small for two threads.
 cases = [random_case(Shape(40, 150, 2, steps=60, rows=rows), 1) for rows in (1, 3, 20)]
 cases.append(random_case(Shape(3, 5, steps=4, rows=2), 1))
@@ -156,9 +157,9 @@ def test_a_fork_while_another_thread_compiles(tmp_path: Path) -> None:
 
 
 def frame_of(threads: int) -> np.ndarray:
-    frame = np.zeros(max(CREW, SLICES) + 1, np.int64)
-    frame[CREW], frame[SLICES] = threads, 1
-    return frame
+    numbers = np.zeros(frame.CELLS, np.int64)
+    numbers[frame.CREW], numbers[frame.SLICES] = threads, 1
+    return numbers
 
 
 def ways_of_calls(threads: int, calls: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -225,20 +226,15 @@ def test_what_a_call_raises_gives_its_place_back(monkeypatch: pytest.MonkeyPatch
 
 def test_plans_have_no_more_threads_than_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads that take turns on one core would wait for each other."""
-    asked: list[int] = []
-    choose = plan.choose
-
-    def record(*arguments: Any) -> Any:
-        asked.append(arguments[4])
-        return choose(*arguments)
-
-    monkeypatch.setattr(plan, "choose", record)
-    monkeypatch.setattr(plan, "get_num_threads", lambda: 4)
-    network = Network(Architecture(3, 5), random_case(Shape(3, 5), 1).state_dict, np.dtype(np.float32))
+    sizes = Architecture(64, 128)
+    network = Network(sizes, random_case(Shape(64, 128), 1).state_dict, np.dtype(np.float32))
+    monkeypatch.setitem(ASSUMED, "threads", 4)
+    taken = []
     for cpus in (1, 2, 9):
-        monkeypatch.setattr(plan, "usable_cpus", lambda cpus=cpus: cpus)
-        network.plan(Batch(4, 2))
-    assert asked == [1, 2, 4]
+        monkeypatch.setitem(ASSUMED, "cpus", cpus)
+        numbers = network.plan(Batch(50, 64)).frame
+        taken.append(numbers[frame.SLICES] * numbers[frame.CREW])
+    assert taken == [1, 2, 4]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity")

@@ -24,13 +24,13 @@ import signal, sys, time
 import numpy as np
 import numba_lstm
 from cases import Shape, assert_same_bits, module, random_case
-from numba_lstm import cost, plan
+from numba_lstm.execution.machine import ASSUMED, Way
 
 kind, threads = sys.argv[1], int(sys.argv[2])
 # Ctrl-C comes after so many seconds of this process's own work, however little of the CPUs others leave to it.
 signal.signal(signal.SIGPROF, signal.default_int_handler)
 if threads > 1:
-    plan.choose = lambda *sizes: cost.Way(1, 2, 20_000) if kind == "crew" else cost.Way(2, 1, 0)
+    ASSUMED["way"] = Way(1, 2, 20_000) if kind == "crew" else Way(2, 1, 0)
 shape = Shape(200, 256, 2, bidirectional=kind == "two directions", steps=60, rows=16)
 case = random_case(shape, 1)
 lstm = module(case)

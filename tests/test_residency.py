@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from numba_lstm.contract.parameters import Architecture
-from numba_lstm.execution import cost, plan, residency
+from numba_lstm.execution import plan, residency
+from numba_lstm.execution.machine import ASSUMED, Way, this_machine
 from numba_lstm.execution.packing import pack
+from numba_lstm.execution.plan import Batch
 from numba_lstm.kernels import frame
 from numba_lstm.simd import blocksizes
 
@@ -20,9 +22,8 @@ def architecture(inputs: int, hidden: int, layers: int = 1, bidirectional: bool 
 
 @pytest.fixture(autouse=True)
 def two_mebibytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(residency, "l2_bytes", lambda: 2 << 20)
-    monkeypatch.setattr(plan, "l2_bytes", lambda: 2 << 20)
-    monkeypatch.setattr(plan, "choose", lambda *sizes: cost.Way(1, 1, 0))
+    monkeypatch.setitem(ASSUMED, "l2_bytes", 2 << 20)
+    monkeypatch.setitem(ASSUMED, "way", Way(1, 1, 0))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def two_mebibytes(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=str,
 )
 def test_what_stays(sizes: tuple[int, ...], crew: int, kept: tuple[bool, ...]) -> None:
-    assert residency.kept_weights(architecture(*sizes), FLOAT, crew)[:4] == kept
+    assert residency.kept_weights(architecture(*sizes), FLOAT, crew, this_machine())[:4] == kept
 
 
 @pytest.mark.parametrize(
@@ -54,40 +55,39 @@ def test_what_stays(sizes: tuple[int, ...], crew: int, kept: tuple[bool, ...]) -
     ],
 )
 def test_directions_take_turns_where_half_of_one_stays(hidden: int, dtype: type, share: tuple[int, int]) -> None:
-    assert residency.core_share(architecture(40, hidden, 1, True), np.dtype(dtype), 2) == share
+    assert residency.core_share(architecture(40, hidden, 1, True), np.dtype(dtype), 2, this_machine()) == share
 
 
 def planned(sizes: Architecture, steps: int, rows: int) -> dict[str, int]:
     parameters = {name: np.zeros(shape, FLOAT) for name, shape in sizes.shapes().items()}
-    made = plan.make_plan(sizes, pack(sizes, parameters, FLOAT), plan.Batch(steps, rows))
-    names = "CHUNK", "SPAN", "STREAMED_IH", "STREAMED_STEPS", "PAIRS"
-    return {name: int(made.frame[getattr(frame, name)]) for name in names}
+    made = plan.make_plan(sizes, pack(sizes, parameters, FLOAT), Batch(steps, rows), this_machine())
+    return {name.lower(): int(made.frame[place]) for name, place in vars(frame).items() if name.isupper()}
 
 
 def test_small_networks_stream_nothing() -> None:
     made = planned(architecture(40, 64, 2), 60, 4)
-    assert made["STREAMED_IH"] == made["STREAMED_STEPS"] == 0
-    assert made["SPAN"] == made["CHUNK"]
+    assert made["streamed_ih"] == made["streamed_steps"] == 0
+    assert made["span"] == made["chunk"]
 
 
 def test_layers_that_push_each_other_out_stream_once_a_chunk() -> None:
     made = planned(architecture(40, 256, 3), 60, 32)
-    assert made["CHUNK"] > 1
-    assert (made["STREAMED_IH"], made["STREAMED_STEPS"]) == (1, 1)
-    assert made["SPAN"] == made["CHUNK"]
+    assert made["chunk"] > 1
+    assert (made["streamed_ih"], made["streamed_steps"]) == (1, 1)
+    assert made["span"] == made["chunk"]
 
 
 def test_what_exceeds_the_cache_streams_in_every_step() -> None:
     made = planned(architecture(16, 700), 30, 8)
-    assert made["CHUNK"] > 1
-    assert made["STREAMED_STEPS"] == made["CHUNK"]
+    assert made["chunk"] > 1
+    assert made["streamed_steps"] == made["chunk"]
 
 
 def test_large_networks_go_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(residency, "L3_ROOM", 1 << 20)
+    monkeypatch.setitem(ASSUMED, "l3_room", 1 << 20)
     made = planned(architecture(40, 256, 2), 30, 32)
-    assert made["SPAN"] == 30
-    assert made["CHUNK"] < 30
+    assert made["span"] == 30
+    assert made["chunk"] < 30
 
 
 @pytest.mark.parametrize(
@@ -105,5 +105,5 @@ def test_large_networks_go_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> No
 def test_one_row_takes_panels_in_turn(
     family: str, sizes: tuple[int, ...], steps: int, pairs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "fetching", lambda: blocksizes.FETCHING[family])
-    assert planned(architecture(*sizes), steps, 1)["PAIRS"] == pairs
+    monkeypatch.setitem(ASSUMED, "panels_in_turn", blocksizes.FETCHING[family].in_turn)
+    assert planned(architecture(*sizes), steps, 1)["pairs"] == pairs

@@ -18,18 +18,19 @@ from test_bits import _layouts, both_dtypes
 from test_stream import (
     BAD_SIZES,
     C_ORDER,
+    CREW_OF_THREE,
     NO_DTYPE,
     NO_LIST,
+    THREE_SLICES,
     Slow,
     _traced,
-    crew_of_three,
     same_bits,
-    three_slices,
     unaligned,
 )
 
 import numba_lstm
-from numba_lstm.execution import plan
+from numba_lstm.execution.cost import step_flop
+from numba_lstm.execution.machine import ASSUMED, this_machine
 from numba_lstm.streaming import state_pool
 
 
@@ -86,7 +87,7 @@ def test_sizes(
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("way", [None, three_slices, crew_of_three])
+@pytest.mark.parametrize("way", [None, THREE_SLICES, CREW_OF_THREE])
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("block", [None, 5])
 def test_threads_and_blocks(block: int | None, threads: int, way: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,9 +96,9 @@ def test_threads_and_blocks(block: int | None, threads: int, way: Any, monkeypat
     numba_lstm.set_num_threads(1)
     expected = [recomputed(lstm, case.x, t, 48) for t in range(47, 60)]
     if block is not None:
-        monkeypatch.setattr(plan, "BLOCK_ROWS", block)
+        monkeypatch.setitem(ASSUMED, "block_rows", block)
     if way is not None:
-        monkeypatch.setattr(plan, "choose", way)
+        monkeypatch.setitem(ASSUMED, "way", way)
     numba_lstm.set_num_threads(threads)
     window = lstm.sliding_window(48, 2)
     outputs = [window.push(x) for x in case.x]
@@ -109,7 +110,7 @@ def test_threads_and_blocks(block: int | None, threads: int, way: Any, monkeypat
 def test_a_large_network_takes_the_long_way() -> None:
     """Also the step that push waits for is above the limit of small ones."""
     case = random_case(Shape(64, 256, 2, steps=14, rows=3), 1)
-    assert plan.step_flop(numba_lstm.LSTM(64, 256, 2)._architecture) * 3 > plan.SHORT_FLOP
+    assert step_flop(numba_lstm.LSTM(64, 256, 2)._architecture) * 3 > this_machine().short_flop
     lstm = module(case)
     check(lstm, lstm.sliding_window(5, 3), case.x, 5)
 

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from test_bits import _layouts, both_dtypes
 
 import numba_lstm
-from numba_lstm.execution import cost, plan
+from numba_lstm.execution.machine import ASSUMED, Way
 from numba_lstm.host.idle_cores import IdleCores
 from numba_lstm.kernels.panels import gate_panels, tail_vectors
 from numba_lstm.streaming import state_pool, stream
@@ -194,9 +194,8 @@ def test_out_is_all_that_is_written(rows: Any, chunk: tuple[int, ...], dtype: ty
 def row_by_row() -> Iterator[None]:
     """Have every row and step of a stream done by itself, so that its output is there before the next is read."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "BLOCK_ROWS", 1)
-        patch.setattr(plan, "MIN_INPUT_ROWS", 1)
-        patch.setattr(plan, "GATE_BUFFER_SHARE", 1 << 40)
+        for number in ("block_rows", "input_rows", "gate_buffer_bytes"):
+            patch.setitem(ASSUMED, number, 1)
         yield
 
 
@@ -365,24 +364,17 @@ def test_pool_equals_separate_streams(case: Case, data: st.DataObject) -> None:
     assert_same_bits((case.x, fed.state), (case.x, (h, c)))
 
 
-def crew_of_three(*sizes: Any) -> cost.Way:
-    """Have a launch ask for three threads that share all rows."""
-    return cost.Way(1, 3, 20_000)
-
-
-def three_slices(*sizes: Any) -> cost.Way:
-    """Have a launch cut the batch in three."""
-    return cost.Way(3, 1, 0)
+CREW_OF_THREE, THREE_SLICES = Way(1, 3, 20_000), Way(3, 1, 0)
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("way", [None, three_slices, crew_of_three])
+@pytest.mark.parametrize("way", [None, THREE_SLICES, CREW_OF_THREE])
 @pytest.mark.parametrize("block", [None, 5, 1000])
 @pytest.mark.parametrize(
     "shape", [Shape(24, 40, 2, rows=330), Shape(33, 65, 1, rows=310), Shape(9, 30, 3, proj_size=17, rows=301)], ids=str
 )
 def test_large_pool(
-    shape: Shape, block: int | None, way: Callable[..., cost.Way] | None, monkeypatch: pytest.MonkeyPatch
+    shape: Shape, block: int | None, way: Way | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Several blocks of rows, or one, on one thread and on several."""
     lstm = module(random_case(shape, 3))
@@ -403,9 +395,9 @@ def test_large_pool(
         for state, new in zip(states, after, strict=True):
             state[:, where] = new
     if block is not None:
-        monkeypatch.setattr(plan, "BLOCK_ROWS", block)
+        monkeypatch.setitem(ASSUMED, "block_rows", block)
     if way is not None:
-        monkeypatch.setattr(plan, "choose", way)
+        monkeypatch.setitem(ASSUMED, "way", way)
     for threads in (1, 2):
         numba_lstm.set_num_threads(threads)
         fed = lstm.stream(rows)
@@ -430,8 +422,8 @@ def test_number_of_threads_changes_between_steps() -> None:
 @pytest.fixture
 def short_launches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Cut chunks into launches of few steps, and list the steps of every launch."""
-    monkeypatch.setattr(plan, "LAUNCH_SECONDS", 3e-6)
-    monkeypatch.setattr(plan, "SHORT_FLOP", 0)
+    monkeypatch.setitem(ASSUMED, "launch_ns", 3e3)
+    monkeypatch.setitem(ASSUMED, "short_flop", 0)
     launched: list[int] = []
     original = state_pool.Pool._advance
 

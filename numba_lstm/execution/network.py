@@ -11,8 +11,10 @@ from ..host.threads import Setting
 from ..kernels.cell_rule import CellRule
 from ..kernels.frame import END_LAYER, END_STEP, FIRST_LAYER, FIRST_STEP
 from ..simd.memory import aligned_empty
+from .cost import launch_steps
+from .machine import this_machine
 from .packing import pack
-from .plan import Batch, Plan, launch_steps, make_plan
+from .plan import Batch, Plan, make_plan
 
 KEPT_PLANS = 256
 """Plans that a network keeps; sequence lengths vary without end in a process that lives long."""
@@ -133,11 +135,11 @@ class Network:
 
     def plan(self, batch: Batch) -> Plan:
         """Plan calls of a shape."""
-        return make_plan(self._architecture, self._weights, batch)
+        return make_plan(self._architecture, self._weights, batch, this_machine())
 
     def steps_per_launch(self, rows: int) -> int:
         """Return how many steps a launch may have, so that signals get in between two."""
-        return launch_steps(self._architecture, rows)
+        return launch_steps(self._architecture, self.dtype, rows, this_machine())
 
     def run(
         self,

@@ -6,36 +6,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..contract.parameters import Architecture
-from ..host.threads import get_num_threads, usable_cpus
 from ..kernels import frame as at
 from ..kernels.crew import crew_words
-from ..kernels.panels import tail_vectors
-from ..simd.blocksizes import GATES, block_sizes, fetching
+from ..kernels.panels import count_panels, tail_vectors
+from ..simd.blocksizes import GATES, block_sizes
 from ..simd.memory import CACHE_LINE, round_up
-from ..simd.target import l2_bytes
-from .cost import choose
+from .cost import choose, launch_steps, step_flop
 from .entries import entry_for, share_address
+from .machine import Machine
 from .packing import PackedWeights
 from .residency import core_share, kept_weights, unit_bytes
-
-GATE_BUFFER_SHARE = 4
-"""A core's part of the buffer of gate sums may take 1 / 4 of L2, beside the recurrent weights and the states."""
-
-MIN_INPUT_ROWS = 48
-"""Rows that the input part should have, so that a panel of weights read from L3 is used by eight tiles."""
-
-SHORT_FLOP = 1e6
-"""Steps of a pool below this, some ten microseconds, keep Python's lock: another thread would keep it for longer."""
-
-LAUNCH_SECONDS, FLOP_PER_SECOND, BYTES_PER_SECOND = 0.05, 1e11, 3e10
-"""Work of one launch, roughly; signals such as Ctrl-C get in between two launches.  One thread's rates, of products
-and of reading weights from L3."""
-
-BLOCK_ROWS = 48
-"""Least rows of a block of a pool, if there are as many: states, sums and input of the block stay in cache."""
-
-WEIGHT_BYTES = 4
-"""Of float32; those of float64 take twice as long to be read."""
 
 PAGE = 4096
 """Rows of the state that lie a multiple of a page apart would share the sets of L1."""
@@ -79,43 +59,28 @@ class Batch(NamedTuple):
     """Whether input and output of the pool are C-order arrays: short steps then take the entry with fewer arguments."""
 
 
-def step_flop(a: Architecture) -> int:
-    """Return the floating-point operations of one step of one row, two for a multiply-add; projections left out."""
-    terms = sum(a.layer_input_size(layer) + a.output_size for layer in range(a.num_layers))
-    return 2 * a.num_directions * GATES * a.hidden_size * terms
-
-
-def launch_steps(architecture: Architecture, rows: int) -> int:
-    """Return how many steps of so many rows a launch may have."""
-    flop = step_flop(architecture)
-    step_seconds = max(flop * rows / FLOP_PER_SECOND, flop * WEIGHT_BYTES / 2 / BYTES_PER_SECOND)
-    return max(1, int(LAUNCH_SECONDS / step_seconds))
-
-
-def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) -> Plan:
-    """Plan a call of a network on a batch, for the number of threads that is set."""
+def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch, machine: Machine) -> Plan:
+    """Plan a call of a network on a batch."""
     a, cells, dtype = architecture, weights.cells, weights.data.dtype
     steps, rows = batch.steps, batch.rows
     lanes = block_sizes().lanes(dtype)
     line = CACHE_LINE // dtype.itemsize
     directions = a.num_directions
-    panels = -(-a.hidden_size // lanes)
-    proj_panels = -(-a.proj_size // (GATES * lanes))
+    panels = count_panels(a.hidden_size, lanes)
+    proj_panels = count_panels(a.proj_size, GATES * lanes)
     batch_sizes = None if batch.offsets is None else np.diff(batch.offsets)
-    # Two threads that take turns on one core take longer than one.
-    threads = min(get_num_threads(), usable_cpus())
-    slices, crew, patience = choose(a, dtype, steps, rows, threads, batch_sizes)
-    short = batch.dense and slices * crew == 1 and step_flop(a) * rows * steps < SHORT_FLOP
+    slices, crew, patience = choose(a, dtype, steps, rows, machine, batch_sizes)
+    short = batch.dense and slices * crew == 1 and step_flop(a) * rows * steps < machine.short_flop
     block = max(1, -(-rows // slices))
     if batch.pool:
-        block = -(-block // max(1, block // BLOCK_ROWS))
-    directions_of_core, parts = core_share(a, dtype, crew)
-    buffer_rows = max(MIN_INPUT_ROWS, l2_bytes() // GATE_BUFFER_SHARE // unit_bytes(a, dtype, parts))
-    launches = -(-steps // launch_steps(a, rows))
+        block = -(-block // max(1, block // machine.block_rows))
+    directions_of_core, parts = core_share(a, dtype, crew, machine)
+    buffer_rows = max(machine.input_rows, machine.gate_buffer_bytes // unit_bytes(a, dtype, parts))
+    launches = -(-steps // launch_steps(a, dtype, rows, machine))
     steps_per_launch = -(-steps // launches)
     chunks = -(-steps_per_launch // max(1, buffer_rows // block))
     chunk = -(-steps_per_launch // chunks)  # of about a size: a short one reads all weights for few rows
-    kept = kept_weights(a, dtype, crew)
+    kept = kept_weights(a, dtype, crew, machine)
     span = chunk if kept.shared and directions == 1 else steps_per_launch
     hidden_stride = round_up(a.output_size, GATES * lanes if proj_panels else lanes)
     if hidden_stride * dtype.itemsize % PAGE == 0:
@@ -160,7 +125,7 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch) 
     read_in_turn = kept.network if span == chunk else kept.layer
     frame[at.STREAMED_IH] = not read_in_turn
     frame[at.STREAMED_STEPS] = chunk if not kept.recurrent else 0 if read_in_turn else 1
-    few, many = fetching().in_turn
+    few, many = machine.panels_in_turn
     frame[at.PAIRS] = not few < (kept.network_bytes if steps == 1 else kept.recurrent_bytes) <= many
     frame[at.SLICES], frame[at.ROWS], frame[at.SLICE_SIZE] = slices, block, size
     frame[at.RUN_SHARE] = share_address(dtype, weights.general)

@@ -21,6 +21,11 @@ import numpy as np
 from ..simd.blocksizes import GATES
 
 
+def count_panels(units: int, lanes: int) -> int:
+    """Return how many panels have the gates of so many hidden units."""
+    return -(-units // lanes)
+
+
 def tail_vectors(hidden_size: int, lanes: int) -> int:
     """Return how many vectors hold the gates of the last panel, for every k: 4, 2 or 1."""
     units = (hidden_size - 1) % lanes + 1

@@ -61,10 +61,9 @@ class Pool:
         self._work = aligned_empty(0, dtype)
         self._launches: dict[tuple[int, int, int, bool, bool], Launch] = {}
 
-    @property
-    def steps_per_launch(self) -> int:
-        """How many steps of all rows a launch may have."""
-        return self._network.steps_per_launch(self.h.shape[1])
+    def is_one_launch(self, steps: int, rows: int) -> bool:
+        """Whether so many steps of so many rows are done in one launch."""
+        return steps == 1 or steps <= self._network.steps_per_launch(rows)
 
     def launch(self, steps: int, rows: int, chosen: bool = False, dense: bool = True) -> Launch:
         """Return a launch of so many steps of all rows or, if ``chosen``, of those that end its frame.
@@ -105,14 +104,16 @@ class Pool:
             Different rows of the pool.
         """
         steps, rows, _ = x.shape
+        if self.is_one_launch(steps, rows):
+            self._advance(x, output, chosen)
+            return
         stretch = self._network.steps_per_launch(rows)
-        before = (self.h.copy(), self.c.copy()) if steps > stretch else None
+        before = self.h.copy(), self.c.copy()
         try:
             for first in range(0, steps, stretch):
                 self._advance(x[first : first + stretch], output[first : first + stretch], chosen)
         except BaseException:  # Ctrl-C between two stretches: the steps have not been taken
-            if before is not None:
-                self.h[...], self.c[...] = before
+            self.h[...], self.c[...] = before
             raise
 
     def _advance(self, x: np.ndarray, output: np.ndarray, chosen: np.ndarray | None) -> None:

@@ -166,7 +166,7 @@ class Stream(Exclusive):
         if count:
             self._pool.advance(source, target, chosen)
         in_order = x.flags.c_contiguous and (x.ndim == 2 or not self._batch_first or self._batch_size == 1)
-        if chosen is None and in_order and len(source) <= self._pool.steps_per_launch:
+        if chosen is None and in_order and self._pool.is_one_launch(len(source), count):
             self._keep(x.shape, len(source))
         return out
 
