@@ -20,9 +20,9 @@ from numba_lstm.contract.parameters import Architecture
 from numba_lstm.execution import entries
 from numba_lstm.execution.machine import ASSUMED
 from numba_lstm.execution.network import Network
-from numba_lstm.execution.plan import Batch
-from numba_lstm.kernels import frame
+from numba_lstm.execution.schedule import Batch
 from numba_lstm.kernels.cell_rule import SIGMOID, TANH, Activation, CellRule, Function
+from numba_lstm.kernels.frame import PLACES
 from numba_lstm.kernels.general_cell import activate
 from numba_lstm.simd.float_mode import flush_denormals, restore_mode
 from numba_lstm.simd.vectors import fill, lanes, load, pointer, store
@@ -198,7 +198,7 @@ def test_a_rule_that_is_the_plain_one_takes_the_plain_kernels() -> None:
     made = Network(Architecture(3, 5, 1, True, False, 0), lstm.state_dict(), np.dtype(np.float32), plain)
     output, _, _ = made(x, None, None, batch_first=False)
     assert output.tobytes() == lstm(x)[0].tobytes()
-    assert made.plan(Batch(4, 2)).frame[frame.RUN_SHARE] == entries.share_address(np.dtype(np.float32))
+    assert made.plan(Batch(4, 2)).numbers[PLACES.run_share] == entries.share_address(np.dtype(np.float32))
 
 
 def test_a_general_cell_with_torchs_functions_is_near_the_plain_one() -> None:

@@ -15,10 +15,10 @@ import numba_lstm
 from numba_lstm.contract.parameters import Architecture
 from numba_lstm.execution.machine import this_machine
 from numba_lstm.execution.network import Network
-from numba_lstm.execution.plan import Batch
+from numba_lstm.execution.schedule import Batch
 from numba_lstm.host import threads as thread_count
 from numba_lstm.host.cpu_quota import cpu_quota
-from numba_lstm.kernels import frame
+from numba_lstm.kernels.frame import PLACES
 
 ROOT = Path(__file__).parents[1]
 
@@ -302,5 +302,5 @@ def test_an_explicit_number_above_the_quota_reaches_the_plan(monkeypatch: pytest
     numba_lstm.set_num_threads(2)
     assert this_machine().threads == 2
     network = Network(Architecture(64, 128), random_case(Shape(64, 128), 1).state_dict, np.dtype(np.float32))
-    numbers = network.plan(Batch(50, 64)).frame
-    assert numbers[frame.SLICES] * numbers[frame.CREW] == 2
+    numbers = network.plan(Batch(50, 64)).numbers
+    assert numbers[PLACES.slices] * numbers[PLACES.crew] == 2

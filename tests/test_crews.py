@@ -18,8 +18,8 @@ from numba_lstm.contract.parameters import Architecture
 from numba_lstm.execution import cost, launch_lock
 from numba_lstm.execution.machine import ASSUMED, Way, this_machine
 from numba_lstm.host import idle_cores
-from numba_lstm.kernels import frame
 from numba_lstm.kernels.crew import crew_words, meet, regroup, share, sign_in, sign_out
+from numba_lstm.kernels.frame import FRAME_SIZE, PLACES
 from numba_lstm.simd.atomics import clock, words
 from numba_lstm.simd.vectors import pointer
 
@@ -258,8 +258,8 @@ def clock_of_team(rested_team: None, monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def frame_of(crew: int, slices: int = 1) -> np.ndarray:
-    made = np.zeros(frame.CELLS, np.int64)
-    made[frame.CREW], made[frame.SLICES] = crew, slices
+    made = np.zeros(FRAME_SIZE, np.int64)
+    made[PLACES.crew], made[PLACES.slices] = crew, slices
     return made
 
 
@@ -267,7 +267,7 @@ def test_launches_leave_threads_out_until_their_cores_are_idle(clock_of_team: Cl
     late, sizes = [True, False, True, False], []
 
     def parallel(launched: np.ndarray) -> int:
-        sizes.append(int(launched[frame.CREW]))
+        sizes.append(int(launched[PLACES.crew]))
         return late.pop(0) if late else 0
 
     launch = launch_lock.with_team(parallel, lambda launched: sizes.append(1))

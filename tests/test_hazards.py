@@ -17,8 +17,8 @@ from numba_lstm.contract.parameters import Architecture
 from numba_lstm.execution import launch_lock
 from numba_lstm.execution.machine import ASSUMED
 from numba_lstm.execution.network import Network
-from numba_lstm.execution.plan import Batch
-from numba_lstm.kernels import frame
+from numba_lstm.execution.schedule import Batch
+from numba_lstm.kernels.frame import FRAME_SIZE, PLACES
 
 SETUP = """
 import os, sys, threading
@@ -157,8 +157,8 @@ def test_a_fork_while_another_thread_compiles(tmp_path: Path) -> None:
 
 
 def frame_of(threads: int) -> np.ndarray:
-    numbers = np.zeros(frame.CELLS, np.int64)
-    numbers[frame.CREW], numbers[frame.SLICES] = threads, 1
+    numbers = np.zeros(FRAME_SIZE, np.int64)
+    numbers[PLACES.crew], numbers[PLACES.slices] = threads, 1
     return numbers
 
 
@@ -232,8 +232,8 @@ def test_plans_have_no_more_threads_than_cpus(monkeypatch: pytest.MonkeyPatch) -
     taken = []
     for cpus in (1, 2, 9):
         monkeypatch.setitem(ASSUMED, "cpus", cpus)
-        numbers = network.plan(Batch(50, 64)).frame
-        taken.append(numbers[frame.SLICES] * numbers[frame.CREW])
+        numbers = network.plan(Batch(50, 64)).numbers
+        taken.append(numbers[PLACES.slices] * numbers[PLACES.crew])
     assert taken == [1, 2, 4]
 
 

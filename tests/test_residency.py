@@ -9,8 +9,8 @@ from numba_lstm.contract.parameters import Architecture
 from numba_lstm.execution import plan, residency
 from numba_lstm.execution.machine import ASSUMED, Way, this_machine
 from numba_lstm.execution.packing import pack
-from numba_lstm.execution.plan import Batch
-from numba_lstm.kernels import frame
+from numba_lstm.execution.schedule import Batch
+from numba_lstm.kernels.frame import PLACES
 from numba_lstm.simd import blocksizes
 
 FLOAT = np.dtype(np.float32)
@@ -61,7 +61,7 @@ def test_directions_take_turns_where_half_of_one_stays(hidden: int, dtype: type,
 def planned(sizes: Architecture, steps: int, rows: int) -> dict[str, int]:
     parameters = {name: np.zeros(shape, FLOAT) for name, shape in sizes.shapes().items()}
     made = plan.make_plan(sizes, pack(sizes, parameters, FLOAT), Batch(steps, rows), this_machine())
-    return {name.lower(): int(made.frame[place]) for name, place in vars(frame).items() if name.isupper()}
+    return {name: int(made.numbers[place]) for name, place in PLACES._asdict().items()}
 
 
 def test_small_networks_stream_nothing() -> None:

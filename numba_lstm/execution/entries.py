@@ -50,13 +50,13 @@ _KINDS: dict[str, tuple[Any, Any]] = {
 def _entry_signature(name: str, dtype: np.dtype[Any]) -> Any:
     scalar = from_dtype(dtype)
     if name == "short":
-        frame = types.Array(int64, 1, "C")
-        return types.void(frame, types.Array(scalar, 2, "C", readonly=True), types.Array(scalar, 2, "C"))
-    frame = types.Array(int64, 1, "C", readonly=True)
+        numbers = types.Array(int64, 1, "C")
+        return types.void(numbers, types.Array(scalar, 2, "C", readonly=True), types.Array(scalar, 2, "C"))
+    numbers = types.Array(int64, 1, "C", readonly=True)
     flat, state = types.Array(scalar, 1, "C"), types.Array(scalar, 3, "C")
     source, target = types.Array(scalar, 3, "A", readonly=True), types.Array(scalar, 3, "A")
     result = int64 if name == "parallel" else types.void
-    return result(frame, flat, flat, source, target, state, state)
+    return result(numbers, flat, flat, source, target, state, state)
 
 
 def _share_signature(dtype: np.dtype[Any]) -> Any:
@@ -116,7 +116,7 @@ def entry_for(name: str, dtype: np.dtype[Any]) -> Any:
     name : {"serial", "parallel", "short"}
         One of the functions ``run_...`` in ``launch``.
     dtype : float32 or float64
-        Of all arrays but the frame.
+        Of all arrays but the first.
     """
 
     def make() -> Any:

@@ -12,7 +12,7 @@ from numba.np.ufunc import parallel as threading_layer
 
 from ..host.idle_cores import IdleCores
 from ..host.threads import config
-from ..kernels.frame import CREW, SLICES
+from ..kernels.frame import PLACES
 
 FIRST_PAUSE, LONGEST_PAUSE, SOON = 0.005, 0.15, 0.1
 """Seconds for which launches go with fewer threads after one in which a thread had no core for a while: twice as long
@@ -59,10 +59,10 @@ class _Team:
 
 
     @classmethod
-    def note(cls, late: bool, frame: Any) -> None:
+    def note(cls, late: bool, numbers: Any) -> None:
         """Take note of a launch with all threads that are left: after a late one, leave out one more for a while."""
-        now, threads = time.monotonic(), frame[CREW] * frame[SLICES]
-        if late and (frame[CREW] > 1 or threads == 2):
+        now, threads = time.monotonic(), numbers[PLACES.crew] * numbers[PLACES.slices]
+        if late and (numbers[PLACES.crew] > 1 or threads == 2):
             if now >= cls.resumes:
                 cls.pause = min(2 * cls.pause, LONGEST_PAUSE) if cls.pause else FIRST_PAUSE
                 cls.cores.since_last_look()
@@ -73,8 +73,8 @@ class _Team:
             cls.pause = 0.0
 
     @classmethod
-    def reduced(cls, frame: Any) -> Any:
-        """Return the frame of a launch that leaves threads out for a while; None if it should go on one."""
+    def reduced(cls, numbers: Any) -> Any:
+        """Return the numbers of a launch that leaves threads out for a while; None if it should go on one."""
         now = time.monotonic()
         if now >= cls.resumes:
             idle = cls.cores.since_last_look()
@@ -83,14 +83,14 @@ class _Team:
             else:
                 cls.fewer = max(0, cls.fewer - int(idle + IDLE_ENOUGH))
             cls.resumes = now + LOOK_AGAIN if cls.fewer else cls.resumes
-        crew, slices = frame[CREW], frame[SLICES]
+        crew, slices = numbers[PLACES.crew], numbers[PLACES.slices]
         if not cls.fewer or slices > 2:
             # A slice on a busy core takes twice as long, and one thread with all slices as many times as there are.
-            return frame
+            return numbers
         if crew - cls.fewer < 2:
             return None
-        part = frame.copy()
-        part[CREW] = crew - cls.fewer
+        part = numbers.copy()
+        part[PLACES.crew] = crew - cls.fewer
         return part
 
 
@@ -124,9 +124,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
 
 
-def _wise(frame: Any, taken: list[bool]) -> bool:
+def _wise(numbers: Any, taken: list[bool]) -> bool:
     """Return whether a launch should take the team, beside other calls that run."""
-    return not taken[0] and 2 * (1 + sum(taken)) <= frame[CREW] * frame[SLICES]
+    return not taken[0] and 2 * (1 + sum(taken)) <= numbers[PLACES.crew] * numbers[PLACES.slices]
 
 
 def with_team(parallel: Callable[..., int], serial: Callable[..., None]) -> Callable[..., None]:
@@ -139,14 +139,14 @@ def with_team(parallel: Callable[..., int], serial: Callable[..., None]) -> Call
     it is time to try again.
     """
 
-    def launch_or_run(frame: Any, *arrays: Any) -> None:
+    def launch_or_run(numbers: Any, *arrays: Any) -> None:
         locks = _Team.locks
         taken = [lock.locked() for lock in locks]
-        part = frame
-        if _Team.lost or (True in taken and not _wise(frame, taken)):
+        part = numbers
+        if _Team.lost or (True in taken and not _wise(numbers, taken)):
             part = None
         elif _Team.fewer:
-            part = _Team.reduced(frame)
+            part = _Team.reduced(numbers)
         # All locks are taken by ``with`` itself: released whatever Ctrl-C interrupts.
         if part is not None:
             with locks[0]:
@@ -154,9 +154,9 @@ def with_team(parallel: Callable[..., int], serial: Callable[..., None]) -> Call
             if late or _Team.pause:
                 _Team.note(bool(late), part)
         elif all(taken[1:]):
-            serial(frame, *arrays)
+            serial(numbers, *arrays)
         else:
             with locks[taken.index(False, 1)]:
-                serial(frame, *arrays)
+                serial(numbers, *arrays)
 
     return launch_or_run

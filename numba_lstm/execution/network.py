@@ -9,12 +9,13 @@ import numpy as np
 from ..contract.parameters import Architecture
 from ..host.threads import Setting
 from ..kernels.cell_rule import CellRule
-from ..kernels.frame import END_LAYER, END_STEP, FIRST_LAYER, FIRST_STEP
+from ..kernels.frame import PLACES
 from ..simd.memory import aligned_empty
 from .cost import launch_steps
 from .machine import this_machine
 from .packing import pack
-from .plan import Batch, Plan, make_plan
+from .plan import Plan, make_plan
+from .schedule import Batch
 
 KEPT_PLANS = 256
 """Plans that a network keeps; sequence lengths vary without end in a process that lives long."""
@@ -150,7 +151,7 @@ class Network:
         dropout: Callable[[np.ndarray], None] | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return output, h_n and c_n of what was planned; x is (1, rows, I) and output alike if it is packed."""
-        frame, entry, _, batch_first, steps, work_size, shape, hidden, cell, steps_per_launch, one_launch = plan
+        numbers, entry, _, batch_first, steps, work_size, shape, hidden, cell, steps_per_launch, one_launch = plan
         dtype = self.dtype
         output = target = _empty(shape, dtype)
         if batch_first:
@@ -167,14 +168,14 @@ class Network:
         if work.size < work_size:
             work = aligned_empty(work_size, dtype)
         if one_launch and dropout is None:
-            entry(frame, self.data, work, x, target, h, c)
+            entry(numbers, self.data, work, x, target, h, c)
         else:
 
             def launch(source: np.ndarray, target: np.ndarray, first: int, last: int) -> None:
                 for s in range(0, steps, steps_per_launch):
-                    part = frame.copy()
-                    part[FIRST_LAYER], part[END_LAYER] = first, last
-                    part[FIRST_STEP], part[END_STEP] = s, min(s + steps_per_launch, steps)
+                    part = numbers.copy()
+                    part[PLACES.first_layer], part[PLACES.end_layer] = first, last
+                    part[PLACES.first_step], part[PLACES.end_step] = s, min(s + steps_per_launch, steps)
                     entry(part, self.data, work, source, target, h, c)
 
             self._launches(launch, x, target, dropout)

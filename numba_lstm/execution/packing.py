@@ -8,20 +8,7 @@ import numpy as np
 
 from ..contract.parameters import Architecture
 from ..kernels.cell_rule import Activation, CellRule, Function
-from ..kernels.frame import (
-    BIAS,
-    CELL_SIZE,
-    CODE_F,
-    CODE_H,
-    INPUT_FORGET,
-    NUMBERS,
-    PEEPHOLES,
-    SRC_SIZE,
-    WEIGHT_HH,
-    WEIGHT_HR,
-    WEIGHT_IH,
-    ZEROS,
-)
+from ..kernels.frame import CellRecord
 from ..kernels.panels import gate_panels, projection_panels
 from ..simd.blocksizes import GATES, block_sizes
 from ..simd.memory import CACHE_LINE, aligned_empty, round_up
@@ -33,7 +20,7 @@ class PackedWeights(NamedTuple):
     data: np.ndarray
     """1-D, begins on a cache line."""
     cells: np.ndarray
-    """(layers * directions, CELL_SIZE) int64, in torch's order: layer 0, layer 0 reversed, layer 1, ..."""
+    """int64, a `CellRecord` in each row, in torch's order: layer 0, layer 0 reversed, layer 1, ..."""
     finite: bool
     """Whether every recurrent weight is finite, so that a zero state contributes exactly nothing."""
     general: bool
@@ -61,8 +48,9 @@ def pack(
     rule: CellRule | None = None,
 ) -> PackedWeights:
     """Return a network's parameters, by torch's names, as panels, and the numbers of its rule."""
-    lanes = block_sizes().lanes(dtype)
-    line = CACHE_LINE // dtype.itemsize
+    a, lanes, line = architecture, block_sizes().lanes(dtype), CACHE_LINE // dtype.itemsize
+    if rule is not None and rule.plain:
+        rule = None
     pieces: list[np.ndarray] = []
     size = 0
 
@@ -73,32 +61,28 @@ def pack(
         size = round_up(start + piece.size, line)
         return start
 
-    directions, hidden = architecture.num_directions, architecture.hidden_size
-    if rule is not None and rule.plain:
-        rule = None
-    cells = np.zeros((architecture.num_layers * directions, CELL_SIZE), np.int64)
+    cells: list[CellRecord] = []
     finite = True
     zeros = place(np.zeros(GATES * lanes, dtype))
-    for layer in range(architecture.num_layers):
-        for direction in range(directions):
-            named = {name.split("_l")[0]: parameters[name] for name in architecture.names(layer, direction)}
-            bias = np.zeros((GATES * architecture.hidden_size, 1), dtype)
-            if architecture.bias:
+    for layer in range(a.num_layers):
+        for direction in range(a.num_directions):
+            named = {name.split("_l")[0]: parameters[name] for name in a.names(layer, direction)}
+            bias = np.zeros((GATES * a.hidden_size, 1), dtype)
+            if a.bias:
                 bias[:, 0] = named["bias_ih"] + named["bias_hh"]
-            cell = cells[layer * directions + direction]
-            cell[SRC_SIZE] = architecture.layer_input_size(layer)
-            cell[ZEROS] = zeros
-            cell[BIAS] = place(gate_panels(bias, lanes))
-            cell[WEIGHT_IH] = place(gate_panels(named["weight_ih"], lanes))
-            cell[WEIGHT_HH] = place(gate_panels(named["weight_hh"], lanes))
-            if architecture.proj_size:
-                cell[WEIGHT_HR] = place(projection_panels(named["weight_hr"], lanes))
+            cell = CellRecord(
+                src_size=a.layer_input_size(layer),
+                bias=place(gate_panels(bias, lanes)),
+                weight_ih=place(gate_panels(named["weight_ih"], lanes)),
+                weight_hh=place(gate_panels(named["weight_hh"], lanes)),
+                weight_hr=place(projection_panels(named["weight_hr"], lanes)) if a.proj_size else 0,
+                zeros=zeros,
+            )
             if rule is not None:
-                index = layer * directions + direction
                 functions = rule.activations[direction]
-                cell[NUMBERS] = place(_rule_numbers(rule, functions, index, hidden, lanes).astype(dtype))
-                cell[CODE_F : CODE_H + 1] = [Function[function.name] for function in functions]
-                cell[INPUT_FORGET], cell[PEEPHOLES] = rule.input_forget, rule.peepholes is not None
+                numbers = _rule_numbers(rule, functions, len(cells), a.hidden_size, lanes).astype(dtype)
+                cell = _with_rule(cell, rule, functions, place(numbers))
+            cells.append(cell)
             finite = finite and all(bool(np.isfinite(named[n]).all()) for n in ("weight_hh", "weight_hr") if n in named)
     data = aligned_empty(size, dtype)
     data[:] = 0
@@ -106,4 +90,19 @@ def pack(
     for piece in pieces:
         data[start : start + piece.size] = piece
         start = round_up(start + piece.size, line)
-    return PackedWeights(data, cells, finite, rule is not None)
+    return PackedWeights(data, np.array(cells, np.int64), finite, rule is not None)
+
+
+def _with_rule(
+    cell: CellRecord, rule: CellRule, functions: tuple[Activation, ...], numbers: int
+) -> CellRecord:
+    """Return the record of a cell with a rule, whose numbers have their place."""
+    code_f, code_g, code_h = (Function[function.name] for function in functions)
+    return cell._replace(
+        numbers=numbers,
+        code_f=code_f,
+        code_g=code_g,
+        code_h=code_h,
+        input_forget=rule.input_forget,
+        peepholes=rule.peepholes is not None,
+    )

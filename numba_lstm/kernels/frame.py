@@ -1,76 +1,136 @@
 """The frame: all numbers that a launch needs to know, in one int64 array.
 
 One array of numbers, because every argument of an entry costs 0.07 us, and one with named fields twice that.  ``plan``
-fills it in, ``time_loop`` reads it; here is what stands where.
+builds a `Frame`, and kernels read it as a record.  Behind it in the array there is a `CellRecord` for each layer and
+direction, in torch's order, then the numbers of a packed batch, and those of chosen rows.
 """
 from __future__ import annotations
 
-(
-    DIRECTIONS,
-    HIDDEN_SIZE,
-    OUTPUT_SIZE,
-    PANELS,
-    TAIL,  # vectors of the last panel for every k
-    PROJ_PANELS,
-    HIDDEN_STRIDE,
-    BATCH,
-    STEPS,
-    CHUNK,  # steps whose input part is computed at once
-    SPAN,  # steps that go through one layer before the next one: all of a launch, if there are two directions
-    STREAMED_IH,  # 1 if the weights of the input do not stay in L2 from one chunk to the next
-    STREAMED_STEPS,  # steps of a chunk, from its first on, that do not find those of the state there
-    PAIRS,  # 1 if one row takes two panels side by side
-    FROM_ZERO,  # 1 if the first state is zero, and h and c are written only
-    FINITE,  # 1 if a zero state contributes exactly nothing
-    TURN,  # parity of the first step: odd ones walk panels back
-    POOL,  # rows of h and c for each layer and direction
-    OFFSETS,  # where in the frame the rows before each step of a packed batch stand, (steps + 1,); 0: none
-    INDICES,  # where in the frame the row of h and c for each row of the batch stands, (batch,); 0: they are the same
-    CREW,  # threads that share all rows, see ``crew``; 1: each has its slice of them
-    APART,  # 1 if each half of a crew of even size takes one of two directions
-    CREW_WORDS,  # where in the workspace the words lie that threads share, in elements, and how many words they are
-    CREW_SIZE,
-    PATIENCE,  # pauses that the first of a crew waits for the others
-    SLICES,  # of the batch, one for a thread
-    ROWS,  # most rows of a block: a slice is done in blocks, one after the other
-    SLICE_SIZE,  # elements of workspace for a slice, and where its parts begin:
-    HIDDEN,  # (layers * directions, 2, rows, hidden_stride)
-    CELL,  # (layers * directions, panels, rows, LANES)
-    UNPROJECTED,  # (rows, panels * LANES)
-    DIRECTION_SIZE,  # elements between these two of one direction and of the other; 0: they take turns
-    GATE_SUMS,  # (panels, chunk * rows, 4, LANES); where chunk is 1, (members of a crew, rows + 1, 4, LANES)
-    GATE_MEMBER,  # elements between the gate sums of two members of a crew; 0: each has its panels
-    GATE_DISTANCE,  # elements between the gate sums of two panels; 0: they take turns
-    BETWEEN,  # (2, steps, rows, D * H_out): what lies between layers, steps of a span if there is one direction; it is
-    # behind all slices where BETWEEN_PACKED
-    BETWEEN_SIZE,  # elements of one of its two halves
-    BETWEEN_PACKED,  # 1 if its rows lie as those of the packed batch
-    FIRST_LAYER,  # what this launch does: layers, and steps in the order of processing
-    END_LAYER,
-    FIRST_STEP,
-    END_STEP,
-    RUN_SHARE,  # the address of ``time_loop.run_share`` for this dtype
-    WEIGHTS_ADDRESS,  # for ``run_short``, whose arrays stay where they are
-    WORK_ADDRESS,
-    H_ADDRESS,
-    C_ADDRESS,
-    CELLS,  # a record for every layer and direction, see below
-) = range(48)
-"""The entries, CELLS the last.  OFFSETS and INDICES follow the records."""
+from typing import NamedTuple
 
-(
-    SRC_SIZE,  # numbers in a row of the input
-    BIAS,  # offsets into the packed weights, in elements
-    WEIGHT_IH,
-    WEIGHT_HH,
-    WEIGHT_HR,
-    ZEROS,  # a row of zeros, the "bias" of the projection
-    NUMBERS,  # of a general cell, see ``general_cell``
-    CODE_F,  # its activations
-    CODE_G,
-    CODE_H,
-    INPUT_FORGET,  # 1: its forget gate is what the input gate leaves
-    PEEPHOLES,  # 1: its gates look at the cell state
-    CELL_SIZE,
-) = range(13)
-"""The entries of a record for one layer and direction.  CELL_SIZE is their number."""
+from ..simd.records import record_of
+
+
+class Frame(NamedTuple):
+    """What a launch does.  Places are elements of the workspace where nothing else is said."""
+
+    directions: int
+    hidden_size: int
+    output_size: int
+    panels: int
+    tail: int
+    """Vectors of the last panel for every k."""
+    proj_panels: int
+    hidden_stride: int
+
+    batch: int
+    steps: int
+    first_layer: int
+    """What this launch does: layers, and steps in the order of processing."""
+    end_layer: int
+    first_step: int
+    end_step: int
+    chunk: int
+    """Steps whose input part is computed at once."""
+    span: int
+    """Steps that go through one layer before the next one: all of a launch, if there are two directions."""
+    streamed_ih: int
+    """1 if the weights of the input do not stay in L2 from one chunk to the next."""
+    streamed_steps: int
+    """Steps of a chunk, from its first on, that do not find the weights of the state there."""
+    pairs: int
+    """1 if one row takes two panels side by side."""
+    from_zero: int
+    """1 if the first state is zero, and h and c are written only."""
+    finite: int
+    """1 if a zero state contributes exactly nothing."""
+    turn: int
+    """Parity of the first step: odd ones walk panels back."""
+
+    pool: int
+    """Rows of h and c for each layer and direction."""
+    offsets: int
+    """Where in the array the rows before each step of a packed batch stand, (steps + 1,); 0: none."""
+    indices: int
+    """Where in the array the row of h and c for each row of the batch stands, (batch,); 0: they are the same."""
+
+    crew: int
+    """Threads that share all rows, see ``crew``; 1: each has its slice of them."""
+    apart: int
+    """1 if each half of a crew of even size takes one of two directions."""
+    crew_words: int
+    """Where the words lie that threads share, and how many words they are."""
+    crew_size: int
+    patience: int
+    """Pauses that the first of a crew waits for the others."""
+    slices: int
+    """Of the batch, one for a thread."""
+    rows: int
+    """Most rows of a block: a slice is done in blocks, one after the other."""
+
+    slice_size: int
+    """Elements of workspace for a slice, and where its parts begin:"""
+    hidden: int
+    """(layers * directions, 2, rows, hidden_stride)"""
+    cell: int
+    """(layers * directions, panels, rows, LANES)"""
+    unprojected: int
+    """(rows, panels * LANES)"""
+    gate_sums: int
+    """(panels, chunk * rows, 4, LANES); where chunk is 1, (members of a crew, rows + 1, 4, LANES)"""
+    direction_size: int
+    """Elements between these two of one direction and of the other; 0: they take turns."""
+    gate_member: int
+    """Elements between the gate sums of two members of a crew; 0: each has its panels."""
+    gate_distance: int
+    """Elements between the gate sums of two panels; 0: they take turns."""
+    between: int
+    """(2, steps, rows, D * H_out): what lies between layers, steps of a span if there is one direction; it is behind
+    all slices where ``between_packed``."""
+    between_size: int
+    """Elements of one of its two halves."""
+    between_packed: int
+    """1 if its rows lie as those of the packed batch."""
+
+    run_share: int
+    """The address of ``time_loop.run_share`` for this dtype."""
+    weights_address: int = 0
+    """For ``run_short``, whose arrays stay where they are."""
+    work_address: int = 0
+    h_address: int = 0
+    c_address: int = 0
+
+
+class CellRecord(NamedTuple):
+    """One layer and direction.  Places are elements of the packed weights."""
+
+    src_size: int
+    """Numbers in a row of the input."""
+    bias: int
+    weight_ih: int
+    weight_hh: int
+    zeros: int
+    """A row of zeros, the "bias" of the projection."""
+    weight_hr: int = 0
+    numbers: int = 0
+    """Of a general cell, see ``general_cell``."""
+    code_f: int = 0
+    """Its activations."""
+    code_g: int = 0
+    code_h: int = 0
+    input_forget: int = 0
+    """1: its forget gate is what the input gate leaves."""
+    peepholes: int = 0
+    """1: its gates look at the cell state."""
+
+
+PLACES = Frame(*range(len(Frame._fields)))
+"""Where in the array each number of the frame stands, for those that change from launch to launch."""
+
+TURN = PLACES.turn
+"""Looked up for every step of a stream."""
+
+FRAME_SIZE, CELL_SIZE = len(Frame._fields), len(CellRecord._fields)
+
+as_frame, as_cell = record_of(Frame), record_of(CellRecord)
+"""What makes records of pointers, in kernels."""

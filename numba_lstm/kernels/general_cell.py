@@ -28,7 +28,6 @@ from ..simd.vectors import (
 )
 from .activations import exp, expm1_minus, sigmoid, tanh
 from .cell_rule import Function
-from .frame import CODE_F, CODE_G, CODE_H, INPUT_FORGET, PEEPHOLES
 
 # log(1 + y) = 2 * atanh(s) with s = y / (2 + y), which is at most 1 / 3 here: (atanh(s) / s - 1) / s**2 as a
 # polynomial in s**2.
@@ -111,7 +110,7 @@ def _number(rule, place):
 def _sum(rule, gates, offset, c, peephole, unit):
     """Return a gate's sum with what it sees of the cell state, clipped."""
     x = load(gates, offset)
-    if rule.record[PEEPHOLES]:
+    if rule.record.peepholes:
         x = fma(load(rule.numbers, peephole * lanes(rule.numbers) + PEEPHOLE_GATES * unit), c, x)
     limit = _number(rule, CLIP)
     return clip(x, negate(limit), limit)
@@ -122,14 +121,14 @@ def update_cell(rule, gates, units, cell, unit):
     """Make c' of one vector of units, from gate sums ``units`` numbers apart; store and return it."""
     c = load(cell, 0)
     alpha, beta = _number(rule, ALPHA_F), _number(rule, BETA_F)
-    entering = activate(rule.record[CODE_F], _sum(rule, gates, 0, c, PEEPHOLE_I, unit), alpha, beta)
-    if rule.record[INPUT_FORGET]:
+    entering = activate(rule.record.code_f, _sum(rule, gates, 0, c, PEEPHOLE_I, unit), alpha, beta)
+    if rule.record.input_forget:
         kept = sub(fill(c, 1.0), entering)
     else:
-        kept = activate(rule.record[CODE_F], _sum(rule, gates, units, c, PEEPHOLE_F, unit), alpha, beta)
+        kept = activate(rule.record.code_f, _sum(rule, gates, units, c, PEEPHOLE_F, unit), alpha, beta)
     limit = _number(rule, CLIP)
     candidate = clip(load(gates, 2 * units), negate(limit), limit)
-    candidate = activate(rule.record[CODE_G], candidate, _number(rule, ALPHA_G), _number(rule, BETA_G))
+    candidate = activate(rule.record.code_g, candidate, _number(rule, ALPHA_G), _number(rule, BETA_G))
     c = fma(kept, c, mul(entering, candidate))
     store(cell, 0, c)
     return c
@@ -139,6 +138,6 @@ def update_cell(rule, gates, units, cell, unit):
 def update_hidden(rule, gates, units, c, hidden, unit):
     """Make and store h' of one vector of units."""
     x = _sum(rule, gates, 3 * units, c, PEEPHOLE_O, unit)
-    leaving = activate(rule.record[CODE_F], x, _number(rule, ALPHA_F), _number(rule, BETA_F))
-    shown = activate(rule.record[CODE_H], c, _number(rule, ALPHA_H), _number(rule, BETA_H))
+    leaving = activate(rule.record.code_f, x, _number(rule, ALPHA_F), _number(rule, BETA_F))
+    shown = activate(rule.record.code_h, c, _number(rule, ALPHA_H), _number(rule, BETA_H))
     store(hidden, 0, mul(leaving, shown))

@@ -12,38 +12,25 @@ from ..simd.atomics import clock, words
 from ..simd.jit import inlined
 from ..simd.vectors import call_address, pointer, pointer_to
 from .crew import begin_slice, finish_slice, was_late
-from .frame import (
-    BATCH,
-    C_ADDRESS,
-    CREW,
-    CREW_SIZE,
-    CREW_WORDS,
-    H_ADDRESS,
-    RUN_SHARE,
-    SLICES,
-    STEPS,
-    TURN,
-    WEIGHTS_ADDRESS,
-    WORK_ADDRESS,
-)
+from .frame import TURN, as_frame
 
 
 @inlined
-def _run_share(frame, weights, work, x, output, h, c, index):
+def _run_share(numbers, weights, work, x, output, h, c, index):
     size = x.itemsize
-    numbers = pointer(frame, 0), pointer(weights, 0), pointer(work, 0), pointer(h, 0), pointer(c, 0)
+    arrays = pointer(numbers, 0), pointer(weights, 0), pointer(work, 0), pointer(h, 0), pointer(c, 0)
     src = pointer(x, 0), x.strides[0] // size, x.strides[1] // size
     dst = pointer(output, 0), output.strides[0] // size, output.strides[1] // size
-    call_address(frame[RUN_SHARE], (*numbers, *src, *dst, index))
+    call_address(as_frame(pointer(numbers, 0)).run_share, (*arrays, *src, *dst, index))
 
 
-def run_serial(frame, weights, work, x, output, h, c):
+def run_serial(numbers, weights, work, x, output, h, c):
     """Run layers over steps on this thread.
 
     Parameters
     ----------
-    frame : int64 array
-        What this launch does, see ``frame``.
+    numbers : int64 array
+        What this launch does: those of a `Frame`, and what follows them.
     weights, work : 1-D arrays
         Panels and scratch memory.
     x, output : (T, B, features) arrays of any strides with unit stride in the features; (1, rows, features) if packed
@@ -51,11 +38,11 @@ def run_serial(frame, weights, work, x, output, h, c):
     h, c : (layers * directions, pool, H_out), (.., H) C-order arrays
         States, which are updated.
     """
-    for index in range(frame[SLICES]):
-        _run_share(frame, weights, work, x, output, h, c, index)
+    for index in range(as_frame(pointer(numbers, 0)).slices):
+        _run_share(numbers, weights, work, x, output, h, c, index)
 
 
-def run_parallel(frame, weights, work, x, output, h, c):
+def run_parallel(numbers, weights, work, x, output, h, c):
     """Do what ``run_serial`` does, with one thread for every slice of the batch, or with a crew.
 
     Returns
@@ -63,34 +50,36 @@ def run_parallel(frame, weights, work, x, output, h, c):
     int
         1 if threads kept others waiting because they had no core; else 0.
     """
-    shared, crew, slices = words(pointer(work, frame[CREW_WORDS])), frame[CREW], frame[SLICES]
-    for k in range(frame[CREW_SIZE]):
+    frame = as_frame(pointer(numbers, 0))
+    shared, crew, slices = words(pointer(work, frame.crew_words)), frame.crew, frame.slices
+    for k in range(frame.crew_size):
         shared[k] = 0
     begun = clock()
     for index in prange(crew * slices):
         if crew > 1:
-            _run_share(frame, weights, work, x, output, h, c, -1)
+            _run_share(numbers, weights, work, x, output, h, c, -1)
         else:
             owned = begin_slice(shared)
-            _run_share(frame, weights, work, x, output, h, c, np.int64(index))
+            _run_share(numbers, weights, work, x, output, h, c, np.int64(index))
             finish_slice(shared, index, owned, slices)
     return np.int64(was_late(shared, crew, slices, clock() - begun))
 
 
-def run_short(frame, x, output):
+def run_short(numbers, x, output):
     """Do what ``run_serial`` does with the fewest arguments: other arrays stay where they are between two calls.
 
     Parameters
     ----------
-    frame : int64 array
-        With the addresses of the other arrays of ``run_serial``; TURN is moved on.
+    numbers : int64 array
+        With the addresses of the other arrays of ``run_serial``; the frame's ``turn`` is moved on.
     x, output : (T * B, features) C-order arrays
         Input and output.
     """
-    like, rows = pointer(x, 0), frame[BATCH]
-    weights, work = pointer_to(frame[WEIGHTS_ADDRESS], like), pointer_to(frame[WORK_ADDRESS], like)
-    h, c = pointer_to(frame[H_ADDRESS], like), pointer_to(frame[C_ADDRESS], like)
+    frame = as_frame(pointer(numbers, 0))
+    like, rows = pointer(x, 0), frame.batch
+    weights, work = pointer_to(frame.weights_address, like), pointer_to(frame.work_address, like)
+    h, c = pointer_to(frame.h_address, like), pointer_to(frame.c_address, like)
     src, dst = (like, rows * x.shape[1], x.shape[1]), (pointer(output, 0), rows * output.shape[1], output.shape[1])
-    for index in range(frame[SLICES]):
-        call_address(frame[RUN_SHARE], (pointer(frame, 0), weights, work, h, c, *src, *dst, index))
-    frame[TURN] += frame[STEPS]
+    for index in range(frame.slices):
+        call_address(frame.run_share, (pointer(numbers, 0), weights, work, h, c, *src, *dst, index))
+    numbers[TURN] += frame.steps

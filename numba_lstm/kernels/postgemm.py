@@ -22,7 +22,7 @@ from .general_cell import update_cell, update_hidden
 
 Rule = namedtuple("Rule", "kind record numbers")
 """How gate sums become states: ``kind`` is None for the LSTM of torch, and an integer for cells that read what they do
-from ``record``, integers, and ``numbers``, see ``general_cell``.  Its type decides what is compiled, so that
+from a `CellRecord` and ``numbers``, see ``general_cell``.  Its type decides what is compiled, so that
 neither kind of cell pays for the other."""
 
 TWO_PASSES = 4

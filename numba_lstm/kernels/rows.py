@@ -1,7 +1,7 @@
 """Rows of a batch over time: where they lie, and which take part in a step.
 
 Rows of variable length lie packed, as in ``torch.nn.utils.rnn.PackedSequence``: step t has the first rows of the
-batch, as many as the OFFSETS of ``frame`` say, and they follow those of step t - 1.
+batch, as many as the offsets of the frame say, and they follow those of step t - 1.
 
 States come and go in torch's order, (layers * directions, rows, features).  The kernels keep h as (rows, hidden_stride)
 and c as (panels, rows, LANES): vectors that lie one or ``rows`` vectors apart, filled up with zeros.
@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections import namedtuple
 
 from ..simd.jit import inlined
+from ..simd.records import numbers_of
 from ..simd.vectors import at, lanes, load, load_first, store, store_first
-from .frame import INDICES, OFFSETS, POOL
 
 View = namedtuple("View", "base time row packed")
 """Rows of steps: a pointer to (t=0, b=0), and the distances of two steps and of two rows, in elements.  Where packed,
@@ -23,19 +23,25 @@ Block = namedtuple("Block", "first rows work between")
 
 
 @inlined
+def _starts(frame):
+    """Return the pointer to the rows before each step of a packed batch."""
+    return at(numbers_of(frame), frame.offsets)
+
+
+@inlined
 def active_rows(frame, block, t):
     """Return how many rows of a block take part in step t."""
-    if frame[OFFSETS] == 0:
+    if frame.offsets == 0:
         return block.rows
-    here = frame[OFFSETS] + t
-    return min(max(frame[here + 1] - frame[here] - block.first, 0), block.rows)
+    starts = _starts(frame)
+    return min(max(starts[t + 1] - starts[t] - block.first, 0), block.rows)
 
 
 @inlined
 def row_at(view, frame, t, b):
     """Return the pointer to row b of step t."""
     if view.packed:
-        return at(view.base, (frame[frame[OFFSETS] + t] + b) * view.row)
+        return at(view.base, (_starts(frame)[t] + b) * view.row)
     return at(view.base, t * view.time + b * view.row)
 
 
@@ -43,20 +49,20 @@ def row_at(view, frame, t, b):
 def time_distance(view, frame, t):
     """Return the distance of step t and the next one, if the same rows take part in both."""
     if view.packed:
-        here = frame[OFFSETS] + t
-        return (frame[here + 1] - frame[here]) * view.row
+        starts = _starts(frame)
+        return (starts[t + 1] - starts[t]) * view.row
     return view.time
 
 
 @inlined
 def run_end(frame, first, last):
     """Return the end of the run of steps in which as many rows take part as in step ``first``."""
-    if frame[OFFSETS] == 0:
+    if frame.offsets == 0:
         return last
-    here = frame[OFFSETS] + first
-    rows = frame[here + 1] - frame[here]
+    starts = _starts(frame)
+    rows = starts[first + 1] - starts[first]
     end = first + 1
-    while end < last and frame[frame[OFFSETS] + end + 1] - frame[frame[OFFSETS] + end] == rows:
+    while end < last and starts[end + 1] - starts[end] == rows:
         end += 1
     return end
 
@@ -64,8 +70,8 @@ def run_end(frame, first, last):
 @inlined
 def pool_row(frame, index, b):
     """Return which row of h and c row b of the batch has, in one layer and direction."""
-    row = frame[frame[INDICES] + b] if frame[INDICES] != 0 else b
-    return index * frame[POOL] + row
+    row = numbers_of(frame)[frame.indices + b] if frame.indices != 0 else b
+    return index * frame.pool + row
 
 
 @inlined

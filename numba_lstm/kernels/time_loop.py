@@ -16,59 +16,11 @@ from ..simd.atomics import words
 from ..simd.blocksizes import GATES
 from ..simd.float_mode import flush_denormals, restore_mode
 from ..simd.jit import inlined, inner
+from ..simd.records import numbers_of
 from ..simd.vectors import at, lanes
 from .cell import CellWeights, Sizes, State, panel_vectors, project, step_panel, step_row
 from .crew import alone, direction_crew, expect, meet, regroup, share, sign_in, sign_out
-from .frame import (
-    APART,
-    BATCH,
-    BETWEEN,
-    BETWEEN_PACKED,
-    BETWEEN_SIZE,
-    BIAS,
-    CELL,
-    CELL_SIZE,
-    CELLS,
-    CHUNK,
-    CREW,
-    CREW_WORDS,
-    DIRECTION_SIZE,
-    DIRECTIONS,
-    END_LAYER,
-    END_STEP,
-    FINITE,
-    FIRST_LAYER,
-    FIRST_STEP,
-    FROM_ZERO,
-    GATE_DISTANCE,
-    GATE_MEMBER,
-    GATE_SUMS,
-    HIDDEN,
-    HIDDEN_SIZE,
-    HIDDEN_STRIDE,
-    NUMBERS,
-    OFFSETS,
-    OUTPUT_SIZE,
-    PAIRS,
-    PANELS,
-    PATIENCE,
-    PROJ_PANELS,
-    ROWS,
-    SLICE_SIZE,
-    SLICES,
-    SPAN,
-    SRC_SIZE,
-    STEPS,
-    STREAMED_IH,
-    STREAMED_STEPS,
-    TAIL,
-    TURN,
-    UNPROJECTED,
-    WEIGHT_HH,
-    WEIGHT_HR,
-    WEIGHT_IH,
-    ZEROS,
-)
+from .frame import CELL_SIZE, FRAME_SIZE, as_cell, as_frame
 from .microkernels import BROADCAST, Following, panel_gemm
 from .postgemm import Rule
 from .rows import Block, View, active_rows, gather, pool_row, row_at, run_end, spread, time_distance
@@ -91,7 +43,7 @@ ones, (layers * directions, pool, H_out) and (.., H).  ``kind`` is that of ``pos
 def _begin_rows(call, index, block, part, sizes, state, first, last):
     """Set this member's part of the state of rows that enter."""
     frame, width = call.frame, lanes(state.cell)
-    known = 1 - frame[FROM_ZERO]
+    known = 1 - frame.from_zero
     for b in range(first, last):
         row = pool_row(frame, index, block.first + b) * known
         h, c = at(call.h, row * sizes.output_size), at(call.c, row * sizes.hidden_size)
@@ -128,9 +80,9 @@ def _input_panel(j, upcoming, frame, block, weights, sizes, src, gates, t_first,
     steps = t_last - t_first
     depth, vectors = sizes.src_size, panel_vectors(sizes, j)
     panel = at(weights.weight_ih, j * depth * line)
-    following = Following(at(weights.weight_ih, upcoming * depth * line), frame[STREAMED_IH])
+    following = Following(at(weights.weight_ih, upcoming * depth * line), frame.streamed_ih)
     bias = at(weights.bias, j * line)
-    if frame[OFFSETS] == 0 and (steps == 1 or src.time == block.rows * src.row):  # evenly spaced rows
+    if frame.offsets == 0 and (steps == 1 or src.time == block.rows * src.row):  # evenly spaced rows
         left = row_at(src, frame, t_first, block.first)
         panel_gemm(steps * block.rows, left, src.row, vectors, panel, following, depth, bias, BROADCAST, gates, line)
         return
@@ -167,7 +119,7 @@ def _part(sizes, crew, width):
 @inlined
 def _gate_sums(frame, block, crew, direction):
     """Return where a member's gate sums begin."""
-    return at(block.work, frame[GATE_SUMS] + direction * frame[DIRECTION_SIZE] + crew.index * frame[GATE_MEMBER])
+    return at(block.work, frame.gate_sums + direction * frame.direction_size + crew.index * frame.gate_member)
 
 
 @inner
@@ -178,54 +130,54 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
     """
     frame = call.frame
     width = lanes(block.work)
-    index = layer * frame[DIRECTIONS] + direction
-    record = CELLS + index * CELL_SIZE
+    index = layer * frame.directions + direction
+    cell = as_cell(at(numbers_of(frame), FRAME_SIZE + index * CELL_SIZE))
     weights = CellWeights(
-        at(call.weights, frame[record + BIAS]),
-        at(call.weights, frame[record + WEIGHT_IH]),
-        at(call.weights, frame[record + WEIGHT_HH]),
-        at(call.weights, frame[record + WEIGHT_HR]),
-        at(call.weights, frame[record + ZEROS]),
-        Rule(call.kind, at(frame, record), at(call.weights, frame[record + NUMBERS])),
+        at(call.weights, cell.bias),
+        at(call.weights, cell.weight_ih),
+        at(call.weights, cell.weight_hh),
+        at(call.weights, cell.weight_hr),
+        at(call.weights, cell.zeros),
+        Rule(call.kind, cell, at(call.weights, cell.numbers)),
     )
     sizes = Sizes(
-        frame[record + SRC_SIZE],
-        frame[HIDDEN_SIZE],
-        frame[OUTPUT_SIZE],
-        frame[PANELS],
-        frame[TAIL],
-        frame[PROJ_PANELS],
-        frame[HIDDEN_STRIDE],
-        frame[ROWS],
+        cell.src_size,
+        frame.hidden_size,
+        frame.output_size,
+        frame.panels,
+        frame.tail,
+        frame.proj_panels,
+        frame.hidden_stride,
+        frame.rows,
     )
     part = _part(sizes, crew, width)
-    state_size = frame[ROWS] * frame[HIDDEN_STRIDE]
-    hidden = at(block.work, frame[HIDDEN] + index * 2 * state_size)
-    c = at(block.work, frame[CELL] + index * frame[PANELS] * frame[ROWS] * width)
-    unprojected = at(block.work, frame[UNPROJECTED] + direction * frame[DIRECTION_SIZE])
+    state_size = frame.rows * frame.hidden_stride
+    hidden = at(block.work, frame.hidden + index * 2 * state_size)
+    c = at(block.work, frame.cell + index * frame.panels * frame.rows * width)
+    unprojected = at(block.work, frame.unprojected + direction * frame.direction_size)
     gates = _gate_sums(frame, block, crew, direction)
     reverse = direction != FORWARD
-    t_first = frame[STEPS] - s_last if reverse else s_first
-    t_last = frame[STEPS] - s_first if reverse else s_last
+    t_first = frame.steps - s_last if reverse else s_first
+    t_last = frame.steps - s_first if reverse else s_last
     # A chunk of one step needs the gates of one panel at a time: they stay in L1.
-    fused = frame[CHUNK] == 1
+    fused = frame.chunk == 1
     line = GATES * width
-    distance = frame[GATE_DISTANCE]
+    distance = frame.gate_distance
     if not fused:
         for j in range(part.first_panel, part.end_panel):
             upcoming = min(j + 1, part.end_panel - 1)
             _input_panel(j, upcoming, frame, block, weights, sizes, src, at(gates, j * distance), t_first, t_last)
     for s in range(s_first, s_last):
-        t = frame[STEPS] - 1 - s if reverse else s
+        t = frame.steps - 1 - s if reverse else s
         back = -1 if reverse else 1
-        streamed = np.int64(s - s_first < frame[STREAMED_STEPS])
+        streamed = np.int64(s - s_first < frame.streamed_steps)
         rows = active_rows(frame, block, t)
         earlier = active_rows(frame, block, t - back) if s > 0 else 0
-        later = active_rows(frame, block, t + back) if s + 1 < frame[STEPS] else 0
-        odd = (s + frame[TURN]) & 1
+        later = active_rows(frame, block, t + back) if s + 1 < frame.steps else 0
+        odd = (s + frame.turn) & 1
         before, after = at(hidden, odd * state_size), at(hidden, (1 - odd) * state_size)
         state = State(before, after, c, unprojected)
-        from_zero = earlier == 0 and frame[FROM_ZERO] != 0 and frame[FINITE] != 0
+        from_zero = earlier == 0 and frame.from_zero != 0 and frame.finite != 0
         if earlier < rows:
             _begin_rows(call, index, block, part, sizes, state, earlier, rows)
             if not from_zero:
@@ -238,7 +190,7 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
         first, end, walks_back = part.first_panel, part.end_panel, odd != 0
         if rows == 1 and end - first > 1:
             x = row_at(src, frame, t, block.first)
-            pairs = frame[PAIRS] != 0
+            pairs = frame.pairs != 0
             step_row(
                 first, end, walks_back, pairs, streamed, fused, from_zero, weights, sizes, x, sums, distance, state
             )
@@ -246,7 +198,7 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
         for n in range(first, end):
             j = first + end - 1 - n if walks_back else n
             here = at(sums, j * distance)
-            source, source_stride = (at(here, frame[ROWS] * line), BROADCAST) if shared else (here, line)
+            source, source_stride = (at(here, frame.rows * line), BROADCAST) if shared else (here, line)
             upcoming = j if n + 1 == end else j + (-1 if walks_back else 1)
             if fused:
                 _input_panel(j, upcoming, frame, inputs, weights, sizes, src, source, t, t + 1)
@@ -255,8 +207,8 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
             meet(crew)
             project(part.first_proj, part.end_proj, streamed, rows, weights, sizes, state)
         for b in range(rows):
-            target = at(row_at(dst, frame, t, block.first + b), direction * frame[OUTPUT_SIZE] + part.first_output)
-            source = at(after, b * frame[HIDDEN_STRIDE] + part.first_output)
+            target = at(row_at(dst, frame, t, block.first + b), direction * frame.output_size + part.first_output)
+            source = at(after, b * frame.hidden_stride + part.first_output)
             gather(source, width, target, part.outputs)
         if later < rows:
             _end_rows(call, index, block, part, sizes, state, later, rows)
@@ -274,10 +226,10 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
 @inlined
 def _between(frame, block, half, s):
     """Return one of the two buffers between layers, in which step s lies first if one direction runs."""
-    row = frame[DIRECTIONS] * frame[OUTPUT_SIZE]
-    packed = frame[BETWEEN_PACKED] != 0
+    row = frame.directions * frame.output_size
+    packed = frame.between_packed != 0
     time = block.rows * row
-    base = at(block.between, half * frame[BETWEEN_SIZE])
+    base = at(block.between, half * frame.between_size)
     return View(base if packed else at(base, -block.first * row - s * time), time, row, packed)
 
 
@@ -288,20 +240,20 @@ def _network(call, block, crew, src, dst):
     Return the crew that has done the last of it, of size 0 if this member is not of it any more.
     """
     frame = call.frame
-    layer_first, layer_last, directions = frame[FIRST_LAYER], frame[END_LAYER], frame[DIRECTIONS]
-    s_first, s_last = frame[FIRST_STEP], frame[END_STEP]
-    for s in range(s_first, s_last, frame[SPAN]):
-        end = min(s + frame[SPAN], s_last)
+    layer_first, layer_last, directions = frame.first_layer, frame.end_layer, frame.directions
+    s_first, s_last = frame.first_step, frame.end_step
+    for s in range(s_first, s_last, frame.span):
+        end = min(s + frame.span, s_last)
         for layer in range(layer_first, layer_last):
             left = src if layer == layer_first else _between(frame, block, (layer - 1) & 1, s)
             right = dst if layer == layer_last - 1 else _between(frame, block, layer & 1, s)
-            apart = frame[APART] != 0 and crew.size % 2 == 0
+            apart = frame.apart != 0 and crew.size % 2 == 0
             for direction in range(directions):  # FORWARD, then reverse
                 if apart and direction != crew.index % 2:
                     continue
                 members = direction_crew(crew, direction) if apart else crew
-                for first in range(s, end, frame[CHUNK]):
-                    last = min(first + frame[CHUNK], end)
+                for first in range(s, end, frame.chunk):
+                    last = min(first + frame.chunk, end)
                     members = _chunk(call, block, members, layer, direction, left, right, first, last)
                     if members.size == 0:
                         return members
@@ -316,13 +268,13 @@ def _network(call, block, crew, src, dst):
 
 
 @inlined
-def _share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index, kind):
+def _share(numbers, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index, kind):
     """Do one thread's share of a launch, with cells of a kind.
 
     Parameters
     ----------
-    frame : pointer to int64
-        What the launch does, see ``frame``.
+    numbers : pointer to int64
+        What the launch does: those of a `Frame`, and what follows them.
     weights, work : pointer
         Panels and scratch memory.  ``work`` carries the states from one call to the next stretch of steps.
     h, c : pointer
@@ -334,24 +286,25 @@ def _share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, ou
     index : int
         The share: a slice of the batch, or -1 for a place in the crew.
     """
-    shared = words(at(work, frame[CREW_WORDS]))
-    crew = sign_in(shared, frame[CREW], frame[PATIENCE]) if index < 0 else alone(shared)
+    frame = as_frame(numbers)
+    shared = words(at(work, frame.crew_words))
+    crew = sign_in(shared, frame.crew, frame.patience) if index < 0 else alone(shared)
     if crew.size == 0:
         sign_out(shared, crew)
         return
-    members = direction_crew(crew, FORWARD) if frame[APART] != 0 and crew.size % 2 == 0 else crew
-    expect(members, frame[PANELS])
-    expect(members, frame[PROJ_PANELS])
+    members = direction_crew(crew, FORWARD) if frame.apart != 0 and crew.size % 2 == 0 else crew
+    expect(members, frame.panels)
+    expect(members, frame.proj_panels)
     mode = flush_denormals()
     call = Call(frame, weights, h, c, kind)
-    packed = frame[OFFSETS] != 0
+    packed = frame.offsets != 0
     src, dst = View(x, x_time, x_row, packed), View(output, output_time, output_row, packed)
     place = max(index, 0)
-    first, last = place * frame[BATCH] // frame[SLICES], (place + 1) * frame[BATCH] // frame[SLICES]
-    here = at(work, place * frame[SLICE_SIZE])
-    between = at(work if frame[BETWEEN_PACKED] != 0 else here, frame[BETWEEN])
-    for b in range(first, last, frame[ROWS]):
-        crew = _network(call, Block(b, min(last - b, frame[ROWS]), here, between), crew, src, dst)
+    first, last = place * frame.batch // frame.slices, (place + 1) * frame.batch // frame.slices
+    here = at(work, place * frame.slice_size)
+    between = at(work if frame.between_packed != 0 else here, frame.between)
+    for b in range(first, last, frame.rows):
+        crew = _network(call, Block(b, min(last - b, frame.rows), here, between), crew, src, dst)
         if crew.size == 0:
             break
     restore_mode(mode)
@@ -359,11 +312,11 @@ def _share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, ou
         sign_out(shared, crew)
 
 
-def run_share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index):
+def run_share(numbers, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index):
     """Do one thread's share of a launch, of the LSTM of torch; ``entries`` compiles it, as the next one."""
-    _share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index, None)
+    _share(numbers, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index, None)
 
 
-def run_general_share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index):
+def run_general_share(numbers, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index):
     """Do one thread's share of a launch, of cells with a rule."""
-    _share(frame, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index, np.int64(1))
+    _share(numbers, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index, np.int64(1))

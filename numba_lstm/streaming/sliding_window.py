@@ -141,10 +141,10 @@ class SlidingWindow(Exclusive):
         if out is None:
             out = np.empty(self._out_shape, self._dtype)
         rows = self._first_rows + self._ending
-        entry, frame, _, others, *_ = self._last
+        entry, numbers, _, others, *_ = self._last
         if others is None:
-            frame[-self._batch_size :] = rows
-            entry(frame, self._x, out)
+            numbers[-self._batch_size :] = rows
+            entry(numbers, self._x, out)
         else:
             self._pool.advance(self._x[None], out[None], rows)
         return out

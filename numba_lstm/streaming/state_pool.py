@@ -8,9 +8,9 @@ import numpy as np
 
 from ..contract.parameters import Architecture
 from ..execution.network import Network
-from ..execution.plan import Batch
+from ..execution.schedule import Batch
 from ..host.threads import Setting
-from ..kernels.frame import C_ADDRESS, H_ADDRESS, TURN, WEIGHTS_ADDRESS, WORK_ADDRESS
+from ..kernels.frame import PLACES, TURN
 from ..simd.memory import aligned_empty
 
 KEPT_LAUNCHES = 64
@@ -21,13 +21,13 @@ class Launch(NamedTuple):
     """A launch of some steps and rows, ready to be repeated."""
 
     entry: Any
-    frame: np.ndarray
+    numbers: np.ndarray
     work: np.ndarray
-    """The frame has its address, so it lives as long."""
+    """The numbers have its address, so it lives as long."""
     others: tuple[np.ndarray, np.ndarray, np.ndarray] | None
-    """Weights, h and c: the entry takes frame, weights, workspace, x (T, B, I), output (T, B, H_out), h and c, and TURN
-    is to be moved on by ``steps``.  None, of a short launch: it takes the frame, (T * B, I) and (T * B, H_out), and
-    does the rest."""
+    """Weights, h and c: the entry takes numbers, weights, workspace, x (T, B, I), output (T, B, H_out), h and c, and
+    the frame's turn is to be moved on by ``steps``.  None, of a short launch: it takes numbers, (T * B, I) and
+    (T * B, H_out), and does the rest."""
     steps: int
     threads: int
     """The setting that it was planned for."""
@@ -66,7 +66,7 @@ class Pool:
         return steps == 1 or steps <= self._network.steps_per_launch(rows)
 
     def launch(self, steps: int, rows: int, chosen: bool = False, dense: bool = True) -> Launch:
-        """Return a launch of so many steps of all rows or, if ``chosen``, of those that end its frame.
+        """Return a launch of so many steps of all rows or, if ``chosen``, of those that end its numbers.
 
         ``dense`` says that input and output are C-order arrays.
         """
@@ -81,14 +81,14 @@ class Pool:
                 self._work = aligned_empty(plan.work_size, self.h.dtype)
                 self._launches.clear()  # they would keep the former one
             for index, array in (
-                (WEIGHTS_ADDRESS, self._network.data),
-                (WORK_ADDRESS, self._work),
-                (H_ADDRESS, self.h),
-                (C_ADDRESS, self.c),
+                (PLACES.weights_address, self._network.data),
+                (PLACES.work_address, self._work),
+                (PLACES.h_address, self.h),
+                (PLACES.c_address, self.c),
             ):
-                plan.frame[index] = array.ctypes.data
+                plan.numbers[index] = array.ctypes.data
             others = None if plan.short else (self._network.data, self.h, self.c)
-            launch = self._launches[key] = Launch(plan.entry, plan.frame, self._work, others, steps, Setting.count)
+            launch = self._launches[key] = Launch(plan.entry, plan.numbers, self._work, others, steps, Setting.count)
         return launch
 
     def advance(self, x: np.ndarray, output: np.ndarray, chosen: np.ndarray | None = None) -> None:
@@ -119,12 +119,12 @@ class Pool:
     def _advance(self, x: np.ndarray, output: np.ndarray, chosen: np.ndarray | None) -> None:
         steps, rows, _ = x.shape
         dense = x.flags.c_contiguous and output.flags.c_contiguous
-        entry, frame, work, others, *_ = self.launch(steps, rows, chosen is not None, dense)
+        entry, numbers, work, others, *_ = self.launch(steps, rows, chosen is not None, dense)
         if chosen is not None:
-            frame[-rows:] = chosen
+            numbers[-rows:] = chosen
         if others is None:
-            entry(frame, x.reshape(steps * rows, -1), output.reshape(steps * rows, -1))
+            entry(numbers, x.reshape(steps * rows, -1), output.reshape(steps * rows, -1))
         else:
             data, h, c = others
-            entry(frame, data, work, x, output, h, c)
-            frame[TURN] += steps
+            entry(numbers, data, work, x, output, h, c)
+            numbers[TURN] += steps

@@ -114,7 +114,7 @@ class Stream(Exclusive):
             if rows is None and type(x) is _ndarray and x.dtype is dtype and x.flags.carray:
                 ready = shapes.get(x.shape)
                 if ready:
-                    (entry, frame, work, others, steps, threads), shape, source, target = ready
+                    (entry, numbers, work, others, steps, threads), shape, source, target = ready
                     if others is not None and threads != Setting.count:
                         return self._any_step(x, out, rows)
                     if out is None:
@@ -125,11 +125,11 @@ class Stream(Exclusive):
                     if source:
                         x, y = x.reshape(source), out.reshape(target)
                     if others is None:
-                        entry(frame, x, y)
+                        entry(numbers, x, y)
                     else:
                         data, h, c = others
-                        entry(frame, data, work, x, y, h, c)
-                        frame[TURN] += steps
+                        entry(numbers, data, work, x, y, h, c)
+                        numbers[TURN] += steps
                     return out
             return self._any_step(x, out, rows)
 

@@ -1,0 +1,103 @@
+"""Where in a launch's scratch memory what lies."""
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..contract.parameters import Architecture
+from ..kernels.crew import crew_words
+from ..kernels.panels import count_panels
+from ..simd.blocksizes import GATES, block_sizes
+from ..simd.memory import CACHE_LINE, round_up
+from .schedule import Batch, Schedule
+
+WORD_BYTES = 8
+"""Of the words that threads share."""
+
+PAGE = 4096
+"""Rows of the state that lie a multiple of a page apart would share the sets of L1."""
+
+
+class Workspace(NamedTuple):
+    """Sizes, and places of parts of each slice's memory, in elements; `Frame` says what they are."""
+
+    size: int
+    slice_size: int
+    panels: int
+    proj_panels: int
+    hidden_stride: int
+    crew_words: int
+    crew_size: int
+    hidden: int
+    cell: int
+    unprojected: int
+    gate_sums: int
+    direction_size: int
+    gate_member: int
+    gate_distance: int
+    between: int
+    between_size: int
+    between_packed: bool
+
+
+def lay_out(a: Architecture, dtype: np.dtype[Any], batch: Batch, schedule: Schedule) -> Workspace:
+    """Lay out the memory of a call."""
+    lanes, line, rows, chunk = block_sizes().lanes(dtype), CACHE_LINE // dtype.itemsize, schedule.rows, schedule.chunk
+    directions, cells = a.num_directions, a.num_layers * a.num_directions
+    panels, proj_panels = count_panels(a.hidden_size, lanes), count_panels(a.proj_size, GATES * lanes)
+    hidden_stride = round_up(a.output_size, GATES * lanes if proj_panels else lanes)
+    if hidden_stride * dtype.itemsize % PAGE == 0:
+        hidden_stride += line
+
+    # A chunk of one step needs the sums of a panel, and a row for inputs that its rows share, for each of a crew: how
+    # many of it come is not known, so there is room for all.
+    fused = chunk == 1
+    sums = (rows + 1 if fused else panels * chunk * rows) * GATES * lanes
+    unprojected = round_up(rows * panels * lanes, line) if proj_panels else 0
+    step_size = unprojected + round_up(schedule.crew * sums if fused else sums, line)
+    # A crew may have members for each direction, which need the buffers of a step twice.
+    apart = directions if schedule.crew > 1 else 1
+
+    # With one direction a span goes through all layers; with two, a layer must be complete.
+    between_packed = directions == 2 and batch.offsets is not None
+    if between_packed and batch.offsets is not None:
+        between_rows = int(batch.offsets[-1])
+    else:
+        between_rows = (schedule.span if directions == 1 else batch.steps) * rows
+    between_size = round_up(between_rows * directions * a.output_size, line)
+    buffers = min(a.num_layers - 1, 2) * between_size
+
+    threads = schedule.crew * schedule.slices
+    words = crew_words(threads) if threads > 1 else 0
+    parts = (
+        words * WORD_BYTES // dtype.itemsize,
+        cells * 2 * rows * hidden_stride,
+        cells * panels * rows * lanes,
+        apart * step_size,
+        0 if between_packed else buffers,
+    )
+    places, slice_size = [], 0
+    for part in parts:
+        places.append(slice_size)
+        slice_size = round_up(slice_size + part, line)
+    size = slice_size * schedule.slices
+    return Workspace(
+        size=size + (buffers if between_packed else 0),
+        slice_size=slice_size,
+        panels=panels,
+        proj_panels=proj_panels,
+        hidden_stride=hidden_stride,
+        crew_words=places[0],
+        crew_size=words,
+        hidden=places[1],
+        cell=places[2],
+        unprojected=places[3],
+        gate_sums=places[3] + unprojected,
+        direction_size=step_size if apart == 2 else 0,
+        gate_member=sums if fused else 0,
+        gate_distance=0 if fused else chunk * rows * GATES * lanes,
+        between=size if between_packed else places[4],
+        between_size=between_size,
+        between_packed=between_packed,
+    )
