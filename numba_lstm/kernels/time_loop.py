@@ -34,6 +34,10 @@ Part = namedtuple(
 """What one member of a crew does: panels of the gates; vectors of h when it is set; panels of the projection; numbers
 of h that it makes."""
 
+Cell = namedtuple("Cell", "index direction weights sizes src dst")
+"""One layer and direction: its place among all, in torch's order; its direction, `CellWeights` and `Sizes`; the rows
+that it reads and those that it writes, as `View`."""
+
 Call = namedtuple("Call", "frame weights h c kind")
 """What stays the same for all layers and rows of a call: pointers.  h and c are the first states and become the last
 ones, (layers * directions, pool, H_out) and (.., H).  ``kind`` is that of ``postgemm.Rule``."""
@@ -122,26 +126,22 @@ def _gate_sums(frame, block, crew, direction):
     return at(block.work, frame.gate_sums + direction * frame.direction_size + crew.index * frame.gate_member)
 
 
-@inner
-def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
-    """Do steps s_first .. s_last - 1, in the order of processing, of one layer and direction.
-
-    Return the crew that has done the last of them, of size 0 if this member is not of it any more.
-    """
+@inlined
+def _cell(call, layer, direction, src, dst):
+    """Return what all steps of one layer and direction share."""
     frame = call.frame
-    width = lanes(block.work)
     index = layer * frame.directions + direction
-    cell = as_cell(at(numbers_of(frame), FRAME_SIZE + index * CELL_SIZE))
+    record = as_cell(at(numbers_of(frame), FRAME_SIZE + index * CELL_SIZE))
     weights = CellWeights(
-        at(call.weights, cell.bias),
-        at(call.weights, cell.weight_ih),
-        at(call.weights, cell.weight_hh),
-        at(call.weights, cell.weight_hr),
-        at(call.weights, cell.zeros),
-        Rule(call.kind, cell, at(call.weights, cell.numbers)),
+        at(call.weights, record.bias),
+        at(call.weights, record.weight_ih),
+        at(call.weights, record.weight_hh),
+        at(call.weights, record.weight_hr),
+        at(call.weights, record.zeros),
+        Rule(call.kind, record, at(call.weights, record.numbers)),
     )
     sizes = Sizes(
-        cell.src_size,
+        record.src_size,
         frame.hidden_size,
         frame.output_size,
         frame.panels,
@@ -150,76 +150,96 @@ def _chunk(call, block, crew, layer, direction, src, dst, s_first, s_last):
         frame.hidden_stride,
         frame.rows,
     )
-    part = _part(sizes, crew, width)
-    state_size = frame.rows * frame.hidden_stride
-    hidden = at(block.work, frame.hidden + index * 2 * state_size)
-    c = at(block.work, frame.cell + index * frame.panels * frame.rows * width)
-    unprojected = at(block.work, frame.unprojected + direction * frame.direction_size)
-    gates = _gate_sums(frame, block, crew, direction)
-    reverse = direction != FORWARD
-    t_first = frame.steps - s_last if reverse else s_first
-    t_last = frame.steps - s_first if reverse else s_last
-    # A chunk of one step needs the gates of one panel at a time: they stay in L1.
-    fused = frame.chunk == 1
-    line = GATES * width
-    distance = frame.gate_distance
-    if not fused:
-        for j in range(part.first_panel, part.end_panel):
-            upcoming = min(j + 1, part.end_panel - 1)
-            _input_panel(j, upcoming, frame, block, weights, sizes, src, at(gates, j * distance), t_first, t_last)
-    for s in range(s_first, s_last):
-        t = frame.steps - 1 - s if reverse else s
-        back = -1 if reverse else 1
-        streamed = np.int64(s - s_first < frame.streamed_steps)
-        rows = active_rows(frame, block, t)
-        earlier = active_rows(frame, block, t - back) if s > 0 else 0
-        later = active_rows(frame, block, t + back) if s + 1 < frame.steps else 0
-        odd = (s + frame.turn) & 1
-        before, after = at(hidden, odd * state_size), at(hidden, (1 - odd) * state_size)
-        state = State(before, after, c, unprojected)
-        from_zero = earlier == 0 and frame.from_zero != 0 and frame.finite != 0
-        if earlier < rows:
-            _begin_rows(call, index, block, part, sizes, state, earlier, rows)
-            if not from_zero:
-                meet(crew)
-        # Rows that all read the same input, such as the windows of a stream, share their input part.
-        shared = fused and src.row == 0 and rows > 1 and not from_zero
-        inputs = Block(block.first, 1 if shared else block.rows, block.work, block.between)
-        sums = at(gates, (t - t_first) * block.rows * line)
-        # Every other step walks back: the panels read last are still in cache when the weights exceed it.
-        first, end, walks_back = part.first_panel, part.end_panel, odd != 0
-        if rows == 1 and end - first > 1:
-            x = row_at(src, frame, t, block.first)
-            pairs = frame.pairs != 0
-            step_row(
-                first, end, walks_back, pairs, streamed, fused, from_zero, weights, sizes, x, sums, distance, state
-            )
-            first = end
-        for n in range(first, end):
-            j = first + end - 1 - n if walks_back else n
-            here = at(sums, j * distance)
-            source, source_stride = (at(here, frame.rows * line), BROADCAST) if shared else (here, line)
-            upcoming = j if n + 1 == end else j + (-1 if walks_back else 1)
-            if fused:
-                _input_panel(j, upcoming, frame, inputs, weights, sizes, src, source, t, t + 1)
-            step_panel(j, upcoming, streamed, rows, from_zero, weights, sizes, source, source_stride, here, state)
-        if sizes.proj_panels > 0:
+    return Cell(index, direction, weights, sizes, src, dst)
+
+
+@inlined
+def _step(call, block, crew, part, cell, sums, s, streamed):
+    """Do this member's part of step s, in the order of processing, of one layer and direction.
+
+    ``sums`` are the step's gate sums of panel 0.  They hold the input part already, unless chunks are of one step: then
+    each panel's is computed on the way, and its sums stay in L1.
+    """
+    frame, weights, sizes, src, width = call.frame, cell.weights, cell.sizes, cell.src, lanes(block.work)
+    reverse = cell.direction != FORWARD
+    t = frame.steps - 1 - s if reverse else s
+    back = -1 if reverse else 1
+    rows = active_rows(frame, block, t)
+    earlier = active_rows(frame, block, t - back) if s > 0 else 0
+    later = active_rows(frame, block, t + back) if s + 1 < frame.steps else 0
+    # Every other step reads the half of h that the one before has written.  It walks back, too: the panels read last
+    # are still in cache when the weights exceed it.
+    odd = (s + frame.turn) & 1
+    size = frame.rows * frame.hidden_stride
+    hidden = at(block.work, frame.hidden + cell.index * 2 * size)
+    state = State(
+        at(hidden, odd * size),
+        at(hidden, (1 - odd) * size),
+        at(block.work, frame.cell + cell.index * frame.panels * frame.rows * width),
+        at(block.work, frame.unprojected + cell.direction * frame.direction_size),
+    )
+    from_zero = earlier == 0 and frame.from_zero != 0 and frame.finite != 0
+    if earlier < rows:
+        _begin_rows(call, cell.index, block, part, sizes, state, earlier, rows)
+        if not from_zero:
             meet(crew)
-            project(part.first_proj, part.end_proj, streamed, rows, weights, sizes, state)
-        for b in range(rows):
-            target = at(row_at(dst, frame, t, block.first + b), direction * frame.output_size + part.first_output)
-            source = at(after, b * frame.hidden_stride + part.first_output)
-            gather(source, width, target, part.outputs)
-        if later < rows:
-            _end_rows(call, index, block, part, sizes, state, later, rows)
+    with_input, distance, walks_back = frame.chunk == 1, frame.gate_distance, odd != 0
+    # Rows that all read the same input, such as the windows of a stream, share their input part.
+    shared = with_input and src.row == 0 and rows > 1 and not from_zero
+    inputs = Block(block.first, 1 if shared else block.rows, block.work, block.between)
+    line = GATES * width
+    first, end = part.first_panel, part.end_panel
+    if rows == 1 and end - first > 1:
+        x, pairs = row_at(src, frame, t, block.first), frame.pairs != 0
+        step_row(
+            first, end, walks_back, pairs, streamed, with_input, from_zero, weights, sizes, x, sums, distance, state
+        )
+        first = end
+    for n in range(first, end):
+        j = first + end - 1 - n if walks_back else n
+        here = at(sums, j * distance)
+        source, source_stride = (at(here, frame.rows * line), BROADCAST) if shared else (here, line)
+        upcoming = j if n + 1 == end else j + (-1 if walks_back else 1)
+        if with_input:
+            _input_panel(j, upcoming, frame, inputs, weights, sizes, src, source, t, t + 1)
+        step_panel(j, upcoming, streamed, rows, from_zero, weights, sizes, source, source_stride, here, state)
+    if sizes.proj_panels > 0:
+        meet(crew)
+        project(part.first_proj, part.end_proj, streamed, rows, weights, sizes, state)
+    for b in range(rows):
+        target = at(row_at(cell.dst, frame, t, block.first + b), cell.direction * frame.output_size + part.first_output)
+        gather(at(state.after, b * frame.hidden_stride + part.first_output), width, target, part.outputs)
+    if later < rows:
+        _end_rows(call, cell.index, block, part, sizes, state, later, rows)
+
+
+@inner
+def _chunk(call, block, crew, cell, first, last):
+    """Do steps first .. last - 1, in the order of processing, of one layer and direction.
+
+    Return the crew that has done the last of them, of size 0 if this member is not of it any more.
+    """
+    frame, width, reverse = call.frame, lanes(block.work), cell.direction != FORWARD
+    part = _part(cell.sizes, crew, width)
+    gates = _gate_sums(frame, block, crew, cell.direction)
+    if frame.chunk > 1:  # else the gates of one panel at a time are needed: they stay in L1
+        t_first = frame.steps - last if reverse else first
+        for j in range(part.first_panel, part.end_panel):
+            upcoming, target = min(j + 1, part.end_panel - 1), at(gates, j * frame.gate_distance)
+            t_last = t_first + last - first
+            _input_panel(j, upcoming, frame, block, cell.weights, cell.sizes, cell.src, target, t_first, t_last)
+    for s in range(first, last):
+        place = last - 1 - s if reverse else s - first
+        streamed = np.int64(s - first < frame.streamed_steps)
+        _step(call, block, crew, part, cell, at(gates, place * block.rows * GATES * width), s, streamed)
         meet(crew)
         remaining = regroup(crew)
         if remaining.size < crew.size:
             crew = remaining
             if crew.size == 0:
                 break
-            part = _part(sizes, crew, width)
-            gates = _gate_sums(frame, block, crew, direction)
+            part = _part(cell.sizes, crew, width)
+            gates = _gate_sums(frame, block, crew, cell.direction)
     return crew
 
 
@@ -252,9 +272,9 @@ def _network(call, block, crew, src, dst):
                 if apart and direction != crew.index % 2:
                     continue
                 members = direction_crew(crew, direction) if apart else crew
+                cell = _cell(call, layer, direction, left, right)
                 for first in range(s, end, frame.chunk):
-                    last = min(first + frame.chunk, end)
-                    members = _chunk(call, block, members, layer, direction, left, right, first, last)
+                    members = _chunk(call, block, members, cell, first, min(first + frame.chunk, end))
                     if members.size == 0:
                         return members
                 if not apart:
