@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import json
@@ -29,6 +30,7 @@ sys.path.append(str(ROOT))  # at the end: an installed numba_lstm goes before th
 from asv_bench import (  # noqa: E402
     benchmarks,
     busy,
+    costs,
     disturbed,
     engines,
     machine,
@@ -697,6 +699,19 @@ def test_machine_is_measured(threads: int) -> None:
     assert limits.threads == threads
     assert limits.flop_per_second > 1e8
     assert all(speed > 1e7 for speed in limits.bytes_per_second.values())
+
+
+def test_costs_are_measured(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one CPU what crews cost stays as it is; every number is one that plans can be made with."""
+    monkeypatch.setattr(costs, "pin", lambda threads: [])
+    monkeypatch.setitem(costs.ASSUMED, "cpus", 1)
+    made = costs.measure()
+    assert "way" not in costs.ASSUMED
+    assert made.meet_ns == costs.costs().meet_ns
+    assert made != costs.costs()
+    assert all(np.isfinite(number) for number in dataclasses.asdict(made).values())
+    costs.main([], lambda: made)
+    assert f"    fma_ns={made.fma_ns!r},  # the table has {costs.costs().fma_ns!r}" in capsys.readouterr().out
 
 
 def test_unknown_shapes_are_named() -> None:
