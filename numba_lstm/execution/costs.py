@@ -12,16 +12,16 @@ from ..simd.target import Target, host
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one core, where nothing else is said."""
+    """What one core takes, where nothing else is said."""
 
     fma_ns: float
     """One multiply-add of two vectors."""
     l2_bytes_per_ns: float
-    """Weights that are read for every step, from L2."""
+    """Weights that are read from L2."""
     l3_bytes_per_ns: float
-    """From L3."""
+    """Weights that are read from L3."""
     shared_l3_bytes_per_ns: float
-    """From L3, where other cores read the same ones."""
+    """Weights that are read from L3 while other cores read the same ones."""
     update_ns: float
     """Gates of one vector of units to states."""
     meet_ns: float
@@ -51,7 +51,7 @@ _ZEN4 = Costs(
 _SAPPHIRE_RAPIDS = replace(_ZEN4, l2_bytes_per_ns=145.0)
 
 COSTS = {"zen4": _SAPPHIRE_RAPIDS, "zen5": _SAPPHIRE_RAPIDS, "": _SAPPHIRE_RAPIDS}
-"""By the family of ``target``."""
+"""Rows by the family of ``target``."""
 
 
 def costs(target: Target | None = None) -> Costs:

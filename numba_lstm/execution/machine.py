@@ -31,11 +31,11 @@ class Machine(NamedTuple):
     """What calls are planned for."""
 
     threads: int
-    """That are set for calls."""
+    """The setting of `set_num_threads`."""
     cpus: int
-    """That this process may use: two threads that take turns on one core take longer than one."""
+    """CPUs that this process may use: two threads that take turns on one core take longer than one."""
     l2_bytes: int
-    """Of one core."""
+    """The size of a core's L2 cache."""
     l3_room: int
     """Bytes of weights that stay in the L3 that cores share."""
     panels_in_turn: tuple[int, int]
@@ -55,7 +55,7 @@ class Machine(NamedTuple):
     way: Way | None = None
     """The way of every call; None: the one that takes the least time by ``cost``."""
     most_steps: int | None = None
-    """Of a launch; None: as many as take ``launch_ns``."""
+    """Most steps of a launch; None: as many as take ``launch_ns``."""
 
 
 ASSUMED: dict[str, Any] = {}

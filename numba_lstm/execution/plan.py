@@ -20,7 +20,7 @@ class Plan(NamedTuple):
     """What a call of some steps and rows needs to know."""
 
     numbers: np.ndarray
-    """Those of a launch that does all layers and steps: a `Frame`, and what follows it."""
+    """The numbers of a launch that does all layers and steps: a `Frame`, and what follows it."""
     entry: Any
     short: bool
     """Whether the entry is that of short steps of a pool, which takes two arrays behind the numbers."""

@@ -26,7 +26,7 @@ class Kept(NamedTuple):
     """All weights of all cores, in the L3 that they share."""
     recurrent_bytes: int
     network_bytes: int
-    """Of the first and of the third, for one core."""
+    """Sizes of the first and of the third, for one core."""
 
 
 def unit_bytes(a: Architecture, dtype: np.dtype[Any], parts: int) -> int:

@@ -34,7 +34,7 @@ class Schedule(NamedTuple):
     """How a call's rows and steps are divided."""
 
     slices: int
-    """Of the batch, one for a thread."""
+    """Parts of the batch, one for a thread."""
     crew: int
     """Threads that share all rows; 1: each has its slice of them."""
     patience: int

@@ -13,7 +13,7 @@ from ..simd.memory import CACHE_LINE, round_up
 from .schedule import Batch, Schedule
 
 WORD_BYTES = 8
-"""Of the words that threads share."""
+"""The size of each word that threads share."""
 
 PAGE = 4096
 """Rows of the state that lie a multiple of a page apart would share the sets of L1."""

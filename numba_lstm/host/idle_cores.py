@@ -9,7 +9,7 @@ _STAT = "/proc/stat"
 _CORE = re.compile(r"cpu(\d+) (.*)")
 _OF_CORES = re.compile("cpu").match
 _IDLE = slice(3, 5)
-"""Of the numbers of a core: idle, and waiting for a disk."""
+"""Places among the numbers of a core: idle, and waiting for a disk."""
 
 _TIMES = slice(0, 8)
 """Behind them is the time of guests, which is counted before as well."""

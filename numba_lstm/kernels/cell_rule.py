@@ -34,7 +34,7 @@ class Activation(NamedTuple):
     """
 
     name: str
-    """Of a `Function`."""
+    """The name of a `Function`."""
     alpha: float = 0.0
     beta: float = 0.0
 

@@ -64,7 +64,7 @@ class Frame(NamedTuple):
     patience: int
     """Pauses that the first of a crew waits for the others."""
     slices: int
-    """Of the batch, one for a thread."""
+    """Parts of the batch, one for a thread."""
     rows: int
     """Most rows of a block: a slice is done in blocks, one after the other."""
 
@@ -113,9 +113,9 @@ class CellRecord(NamedTuple):
     """A row of zeros, the "bias" of the projection."""
     weight_hr: int = 0
     numbers: int = 0
-    """Of a general cell, see ``general_cell``."""
+    """The numbers of a cell with a rule, see ``general_cell``."""
     code_f: int = 0
-    """Its activations."""
+    """The three activations of such a cell, each a `Function`."""
     code_g: int = 0
     code_h: int = 0
     input_forget: int = 0

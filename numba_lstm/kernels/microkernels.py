@@ -4,7 +4,7 @@ Operation
     ``target[m, :] = source[m, :] + sum over blocks of (sum over k in the block of left[m, k] * panel[k, :])``
 Operands
     ``left`` (rows, depth), unit stride in k, rows ``stride`` elements apart.  ``panel.weights`` (depth, vectors,
-    LANES), C order, with 4, 2 or 1 vectors, see ``packing``.  ``source`` and ``target`` (rows, vectors * LANES), rows
+    LANES), C order, with 4, 2 or 1 vectors, see ``panels``.  ``source`` and ``target`` (rows, vectors * LANES), rows
     ``source_stride`` and ``target_stride`` apart; a source stride of ``BROADCAST`` (0) adds one row, the bias, to all.
     ``source`` may be ``target``.  depth >= 1.
 Prefetch

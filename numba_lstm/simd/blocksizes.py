@@ -48,7 +48,7 @@ class BlockSizes:
     max_rows: int
     half_rows: int
     half_rows_kept: int
-    """The same, where weights stay in L2."""
+    """Half rows where weights stay in L2."""
 
     def lanes(self, dtype: np.dtype) -> int:
         """Return how many numbers of this dtype are in a vector."""
@@ -62,9 +62,9 @@ class Fetching:
     kept: int
     """Bytes ahead of its loads, where weights stay in L2; 0: nothing is fetched."""
     row: int
-    """The same where they come from outside, for one row."""
+    """Bytes ahead for one row, where weights come from outside of L2."""
     rows: int
-    """And for more; 0: the panel that comes next is fetched instead."""
+    """Bytes ahead for more rows; 0: the panel that comes next is fetched instead."""
     in_turn: tuple[int, int]
     """Bytes read in turn between which one row takes one panel after the other, and not two side by side."""
 

@@ -142,7 +142,7 @@ class _WholeCompiler(Compiler):
 
 
 class _InnerCompiler(_WholeCompiler):
-    """The same, up to the point where a function could be called from Python."""
+    """The compiler of inner functions, which stops where a function could be called from Python."""
 
     library = _InnerLibrary
 

@@ -122,7 +122,7 @@ def pointer_to(tyctx, address, like):
 
 @intrinsic
 def call_address(tyctx, address, arguments):
-    """Call the function at an address, see ``_jit.by_address``, with a tuple of pointers and int64 numbers."""
+    """Call the function at an address, see ``jit.by_address``, with a tuple of pointers and int64 numbers."""
 
     def generate(context, builder, signature, args):
         values = cgutils.unpack_tuple(builder, args[1])
