@@ -56,7 +56,7 @@ class Network:
         self._weights = pack(architecture, parameters, self.dtype, rule)
         self.data = self._weights.data
         self.plans: dict[tuple[tuple[int, ...], bool, bool, int], Plan] = {}
-        """Plans of calls that were made, by the shape of x, batch_first, whether from zero states, and the threads set."""
+        """Plans of calls, by the shape of x, batch_first, whether from zero states, and the setting of threads."""
         self._free: list[np.ndarray] = []
         self._no_work = np.empty(0, self.dtype)
 

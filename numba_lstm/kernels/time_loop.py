@@ -34,9 +34,14 @@ Part = namedtuple(
 """What one member of a crew does: panels of the gates; vectors of h when it is set; panels of the projection; numbers
 of h that it makes."""
 
-Cell = namedtuple("Cell", "index direction weights sizes src dst")
+Gates = namedtuple("Gates", "sums distance fused")
+"""Where a member's gate sums of a chunk lie: those of panel 0, and how far from them those of the next panel; whether
+the chunk is of one step, in which the sums of one panel at a time are made and used, so that they stay in L1."""
+
+Cell = namedtuple("Cell", "index direction weights sizes src dst hidden half c unprojected")
 """One layer and direction: its place among all, in torch's order; its direction, `CellWeights` and `Sizes`; the rows
-that it reads and those that it writes, as `View`."""
+that it reads and those that it writes, as `View`; pointers to two states h, ``half`` numbers apart, which steps read
+and write in turn, and to the other parts of `State`."""
 
 Call = namedtuple("Call", "frame weights h c kind")
 """What stays the same for all layers and rows of a call: pointers.  h and c are the first states and become the last
@@ -121,13 +126,14 @@ def _part(sizes, crew, width):
 
 
 @inlined
-def _gate_sums(frame, block, crew, direction):
-    """Return where a member's gate sums begin."""
-    return at(block.work, frame.gate_sums + direction * frame.direction_size + crew.index * frame.gate_member)
+def _gates(frame, block, crew, direction):
+    """Return where a member's gate sums lie."""
+    place = frame.gate_sums + direction * frame.direction_size + crew.index * frame.gate_member
+    return Gates(at(block.work, place), frame.gate_distance, frame.chunk == 1)
 
 
 @inlined
-def _cell(call, layer, direction, src, dst):
+def _cell(call, block, layer, direction, src, dst):
     """Return what all steps of one layer and direction share."""
     frame = call.frame
     index = layer * frame.directions + direction
@@ -150,15 +156,19 @@ def _cell(call, layer, direction, src, dst):
         frame.hidden_stride,
         frame.rows,
     )
-    return Cell(index, direction, weights, sizes, src, dst)
+    half = frame.rows * frame.hidden_stride
+    hidden = at(block.work, frame.hidden + index * 2 * half)
+    c = at(block.work, frame.cell + index * frame.panels * frame.rows * lanes(block.work))
+    unprojected = at(block.work, frame.unprojected + direction * frame.direction_size)
+    return Cell(index, direction, weights, sizes, src, dst, hidden, half, c, unprojected)
 
 
 @inlined
-def _step(call, block, crew, part, cell, sums, s, streamed):
+def _step(call, block, crew, part, gates, cell, s, place, streamed):
     """Do this member's part of step s, in the order of processing, of one layer and direction.
 
-    ``sums`` are the step's gate sums of panel 0.  They hold the input part already, unless chunks are of one step: then
-    each panel's is computed on the way, and its sums stay in L1.
+    ``place`` is the step's among those of its chunk, in the order of time.  Its gate sums hold the input part already,
+    unless ``gates`` are fused.
     """
     frame, weights, sizes, src, width = call.frame, cell.weights, cell.sizes, cell.src, lanes(block.work)
     reverse = cell.direction != FORWARD
@@ -167,40 +177,34 @@ def _step(call, block, crew, part, cell, sums, s, streamed):
     rows = active_rows(frame, block, t)
     earlier = active_rows(frame, block, t - back) if s > 0 else 0
     later = active_rows(frame, block, t + back) if s + 1 < frame.steps else 0
-    # Every other step reads the half of h that the one before has written.  It walks back, too: the panels read last
-    # are still in cache when the weights exceed it.
     odd = (s + frame.turn) & 1
-    size = frame.rows * frame.hidden_stride
-    hidden = at(block.work, frame.hidden + cell.index * 2 * size)
-    state = State(
-        at(hidden, odd * size),
-        at(hidden, (1 - odd) * size),
-        at(block.work, frame.cell + cell.index * frame.panels * frame.rows * width),
-        at(block.work, frame.unprojected + cell.direction * frame.direction_size),
-    )
+    after = at(cell.hidden, (1 - odd) * cell.half)
+    state = State(at(cell.hidden, odd * cell.half), after, cell.c, cell.unprojected)
     from_zero = earlier == 0 and frame.from_zero != 0 and frame.finite != 0
     if earlier < rows:
         _begin_rows(call, cell.index, block, part, sizes, state, earlier, rows)
         if not from_zero:
             meet(crew)
-    with_input, distance, walks_back = frame.chunk == 1, frame.gate_distance, odd != 0
     # Rows that all read the same input, such as the windows of a stream, share their input part.
-    shared = with_input and src.row == 0 and rows > 1 and not from_zero
+    shared = gates.fused and src.row == 0 and rows > 1 and not from_zero
     inputs = Block(block.first, 1 if shared else block.rows, block.work, block.between)
     line = GATES * width
-    first, end = part.first_panel, part.end_panel
+    sums = at(gates.sums, place * block.rows * line)
+    # Every other step walks back: the panels read last are still in cache when the weights exceed it.
+    first, end, walks_back = part.first_panel, part.end_panel, odd != 0
     if rows == 1 and end - first > 1:
         x, pairs = row_at(src, frame, t, block.first), frame.pairs != 0
         step_row(
-            first, end, walks_back, pairs, streamed, with_input, from_zero, weights, sizes, x, sums, distance, state
-        )
+            first, end, walks_back, pairs, streamed, gates.fused, from_zero, weights, sizes, x, sums, gates.distance,
+            state,
+        )  # fmt: skip
         first = end
     for n in range(first, end):
         j = first + end - 1 - n if walks_back else n
-        here = at(sums, j * distance)
+        here = at(sums, j * gates.distance)
         source, source_stride = (at(here, frame.rows * line), BROADCAST) if shared else (here, line)
         upcoming = j if n + 1 == end else j + (-1 if walks_back else 1)
-        if with_input:
+        if gates.fused:
             _input_panel(j, upcoming, frame, inputs, weights, sizes, src, source, t, t + 1)
         step_panel(j, upcoming, streamed, rows, from_zero, weights, sizes, source, source_stride, here, state)
     if sizes.proj_panels > 0:
@@ -208,7 +212,7 @@ def _step(call, block, crew, part, cell, sums, s, streamed):
         project(part.first_proj, part.end_proj, streamed, rows, weights, sizes, state)
     for b in range(rows):
         target = at(row_at(cell.dst, frame, t, block.first + b), cell.direction * frame.output_size + part.first_output)
-        gather(at(state.after, b * frame.hidden_stride + part.first_output), width, target, part.outputs)
+        gather(at(after, b * sizes.hidden_stride + part.first_output), width, target, part.outputs)
     if later < rows:
         _end_rows(call, cell.index, block, part, sizes, state, later, rows)
 
@@ -220,26 +224,23 @@ def _chunk(call, block, crew, cell, first, last):
     Return the crew that has done the last of them, of size 0 if this member is not of it any more.
     """
     frame, width, reverse = call.frame, lanes(block.work), cell.direction != FORWARD
-    part = _part(cell.sizes, crew, width)
-    gates = _gate_sums(frame, block, crew, cell.direction)
-    if frame.chunk > 1:  # else the gates of one panel at a time are needed: they stay in L1
+    part, gates = _part(cell.sizes, crew, width), _gates(frame, block, crew, cell.direction)
+    if not gates.fused:
         t_first = frame.steps - last if reverse else first
         for j in range(part.first_panel, part.end_panel):
-            upcoming, target = min(j + 1, part.end_panel - 1), at(gates, j * frame.gate_distance)
+            upcoming, sums = min(j + 1, part.end_panel - 1), at(gates.sums, j * gates.distance)
             t_last = t_first + last - first
-            _input_panel(j, upcoming, frame, block, cell.weights, cell.sizes, cell.src, target, t_first, t_last)
+            _input_panel(j, upcoming, frame, block, cell.weights, cell.sizes, cell.src, sums, t_first, t_last)
     for s in range(first, last):
         place = last - 1 - s if reverse else s - first
-        streamed = np.int64(s - first < frame.streamed_steps)
-        _step(call, block, crew, part, cell, at(gates, place * block.rows * GATES * width), s, streamed)
+        _step(call, block, crew, part, gates, cell, s, place, np.int64(s - first < frame.streamed_steps))
         meet(crew)
         remaining = regroup(crew)
         if remaining.size < crew.size:
             crew = remaining
             if crew.size == 0:
                 break
-            part = _part(cell.sizes, crew, width)
-            gates = _gate_sums(frame, block, crew, cell.direction)
+            part, gates = _part(cell.sizes, crew, width), _gates(frame, block, crew, cell.direction)
     return crew
 
 
@@ -272,7 +273,7 @@ def _network(call, block, crew, src, dst):
                 if apart and direction != crew.index % 2:
                     continue
                 members = direction_crew(crew, direction) if apart else crew
-                cell = _cell(call, layer, direction, left, right)
+                cell = _cell(call, block, layer, direction, left, right)
                 for first in range(s, end, frame.chunk):
                     members = _chunk(call, block, members, cell, first, min(first + frame.chunk, end))
                     if members.size == 0:
