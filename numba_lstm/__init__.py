@@ -62,6 +62,7 @@ public.publish(
     *(SlidingWindow, Stream, IncompatibleKeys, Parameter, MaskedArrayError, CacheWarning),  # results, errors, warnings
     *(Architecture, Exclusive, Module, SavedCell, SavedModule),  # in pickles, and bases
 )
+public.find_former(__name__)
 
 if TYPE_CHECKING:
     from . import io as io

@@ -1,4 +1,4 @@
-"""Where public names say they are from.
+"""Where public names say they are from, and where they said so before.
 
 Users never see in which file something is written: `LSTM` is ``numba_lstm.LSTM`` in documentation, in messages, and in
 pickles, which would otherwise stop loading whenever a module moves.
@@ -7,8 +7,25 @@ pickles, which would otherwise stop loading whenever a module moves.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
 from typing import Any
+
+FORMER = {
+    "numba_lstm": (
+        "arrays", "entries", "kernel_cache", "module", "packed_sequence", "parameters", "sliding_window", "stream",
+        "threads",
+    ),
+    "numba_lstm.io": ("io._contents", "io._writing"),
+    "numba_lstm.io.onnx": ("cell_rule", "io.onnx.operation", "io.onnx.sizes", "io.onnx.values"),
+    "numba_lstm.io.torch": ("io._torch_modules", "io._torch_recurrent"),
+}  # fmt: skip
+"""Modules that were in the package before it had wings, by where what they held is public now.
+
+Pickles made then name them, so that unpickling finds them here; nothing else should.
+"""
 
 
 def publish(namespace: Mapping[str, Any], *met: Any) -> None:
@@ -35,3 +52,23 @@ def publish(namespace: Mapping[str, Any], *met: Any) -> None:
         for part in (each, *kinds, *filter(inspect.isfunction, members)):
             if part.__module__ == home:
                 part.__module__ = module
+
+
+class _Former(ModuleType):
+    """A module that is no more.  What it held is looked up, and imported, when somebody asks for it."""
+
+    def __init__(self, name: str, now: str) -> None:
+        super().__init__(name, f"Only for pickles that name it: what it held is in {now}.")
+        self._now = now
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # who looks through sys.modules asks for its file
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return getattr(import_module(self._now), name)
+
+
+def find_former(package: str) -> None:
+    """Let imports find the modules of `FORMER`, of which no file is left."""
+    for now, names in FORMER.items():
+        for name in names:
+            sys.modules[f"{package}.{name}"] = _Former(f"{package}.{name}", now)

@@ -25,9 +25,11 @@ from . import stack
 from . import weights as weight_reader
 from .attributes import INSTEAD, Attributes, Refusal
 from .constants.graph import OWN, Place, read
+from .constants.operation import Operation
 from .constants.operation import read as read_operation
+from .constants.sizes import Size
 from .constants.tensors import NotConstant
-from .constants.values import Values
+from .constants.values import Deferred, Values
 from .external import files
 from .node import Node, Outputs
 from .supplies import NAMES, Supply
@@ -237,4 +239,4 @@ def _found(path: Path, place: Place) -> Found:
     return Found(place.name, kind, taken.described(), shapes)
 
 
-public.publish(globals(), Activation, Attributes, Supply, Weights)  # which are in pickles of nodes
+public.publish(globals(), Activation, Attributes, Deferred, Operation, Size, Supply, Weights)  # of pickled nodes
