@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 from . import public
@@ -72,6 +73,9 @@ else:
         """Import what only those need who read and write files, when they first reach for it."""
         if name == "io":
             return importlib.import_module(".io", __name__)
+        former = sys.modules.get(f"{__name__}.{name}")  # numba_lstm.stream.Stream was documented
+        if former is not None:
+            return former
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -163,6 +163,12 @@ def test_a_former_module_is_none(name: str, now: str) -> None:
         assert module.LSTM is nl.LSTM
 
 
+def test_documented_before() -> None:
+    """Annotations that name streams and windows as the reference did."""
+    assert nl.stream.Stream is nl.Stream
+    assert nl.sliding_window.SlidingWindow is nl.SlidingWindow
+
+
 def test_nothing_of_ours_uses_a_former_module() -> None:
     """All of the package is imported without one."""
     code = """
