@@ -1,8 +1,11 @@
 """Sphinx: pip install '.[docs]' && sphinx-build -W -n docs docs/_build"""
 from __future__ import annotations
 
+import inspect
 import logging
 import re
+import sys
+from typing import Any
 
 import numba_lstm
 
@@ -53,3 +56,16 @@ html_theme_options = {
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc"],
 }
+
+
+def written_in(app: Any, module: str, name: str) -> str | None:
+    """Say in which file of ours a public class or function is written, for the links to sources."""
+    name = name.partition(".")[0]
+    public, beginning = getattr(sys.modules[module], name), re.compile(rf"^(?:class|def) {name}\b", re.MULTILINE)
+    having = (place for place, each in sys.modules.items() if vars(each).get(name) is public)
+    return next((place for place in having if beginning.search(inspect.getsource(sys.modules[place]))), None)
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("viewcode-follow-imported", written_in)

@@ -11,8 +11,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
+from . import public
+from .contract.arrays import MaskedArrayError as MaskedArrayError
+from .contract.module import IncompatibleKeys as IncompatibleKeys
+from .contract.module import Module as Module
 from .contract.packed_sequence import (
     PackedSequence,
     pack_padded_sequence,
@@ -22,10 +27,18 @@ from .contract.packed_sequence import (
     unpack_sequence,
     unpad_sequence,
 )
+from .contract.parameters import Architecture as Architecture
+from .contract.parameters import Parameter as Parameter
+from .contract.saving import SavedCell as SavedCell
+from .contract.saving import SavedModule as SavedModule
 from .execution.entries import warmup
 from .host.threads import get_num_threads, set_num_threads
 from .lstm import LSTM
 from .lstm_cell import LSTMCell
+from .simd.kernel_cache import CacheWarning as CacheWarning
+from .streaming.exclusive import Exclusive as Exclusive
+from .streaming.sliding_window import SlidingWindow as SlidingWindow
+from .streaming.stream import Stream as Stream
 
 __all__ = [
     "LSTM",
@@ -45,6 +58,13 @@ __all__ = [
 
 __version__ = "0.1.0"
 
+public.publish(
+    globals(),
+    *(SlidingWindow, Stream, IncompatibleKeys, Parameter, MaskedArrayError, CacheWarning),  # results, errors, warnings
+    *(Architecture, Exclusive, Module, SavedCell, SavedModule),  # in pickles, and bases
+)
+public.find_former(__name__)
+
 if TYPE_CHECKING:
     from . import io as io
 else:
@@ -53,6 +73,9 @@ else:
         """Import what only those need who read and write files, when they first reach for it."""
         if name == "io":
             return importlib.import_module(".io", __name__)
+        former = sys.modules.get(f"{__name__}.{name}")  # numba_lstm.stream.Stream was documented
+        if former is not None:
+            return former
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -205,6 +205,7 @@ class LSTM(SavedModule):
 
         Examples
         --------
+        >>> import numpy as np
         >>> lstm = LSTM(3, 5, bidirectional=True, seed=0)
         >>> output, (h_n, c_n) = lstm(np.zeros((7, 3), np.float32))
         >>> output.shape, h_n.shape
@@ -271,6 +272,7 @@ class LSTM(SavedModule):
 
         Examples
         --------
+        >>> import numpy as np
         >>> lstm = LSTM(1, 40, seed=0)
         >>> stream = lstm.stream()
         >>> y = stream.step(np.zeros((1, 1), np.float32))
@@ -311,6 +313,7 @@ class LSTM(SavedModule):
 
         Examples
         --------
+        >>> import numpy as np
         >>> lstm = LSTM(3, 5, seed=0)
         >>> x = np.random.default_rng(0).standard_normal((9, 1, 3), np.float32)
         >>> window = lstm.sliding_window(4)

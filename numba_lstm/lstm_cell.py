@@ -144,6 +144,7 @@ class LSTMCell(SavedCell):
 
         Examples
         --------
+        >>> import numpy as np
         >>> cell = LSTMCell(3, 5, seed=0)
         >>> h, c = cell(np.zeros((2, 3), np.float32))
         >>> h, c = cell(np.ones((2, 3), np.float32), (h, c))

@@ -169,3 +169,13 @@ def run(block: str, names: dict[str, Any]) -> None:
     path = Path("block.py")
     path.write_text(block, encoding="utf-8")
     names.update(runpy.run_path(str(path), names))
+
+
+def test_documents_of_a_release() -> None:
+    """They name the version, and are in the source archive."""
+    version = re.escape(numba_lstm.__version__)
+    assert re.search(rf"^version: {version}$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.fullmatch(rf"{version} - (?:not released yet|\d{{4}}-\d\d-\d\d)", headings[0])
+    included = re.findall(r"\"/([\w.]+)\"", (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert {path.name for kind in ("*.md", "*.cff") for path in ROOT.glob(kind)} <= {*included}

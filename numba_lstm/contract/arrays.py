@@ -39,7 +39,7 @@ def as_array(value: Any, name: str = "") -> np.ndarray:
     >>> as_array(np.ma.masked_less([3, -1], 0), "lengths")
     Traceback (most recent call last):
         ...
-    numba_lstm.arrays.MaskedArrayError: lengths is a masked array, and which of its numbers count would be forgotten: \
+    numba_lstm.MaskedArrayError: lengths is a masked array, and which of its numbers count would be forgotten: \
 call filled(value), or give the real steps of each sequence as lengths
     """
     if _masked(value):

@@ -47,6 +47,7 @@ class PackedSequence(_Fields):
 
     Examples
     --------
+    >>> import numpy as np
     >>> packed = PackedSequence(np.array([1, 4, 2]), [2, 1])
     >>> packed._replace(data=packed.data * 10)
     PackedSequence(data=array([10, 40, 20]), batch_sizes=array([2, 1]), sorted_indices=None, unsorted_indices=None)
@@ -114,6 +115,7 @@ def pack_padded_sequence(
 
     Examples
     --------
+    >>> import numpy as np
     >>> packed = pack_padded_sequence(np.array([[1, 0], [3, 4]]), [1, 2], batch_first=True, enforce_sorted=False)
     >>> packed.data, packed.batch_sizes, packed.sorted_indices
     (array([3, 1, 4]), array([2, 1]), array([1, 0]))
@@ -193,6 +195,7 @@ def pad_sequence(
 
     Examples
     --------
+    >>> import numpy as np
     >>> pad_sequence([np.array([1, 2, 3]), np.array([4])], batch_first=True, padding_side="left").tolist()
     [[1, 2, 3], [0, 0, 4]]
     """
@@ -230,6 +233,7 @@ def unpad_sequence(padded_sequences: np.ndarray, lengths: ArrayLike, batch_first
 
     Examples
     --------
+    >>> import numpy as np
     >>> unpad_sequence(np.array([[1, 2, 3], [4, 0, 0]]), [3, 1], batch_first=True)
     [array([1, 2, 3]), array([4])]
     """
@@ -260,6 +264,7 @@ def pack_sequence(sequences: Iterable[np.ndarray], enforce_sorted: bool = True) 
 
     Examples
     --------
+    >>> import numpy as np
     >>> pack_sequence([np.array([1, 2, 3]), np.array([4])]).data
     array([1, 4, 2, 3])
     """

@@ -7,11 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-_OURS = "numba_lstm.io._torch_modules.Accelerated"
+_OURS = ("numba_lstm.io.torch.Accelerated", "numba_lstm.io._torch_modules.Accelerated")
+"""How names of the classes begin with which `numba_lstm.io.torch.accelerate` replaces torch's; in files made before the
+package had wings, the latter."""
+
 _CLASSES = {
-    cell: {f"torch.nn.modules.rnn.{name}", f"{_OURS}{name}"} for cell, name in ((False, "LSTM"), (True, "LSTMCell"))
+    cell: {f"torch.nn.modules.rnn.{name}", *(f"{ours}{name}" for ours in _OURS)}
+    for cell, name in ((False, "LSTM"), (True, "LSTMCell"))
 }
-"""Classes that compute what ours do; those of `numba_lstm.io.torch.accelerate` stand for torch's."""
+"""Classes that compute what ours do."""
 
 _SIZES = ("input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size")
 

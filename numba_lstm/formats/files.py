@@ -58,6 +58,7 @@ def read(path: StrPath) -> dict[str, np.ndarray]:
 
     Examples
     --------
+    >>> import numpy as np
     >>> write("bias.npz", {"bias": np.zeros(3, np.float32)})
     >>> read("bias.npz")
     {'bias': array([0., 0., 0.], dtype=float32)}
@@ -259,6 +260,7 @@ def write(path: StrPath, arrays: Mapping[str, np.ndarray], metadata: Mapping[str
 
     Examples
     --------
+    >>> import numpy as np
     >>> write("lstm.safetensors", {"weight": np.eye(2)}, {"trained": "on Monday"})
     >>> read_contents("lstm.safetensors").metadata
     {'trained': 'on Monday'}

@@ -45,7 +45,7 @@ def cpu_quota(process: Path = PROCESS) -> float | None:
 
     Examples
     --------
-    >>> from numba_lstm.cpu_quota import cpu_quota
+    >>> from numba_lstm.host.cpu_quota import cpu_quota
     >>> quota = cpu_quota()
     >>> quota is None or quota > 0
     True

@@ -10,12 +10,12 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from .. import public
 from ..formats.contents import Contents, Declared
 from ..formats.files import (
     WRITTEN,
     describe,
     files,
-    kind_in,
     known_suffixes,
     read,
     read_array,
@@ -23,6 +23,9 @@ from ..formats.files import (
     write,
 )
 from ..formats.writing import write_whole
+from ._found import Found as Found
+from ._found import Runner as Runner
+from ._taken import Taken as Taken
 
 __all__ = [
     "WRITTEN",
@@ -30,7 +33,6 @@ __all__ = [
     "Declared",
     "describe",
     "files",
-    "kind_in",
     "known_suffixes",
     "read",
     "read_array",
@@ -38,6 +40,8 @@ __all__ = [
     "write",
     "write_whole",
 ]
+
+public.publish(globals(), Found, Runner, Taken)
 
 _LATER = ("keras", "onnx", "torch")
 

@@ -87,6 +87,7 @@ class SlidingWindow(Exclusive):
 
         Examples
         --------
+        >>> import numpy as np
         >>> from numba_lstm import LSTM
         >>> window = LSTM(3, 5).eval().sliding_window(2)
         >>> tick = np.ones((1, 3), np.float32)

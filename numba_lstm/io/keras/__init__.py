@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from ... import public
 from ...formats.printable import printable
 from ...lstm import LSTM
 from .._found import Found, Runner, State
@@ -374,3 +375,6 @@ def _result_names(layer: Layer) -> list[str]:
         sides = ("forward_", "backward_") if both else ("",)
         names += [f"state_{side}{letter}" for side in sides for letter in "hc"]
     return names
+
+
+public.publish(globals())

@@ -14,21 +14,26 @@ from typing import Any
 
 import numpy as np
 
+from ... import public
 from ...formats.printable import printable
+from ...kernels.cell_rule import Activation
 from ...lstm import LSTM
 from .._found import Found, Runner, State
 from .._taken import Taken, listed
 from . import attributes as attribute_reader
 from . import stack
 from . import weights as weight_reader
-from .attributes import INSTEAD, Refusal
+from .attributes import INSTEAD, Attributes, Refusal
 from .constants.graph import OWN, Place, read
+from .constants.operation import Operation
 from .constants.operation import read as read_operation
+from .constants.sizes import Size
 from .constants.tensors import NotConstant
-from .constants.values import Values
+from .constants.values import Deferred, Values
 from .external import files
 from .node import Node, Outputs
 from .supplies import NAMES, Supply
+from .weights import Weights
 
 __all__ = ["Node", "Nodes", "Outputs", "describe", "files", "load", "load_lstm", "runner"]
 
@@ -232,3 +237,6 @@ def _found(path: Path, place: Place) -> Found:
     except (Refusal, ValueError) as reason:
         return Found(place.name, kind, {}, shapes, str(reason).removeprefix(f"{path}: "))
     return Found(place.name, kind, taken.described(), shapes)
+
+
+public.publish(globals(), Activation, Attributes, Deferred, Operation, Size, Supply, Weights)  # of pickled nodes

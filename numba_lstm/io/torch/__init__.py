@@ -11,9 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from ... import public
 from ...lstm import LSTM
 from ...lstm_cell import LSTMCell
-from .modules import AcceleratedLSTM, AcceleratedLSTMCell, accelerated, as_torch, class_before_parametrizations
+from .modules import (
+    AcceleratedLSTM,
+    AcceleratedLSTMCell,
+    _blank,
+    accelerated,
+    as_torch,
+    class_before_parametrizations,
+)
 from .operators import packing_in
 from .recurrent import OURS, Recurrent, can_be_replaced, class_name, look, obstacle, recurrent_modules
 from .tensors import torch
@@ -318,3 +326,6 @@ def _exchanged(model: Any, made: dict[int, Any]) -> Any:
             if id(child) in made:
                 parent._modules[name] = made[id(child)]
     return made.get(id(model), model)
+
+
+public.publish(globals(), _blank)  # which pickles of subclasses call

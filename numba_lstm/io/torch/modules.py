@@ -265,7 +265,7 @@ def accelerated_class(kind: Any) -> Any:
     made = _REPLACEMENTS.get(kind) or kind.__dict__.get(_MADE)
     if made is None:
         ours = next(_REPLACEMENTS[base] for base in kind.__mro__ if base in _REPLACEMENTS)
-        own = {"__module__": __name__, "__doc__": kind.__doc__, "__reduce_ex__": _reduce, _STANDS_FOR: kind}
+        own = {"__module__": ours.__module__, "__doc__": kind.__doc__, "__reduce_ex__": _reduce, _STANDS_FOR: kind}
         made = type(kind)(f"Accelerated{kind.__name__}", (kind, ours), own)
         setattr(kind, _MADE, made)
     return made

@@ -1,0 +1,74 @@
+"""Where public names say they are from, and where they said so before.
+
+Users never see in which file something is written: `LSTM` is ``numba_lstm.LSTM`` in documentation, in messages, and in
+pickles, which would otherwise stop loading whenever a module moves.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+FORMER = {
+    "numba_lstm": (
+        "arrays", "entries", "kernel_cache", "module", "packed_sequence", "parameters", "sliding_window", "stream",
+        "threads",
+    ),
+    "numba_lstm.io": ("io._contents", "io._writing"),
+    "numba_lstm.io.onnx": ("cell_rule", "io.onnx.operation", "io.onnx.sizes", "io.onnx.values"),
+    "numba_lstm.io.torch": ("io._torch_modules", "io._torch_recurrent"),
+}  # fmt: skip
+"""Modules that were in the package before it had wings, by where what they held is public now.
+
+Pickles made then name them, so that unpickling finds them here; nothing else should.
+"""
+
+
+def publish(namespace: Mapping[str, Any], *met: Any) -> None:
+    """Have the classes and functions that a module makes public say that they are from there.
+
+    Parameters
+    ----------
+    namespace : dict
+        ``globals()`` of the module.
+    met : class or function
+        Others than those of its ``__all__``, which users meet without making them.  The module has them by name too,
+        as pickles need it.
+
+    Notes
+    -----
+    The methods of a class follow it, and so do its bases in the same file.  A base in another file is one of ``met``:
+    ``help`` shows bases, and from which a method is inherited.
+    """
+    module = namespace["__name__"]
+    for each in filter(callable, (*map(namespace.get, namespace["__all__"]), *met)):
+        home: str = each.__module__
+        kinds = inspect.getmro(each) if inspect.isclass(each) else ()
+        members = (getattr(member, "__func__", member) for kind in kinds for member in vars(kind).values())
+        for part in (each, *kinds, *filter(inspect.isfunction, members)):
+            if part.__module__ == home:
+                part.__module__ = module
+
+
+class _Former(ModuleType):
+    """A module that is no more.  What it held is looked up, and imported, when somebody asks for it."""
+
+    def __init__(self, name: str, now: str) -> None:
+        super().__init__(name, f"Only for pickles that name it: what it held is in {now}.")
+        self._now = now
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # who looks through sys.modules asks for its file
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return getattr(import_module(self._now), name)
+
+
+def find_former(package: str) -> None:
+    """Let imports find the modules of `FORMER`, of which no file is left."""
+    for now, names in FORMER.items():
+        for name in names:
+            sys.modules[f"{package}.{name}"] = _Former(f"{package}.{name}", now)
