@@ -25,23 +25,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch_files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
+from support import torch_files
+from support.places import GOLDEN_KERAS
 
 import numba_lstm
 from numba_lstm import cli, demo, io
 from numba_lstm.io import keras
 
 try:
-    import onnx_files
+    from support import onnx_files
 
     from numba_lstm.io import onnx
 except ModuleNotFoundError:  # an extra: its files are damaged where it is
     onnx = None
 
-KERAS = Path(__file__).resolve().parent / "golden_keras"
 
 SECONDS = 1.0
 BYTES = 64 << 20
@@ -239,9 +239,9 @@ def originals(folder: Path) -> dict[str, list[bytes]]:
         "exported": [exported(state)],
         "exported index": [exported_index(state)],
         "index": [shards(state)],
-        "keras": [(KERAS / "model.keras").read_bytes()],
-        "keras member": [(KERAS / "model.weights.h5").read_bytes()],
-        "keras h5": [(KERAS / "model.h5").read_bytes()],
+        "keras": [(GOLDEN_KERAS / "model.keras").read_bytes()],
+        "keras member": [(GOLDEN_KERAS / "model.weights.h5").read_bytes()],
+        "keras h5": [(GOLDEN_KERAS / "model.h5").read_bytes()],
         "fasta": [(folder / "p.fasta").read_bytes()],
     }
     if onnx is not None:
@@ -359,7 +359,7 @@ def load_keras(path: Path) -> str:
 def load_keras_member(path: Path) -> str:
     """Load layers, the arrays of which are in the file at a path, in a sound archive."""
     model = path.with_suffix(".keras")
-    with zipfile.ZipFile(KERAS / "model.keras") as sound, zipfile.ZipFile(model, "w") as file:
+    with zipfile.ZipFile(GOLDEN_KERAS / "model.keras") as sound, zipfile.ZipFile(model, "w") as file:
         for name in ("config.json", "metadata.json"):
             file.writestr(name, sound.read(name))
         file.writestr("model.weights.h5", path.read_bytes())

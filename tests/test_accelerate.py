@@ -7,13 +7,12 @@ import io as standard_io
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.places import ROOT
 
-ROOT = Path(__file__).parents[1]
 if not (ROOT / "asv_bench").is_dir():
     pytest.skip("no benchmarks beside the tests", allow_module_level=True)
 torch = pytest.importorskip("torch")

@@ -19,15 +19,15 @@ from typing import Any
 
 import numba
 import numpy as np
-import oracle
 import pytest
+from support import oracle
+from support.places import ROOT
 
-ROOT = Path(__file__).parents[1]
 if not (ROOT / "asv_bench").is_dir():
     pytest.skip("no benchmarks beside the tests", allow_module_level=True)
 sys.path.append(str(ROOT))  # at the end: an installed numba_lstm goes before the sources
 
-from asv_bench import (  # noqa: E402
+from asv_bench import (
     benchmarks,
     busy,
     costs,
@@ -41,7 +41,7 @@ from asv_bench import (  # noqa: E402
     tables,
     timing,
 )
-from asv_bench.clients import programs  # noqa: E402
+from asv_bench.clients import programs
 
 pytestmark = pytest.mark.usefixtures("threads")
 

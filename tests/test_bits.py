@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
-from bit_cases import CASES
-from cases import Case, Shape, assert_close, assert_same_bits, flat, module, random_case
 from hypothesis import given
 from hypothesis import strategies as st
 from llvmlite import binding as llvm
-from processes import HOST, WIDE, features_without, half_width, two_widths
+from support import oracle
+from support.bit_cases import CASES
+from support.cases import Case, Shape, assert_close, assert_same_bits, flat, module, random_case
+from support.places import TESTS
+from support.processes import HOST, WIDE, features_without, half_width, two_widths
 
 import numba_lstm
 
@@ -321,10 +322,8 @@ def _run_as(tmp_path: Path, name: str, cpu: dict[str, str]) -> dict[str, np.ndar
     """Run the cases in a process that compiles for another CPU; return every result by name."""
     path = tmp_path / f"{name}.npz"
     environment = {**os.environ, **cpu}
-    script = Path(__file__).with_name("bit_cases.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(path)], env=environment, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "support.bit_cases", str(path)]
+    done = subprocess.run(command, cwd=TESTS, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     with np.load(path, allow_pickle=False) as file:
         return dict(file)
@@ -377,8 +376,8 @@ def _makes_aarch64() -> bool:
 @pytest.mark.parametrize(("dtype", "lanes"), [("float32", "4s"), ("float64", "2d")])
 def test_aarch64_code_is_made_of_vectors(dtype: str, lanes: str) -> None:
     """What can be seen of AArch64 from here: the kernel's assembly multiplies and adds vectors, and calls no libm."""
-    script = Path(__file__).with_name("aarch64_code.py")
-    done = subprocess.run([sys.executable, str(script), dtype], capture_output=True, text=True, check=False)
+    command = [sys.executable, str(TESTS / "aarch64_code.py"), dtype]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = re.findall(r"\bfmla\s+v\d+\.(\w+),", done.stdout)
     assert len(found) > 200

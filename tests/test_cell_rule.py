@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import general_oracle
 import numpy as np
-import processes
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
-from processes import half_width, two_widths
-from routes import WAYS
+from support import general_oracle, processes
+from support.processes import half_width, two_widths
+from support.routes import WAYS
 from test_activations import flushed, sample
 
 from numba_lstm import LSTM

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from processes import HANG
 from safetensors.numpy import save_file
+from support.processes import HANG
 
 import numba_lstm
 from numba_lstm import cli, demo

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch_files
+from support import torch_files
+from support.places import GOLDEN_KERAS
 
 import numba_lstm
 from numba_lstm import cli
@@ -15,7 +16,6 @@ from numba_lstm.io import keras
 
 pytestmark = pytest.mark.usefixtures("threads")
 
-KERAS = Path(__file__).resolve().parent / "golden_keras"
 
 
 @pytest.fixture
@@ -109,8 +109,8 @@ def not_plain(path: str, name: str) -> str:
 
 @pytest.mark.parametrize("name", ["model.keras", "model.h5"])
 def test_keras(name: str, folder: Path, capsys: Any) -> None:
-    path = str(KERAS / name)
-    found = keras.describe(KERAS / name)
+    path = str(GOLDEN_KERAS / name)
+    found = keras.describe(GOLDEN_KERAS / name)
     text = printed(capsys, "info", path)
     for each in found:
         assert f"{each.kind} {each.name!r}" in text
@@ -142,7 +142,7 @@ def test_keras(name: str, folder: Path, capsys: Any) -> None:
 def test_onnx(folder: Path, capsys: Any) -> None:
     pytest.importorskip("onnx")
     import fuzz
-    import onnx_files
+    from support import onnx_files
 
     from numba_lstm.io import onnx
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from processes import CALL, COMPILES, PACKAGE, run
+from support.processes import CALL, COMPILES, PACKAGE, run
 
 STAMP = "from numba_lstm.simd import code_stamp; print(code_stamp.code_stamp()); print(code_stamp.__file__)"
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.places import SHARED
 
 import numba_lstm
 
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=("float32", "float64"))
 
-FOLDER = Path(__file__).resolve().parents[2] / "shared" / "conformance"
+FOLDER = SHARED / "conformance"
 
 
 def _read(name: str) -> Any:

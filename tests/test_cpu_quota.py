@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import Shape, random_case
+from support.cases import Shape, random_case
+from support.places import ROOT
 
 import numba_lstm
 from numba_lstm.contract.parameters import Architecture
@@ -19,8 +20,6 @@ from numba_lstm.execution.schedule import Batch
 from numba_lstm.host import threads as thread_count
 from numba_lstm.host.cpu_quota import cpu_quota
 from numba_lstm.kernels.frame import PLACES
-
-ROOT = Path(__file__).parents[1]
 
 
 class Host:

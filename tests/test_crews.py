@@ -11,7 +11,8 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from cases import Shape, assert_same_bits, module, random_case
+from support.cases import Shape, assert_same_bits, module, random_case
+from support.places import TESTS
 
 import numba_lstm
 from numba_lstm.contract.parameters import Architecture
@@ -99,7 +100,7 @@ ONE_CORE = """
 import os, sys
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
-from cases import Shape, assert_same_bits, module, random_case
+from support.cases import Shape, assert_same_bits, module, random_case
 from numba_lstm.execution.machine import ASSUMED, Way
 
 case = random_case(Shape(20, 52, 2, bidirectional=True, steps=30, rows=1), 1)
@@ -116,7 +117,7 @@ for _ in range(50):
 @pytest.mark.parametrize("layer", ["omp", "workqueue"])
 def test_one_core(layer: str, threads: int) -> None:
     """A worker that never starts, and two that take turns on a core: it takes longer, and does not hang."""
-    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    paths = [str(TESTS), os.environ.get("PYTHONPATH", "")]
     environment = {
         **os.environ,
         "NUMBA_NUM_THREADS": str(threads),
@@ -206,7 +207,7 @@ def test_a_member_without_a_core_leaves_and_the_others_do_its_part(size: int) ->
 
 BESIDE_OTHERS = """
 import subprocess, sys
-from cases import Shape, assert_same_bits, module, random_case
+from support.cases import Shape, assert_same_bits, module, random_case
 from numba_lstm.execution.machine import ASSUMED, Way
 
 others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
@@ -228,7 +229,7 @@ finally:
 
 def test_same_bits_beside_busy_processes() -> None:
     """Members lose their cores at any moment, crews regroup, launches go with fewer threads."""
-    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    paths = [str(TESTS), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "NUMBA_NUM_THREADS": "4", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     done = subprocess.run(
         [sys.executable, "-c", BESIDE_OTHERS], env=environment, capture_output=True, text=True, timeout=300, check=False

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.places import GOLDEN_KERAS, ROOT
 
 import numba_lstm
 import numba_lstm.io
 from numba_lstm import cli
 
-ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = sorted(
     page.relative_to(ROOT).as_posix()
@@ -51,7 +51,7 @@ def python_blocks() -> list[str]:
 def test_docstring_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder with the models that some of them load."""
     monkeypatch.chdir(tmp_path)
-    shutil.copy(ROOT / "tests" / "golden_keras" / "model.keras", tmp_path)
+    shutil.copy(GOLDEN_KERAS / "model.keras", tmp_path)
     if name.startswith("numba_lstm.io.onnx"):
         write_onnx_model()
     try:

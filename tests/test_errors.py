@@ -6,11 +6,11 @@ import ast
 import json
 import re
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.places import SHARED
 
 from numba_lstm import LSTM
 
@@ -206,7 +206,7 @@ def test_input_that_is_no_array() -> None:
 
 # --- published cases ----------------------------------------------------------------------------------------
 
-_CASES = Path(__file__).resolve().parents[2] / "shared" / "conformance" / "torch_module_errors.json"
+_CASES = SHARED / "conformance" / "torch_module_errors.json"
 PUBLISHED = json.loads(_CASES.read_text())["LSTM"]["errors"] if _CASES.is_file() else []
 
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.places import ROOT
 
-FOLDER = Path(__file__).parents[1] / "docs" / "examples" / "silero_vad"
+FOLDER = ROOT / "docs" / "examples" / "silero_vad"
 TOLERANCE = 1e-5
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import fuzz
 import numpy as np
 import pytest
-from allocations import at_most
 from safetensors.numpy import save_file
+from support.allocations import at_most
 
 from numba_lstm import LSTM, cli, demo, io
 

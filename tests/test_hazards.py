@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import Shape, random_case
-from processes import by_layer, posix, run
+from support.cases import Shape, random_case
+from support.processes import by_layer, posix, run
 
 from numba_lstm.contract.parameters import Architecture
 from numba_lstm.execution import launch_lock
@@ -24,7 +24,7 @@ SETUP = """
 import os, sys, threading
 import numpy as np
 import numba_lstm
-from cases import Shape, assert_same_bits, module, random_case
+from support.cases import Shape, assert_same_bits, module, random_case
 from numba_lstm.execution.machine import ASSUMED
 
 numba_lstm.set_num_threads(2)
@@ -116,8 +116,8 @@ def test_a_fork_after_a_parallel_call(layer: str) -> None:
 FORK_WHILE_COMPILING = """
 import os, sys, threading
 import numpy as np
-import oracle
-from cases import Shape, assert_close, module, random_case
+from support import oracle
+from support.cases import Shape, assert_close, module, random_case
 from numba.core import event
 import numba_lstm
 

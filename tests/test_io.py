@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import Shape, assert_same_bits, parameter_shapes, random_case
 from safetensors.numpy import load_file, save_file
+from support.cases import Shape, assert_same_bits, parameter_shapes, random_case
 
 from numba_lstm import LSTM, cli, io
 

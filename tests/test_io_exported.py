@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch_files
+from support import torch_files
 
 from numba_lstm import LSTM, cli, io
 

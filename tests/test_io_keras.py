@@ -11,21 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.places import GOLDEN_KERAS
 
 from numba_lstm import LSTM
 from numba_lstm.io import keras
 
-GOLDEN = Path(__file__).parent / "golden_keras"
 SUFFIXES = [".keras", ".h5", ".weights.h5"]
 
 
 def _config() -> str:
-    with zipfile.ZipFile(GOLDEN / "model.keras") as archive:
+    with zipfile.ZipFile(GOLDEN_KERAS / "model.keras") as archive:
         return archive.read("config.json").decode()
 
 
 def _load(suffix: str) -> keras.Layers:
-    return keras.load(GOLDEN / f"model{suffix}", config=_config() if suffix == ".weights.h5" else None)
+    return keras.load(GOLDEN_KERAS / f"model{suffix}", config=_config() if suffix == ".weights.h5" else None)
 
 
 # --- what Keras wrote, without Keras and h5py -----------------------------------------------------------------
@@ -35,7 +35,7 @@ def _load(suffix: str) -> keras.Layers:
 def test_golden_files(suffix: str) -> None:
     layers = _load(suffix)
     assert {"lstm", "both"} <= set(layers)
-    with np.load(GOLDEN / "layers.npz") as arrays:
+    with np.load(GOLDEN_KERAS / "layers.npz") as arrays:
         for name, layer in layers.items():
             for prefix, mask in (("", None), ("masked.", arrays["mask"])):
                 expected = arrays[prefix + name]
@@ -45,7 +45,7 @@ def test_golden_files(suffix: str) -> None:
 
 
 def test_what_a_file_holds() -> None:
-    found = {one.name: one for one in keras.describe(GOLDEN / "model.keras")}
+    found = {one.name: one for one in keras.describe(GOLDEN_KERAS / "model.keras")}
     assert [one.kind for one in found.values()] == ["LSTM", "Bidirectional(LSTM)", "GRU", "LSTM"]
     assert found["lstm"].sizes == {"input_size": 4, "units": 5, "return_sequences": True}
     assert found["lstm"].parameters["layers/lstm/cell/vars/0"] == ((4, 20), "float32")
@@ -53,14 +53,14 @@ def test_what_a_file_holds() -> None:
     assert len(found["both"].parameters) == 6
     assert found["gru"].obstacle is not None
     assert "export the model to ONNX" in found["gru"].obstacle
-    for one in keras.describe(GOLDEN / "model.weights.h5"):
+    for one in keras.describe(GOLDEN_KERAS / "model.weights.h5"):
         assert one.sizes["units"]
         assert one.obstacle is not None
         assert "give config=" in one.obstacle
 
 
 def test_weights_without_options() -> None:
-    path = GOLDEN / "model.weights.h5"
+    path = GOLDEN_KERAS / "model.weights.h5"
     with pytest.raises(ValueError, match=r"model\.weights\.h5: no LSTM layer .* 'lstm', .*: the file does not say"):
         keras.load(path)
     with pytest.raises(ValueError, match="which layer"):
@@ -90,13 +90,13 @@ def test_names_that_are_not_there() -> None:
         layers["gru"]
     assert "gru" not in layers
     with pytest.raises(ValueError, match=r"which layer\? found: 'lstm', 'both', 'gru', 'last'"):
-        keras.load_lstm(GOLDEN / "model.keras")
+        keras.load_lstm(GOLDEN_KERAS / "model.keras")
     with pytest.raises(ValueError, match="both is no plain LSTM: its merge_mode is 'sum'"):
-        keras.load_lstm(GOLDEN / "model.keras", "both")
+        keras.load_lstm(GOLDEN_KERAS / "model.keras", "both")
 
 
 def test_runner_and_plain_lstm() -> None:
-    path = GOLDEN / "model.keras"
+    path = GOLDEN_KERAS / "model.keras"
     x = np.random.default_rng(0).standard_normal((2, 5, 4), np.float32)
     runner = keras.runner(path, "lstm")
     assert runner.dtype == np.float32
@@ -205,7 +205,7 @@ def test_many_threads() -> None:
 
 
 def _archive(path: Path, **members: bytes) -> Path:
-    with zipfile.ZipFile(GOLDEN / "model.keras") as archive:
+    with zipfile.ZipFile(GOLDEN_KERAS / "model.keras") as archive:
         whole = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in (whole | {name.replace("_", "."): value for name, value in members.items()}).items():
@@ -319,7 +319,7 @@ def test_a_subclassed_model_needs_options(tmp_path: Path) -> None:
 def test_memory_while_a_large_file_is_loaded(suffix: str, tmp_path: Path) -> None:
     """Twice the arrays: the file's, and the layers'."""
     pytest.importorskip("h5py")
-    import keras_files
+    from support import keras_files
 
     units, features, path = 256, 4000, tmp_path / f"a{suffix}"
     arrays = [np.zeros(shape, np.float32) for shape in ((features, 4 * units), (units, 4 * units), (4 * units,))]

@@ -6,10 +6,9 @@ import io
 from pathlib import Path
 from typing import Any
 
-import keras_files
 import numpy as np
-import oracle
 import pytest
+from support import keras_files, oracle
 
 from numba_lstm.formats import hdf5
 from numba_lstm.io import keras

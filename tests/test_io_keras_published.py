@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import keras_files
 import numpy as np
 import pytest
+from support import keras_files
+from support.places import SHARED
 
 from numba_lstm.io import keras
 
-FOLDER = Path(__file__).resolve().parents[2] / "shared" / "conformance"
+FOLDER = SHARED / "conformance"
 
 
 def _cases() -> list[dict[str, Any]]:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import keras_files
 import numpy as np
 import pytest
+from support import keras_files
 
 import numba_lstm
 from numba_lstm import cli

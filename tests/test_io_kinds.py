@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch_files
+from support import torch_files
+from support.places import GOLDEN_KERAS
 
 from numba_lstm import LSTM, LSTMCell, cli, io
 from numba_lstm.io import _by_content, keras, names
 
-GOLDEN = Path(__file__).resolve().parent / "golden_keras"
 LISTED = [".safetensors", ".npz", ".pt", ".pth.tar", ".ts", ".pt2", ".index.json", ".onnx", ".keras", ".h5"]
 """Some of what a message lists where a file is not recognized."""
 
@@ -84,7 +84,7 @@ def test_a_header_whose_length_looks_like_another_format(tmp_path: Path, length:
 @pytest.mark.parametrize("original", ["model.keras", "model.h5", "model.weights.h5"])
 def test_files_of_keras_under_other_names(tmp_path: Path, name: str, original: str, capsys: Any) -> None:
     path = tmp_path / name
-    shutil.copy(GOLDEN / original, path)
+    shutil.copy(GOLDEN_KERAS / original, path)
     for call in (LSTM.load, LSTMCell.load, io.read, io.describe):
         with pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: .* numba_lstm\.io\.keras reads such files$"):
             call(path)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import general_oracle
 import numpy as np
-import onnx_files
 import pytest
-from onnx_files import helper, onnx
+from support import general_oracle, onnx_files
+from support.onnx_files import helper, onnx
 
 from numba_lstm.io import onnx as ours
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_files
 import pytest
-from allocations import at_most
-from onnx_files import helper, onnx
+from support import onnx_files
+from support.allocations import at_most
+from support.onnx_files import helper, onnx
 
 from numba_lstm import cli
 from numba_lstm.io import onnx as ours

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_files
 import pytest
+from support import onnx_files
 
 from numba_lstm.io import onnx as ours
 

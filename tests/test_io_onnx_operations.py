@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_files
 import pytest
-from onnx_files import helper, onnx
+from support import onnx_files
+from support.onnx_files import helper, onnx
 
 from numba_lstm.io import onnx as ours
 from numba_lstm.io.onnx.constants import graph, values

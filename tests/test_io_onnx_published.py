@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_files
 import pytest
-from onnx_files import onnx
+from support import onnx_files
+from support.onnx_files import onnx
+from support.places import SHARED
 
 from numba_lstm.io import onnx as ours
 
@@ -22,7 +23,7 @@ def _array(entry: dict[str, Any]) -> np.ndarray:
 
 
 def _ort() -> dict[str, Any]:
-    path = Path(__file__).parents[2] / "shared" / "conformance" / "ort_lstm_cases.json"
+    path = SHARED / "conformance" / "ort_lstm_cases.json"
     return json.loads(path.read_text()) if path.is_file() else {"cases": [], "known_bad_literals": []}
 
 

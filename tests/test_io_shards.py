@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch_files
 from safetensors.numpy import save_file
+from support import torch_files
 
 from numba_lstm import LSTM, LSTMCell, cli, io
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch_files
-from torch_files import Archive, Python2, Raw, called, named, numpy_array, old_text, state_of_python2
+from support import torch_files
+from support.torch_files import Archive, Python2, Raw, called, named, numpy_array, old_text, state_of_python2
 
 import numba_lstm
 from numba_lstm import io

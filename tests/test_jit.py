@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from numba import int64, types
-from processes import CALL, run
+from support.processes import CALL, run
 
 from numba_lstm.execution import entries
 from numba_lstm.simd.jit import by_address, inlined, inner

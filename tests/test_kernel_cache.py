@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
-from cases import Shape, assert_close, assert_same_bits, flat, module, random_case
-from processes import CALL, COMPILES, PACKAGE, posix, run
+from support import oracle
+from support.cases import Shape, assert_close, assert_same_bits, flat, module, random_case
+from support.processes import CALL, COMPILES, PACKAGE, posix, run
 from test_code_stamp import OTHER_KERNEL, changed_site, sources, zipped
 
 FIRST_CALL = """
 import sys
 import numpy as np
-import oracle
-from cases import Shape, assert_close, module, random_case
+from support import oracle
+from support.cases import Shape, assert_close, module, random_case
 
 case = random_case(Shape(3, 5, 2, steps=4, rows=2), 1)
 assert_close(module(case)(case.x, case.hx), oracle.lstm(case.state_dict, *case[2:]))
@@ -237,7 +237,7 @@ def test_kernels_without_a_cache_are_the_same(tmp_path: Path) -> None:
     code = """
 import sys
 import numpy as np
-from cases import Shape, assert_same_bits, module, random_case
+from support.cases import Shape, assert_same_bits, module, random_case
 case = random_case(Shape(3, 5, 2, steps=4, rows=2), 1)
 for _ in range(2):
     with np.load(sys.argv[1]) as file:

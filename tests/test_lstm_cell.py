@@ -8,15 +8,15 @@ import inspect
 import json
 import pickle
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
-from cases import Case, Shape, module, random_case, tolerance
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from support import oracle
+from support.cases import Case, Shape, module, random_case, tolerance
+from support.places import SHARED
 from test_lstm_contract import KINDS
 
 import numba_lstm
@@ -430,7 +430,7 @@ def test_bad_state_dicts() -> None:
 
 
 # --- published cases ----------------------------------------------------------------------------------------
-_CASES = Path(__file__).resolve().parents[2] / "shared" / "conformance" / "torch_module_errors.json"
+_CASES = SHARED / "conformance" / "torch_module_errors.json"
 PUBLISHED = json.loads(_CASES.read_text())["LSTMCell"]["errors"] if _CASES.is_file() else []
 
 

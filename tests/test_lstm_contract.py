@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
-from cases import Case, Shape, assert_close, assert_same_bits, flat, module, parameter_shapes, random_case
+from support import oracle
+from support.cases import Case, Shape, assert_close, assert_same_bits, flat, module, parameter_shapes, random_case
 
 import numba_lstm
 from numba_lstm import LSTM

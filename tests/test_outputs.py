@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from processes import HANG, PACKAGE, posix
+from support.processes import HANG, PACKAGE, posix
 
 import numba_lstm
 from numba_lstm import cli

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import Shape, parameter_shapes
+from support.cases import Shape, parameter_shapes
 
 from numba_lstm.contract.parameters import Architecture, Parameter, cast, infer, nothing_under, prefixes
 

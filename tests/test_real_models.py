@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import oracle
-import package_index
 import pytest
 from safetensors.numpy import load_file
+from support import oracle, package_index
+from support.places import ROOT
 
 import numba_lstm
 from numba_lstm import io
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")

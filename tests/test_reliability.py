@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import Shape, flat, module, random_case
-from processes import by_layer, posix, run
+from support.cases import Shape, flat, module, random_case
+from support.processes import by_layer, posix, run
 
 import numba_lstm
 
@@ -23,7 +23,7 @@ CTRL_C = """
 import signal, sys, time
 import numpy as np
 import numba_lstm
-from cases import Shape, assert_same_bits, module, random_case
+from support.cases import Shape, assert_same_bits, module, random_case
 from numba_lstm.execution.machine import ASSUMED, Way
 
 kind, threads = sys.argv[1], int(sys.argv[2])
@@ -105,7 +105,7 @@ MEMORY = """
 import resource, sys
 import numpy as np
 import numba_lstm
-from cases import Shape, assert_same_bits, module, random_case
+from support.cases import Shape, assert_same_bits, module, random_case
 
 numba_lstm.set_num_threads(int(sys.argv[1]))
 shape = Shape(40, 150, 2, steps=60, rows=20)
@@ -167,7 +167,7 @@ import sys
 import numba
 import numpy as np
 import numba_lstm
-from cases import Shape, module, random_case
+from support.cases import Shape, module, random_case
 from numba_lstm.simd.float_mode import flush_denormals
 
 @numba.njit(parallel=True)

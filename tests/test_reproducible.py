@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-import routes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from processes import half_width, two_widths
+from support import routes
+from support.places import TESTS
+from support.processes import half_width, two_widths
 
 pytestmark = pytest.mark.usefixtures("threads")
 
@@ -41,9 +41,9 @@ def test_every_way_is_taken() -> None:
 
 def _digest(**environment: str) -> str:
     """Return the digest that a process with this environment prints."""
-    command = [sys.executable, str(Path(routes.__file__)), str(PROCESS_EXAMPLES)]
+    command = [sys.executable, "-m", "support.routes", str(PROCESS_EXAMPLES)]
     variables = {"NUMBA_NUM_THREADS": "3", **os.environ, **environment}
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, cwd=TESTS, env=variables, capture_output=True, text=True, timeout=600, check=False)
     if "No threading layer could be loaded" in done.stderr:
         pytest.skip(f"no {environment['NUMBA_THREADING_LAYER']} here")
     assert done.returncode == 0, done.stderr

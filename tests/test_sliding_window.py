@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import Shape, module, random_case
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import Shape, module, random_case
 from test_bits import _layouts, both_dtypes
 from test_stream import (
     BAD_SIZES,

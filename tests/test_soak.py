@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
-from cases import Shape, random_case
+from support import oracle
+from support.cases import Shape, random_case
 
 import numba_lstm
 from numba_lstm.soak import __main__ as soak

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import Case, Shape, assert_same_bits, module, random_case
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import Case, Shape, assert_same_bits, module, random_case
 from test_bits import _layouts, both_dtypes
 
 import numba_lstm

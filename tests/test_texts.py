@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from processes import HANG, PACKAGE, posix
 from safetensors.numpy import save_file
+from support.places import GOLDEN_KERAS
+from support.processes import HANG, PACKAGE, posix
 
 import numba_lstm
 from numba_lstm import cli
@@ -28,7 +29,6 @@ HOSTILE = "a\x1b[31m\r\n\x9b2J\u202eb\u2066\u2028"
 SHOWN = "a\\x1b[31m\\r\\n\\x9b2J\\u202eb\\u2066\\u2028"
 UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
-GOLDEN = Path(__file__).resolve().parent / "golden_keras"
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_names_in_what_a_damaged_file_is_refused_with(folder: Path, capsys: Any)
 
 def test_names_of_layers(folder: Path, capsys: Any) -> None:
     pytest.importorskip("h5py")
-    import keras_files
+    from support import keras_files
 
     one = keras_files.layer("LSTM", HOSTILE, units=5, activation=HOSTILE)
     other = keras_files.layer("GRU", HOSTILE + "gru", units=5)
@@ -109,7 +109,7 @@ def test_names_of_layers(folder: Path, capsys: Any) -> None:
 def test_names_of_nodes(folder: Path, capsys: Any) -> None:
     pytest.importorskip("onnx")
     import fuzz
-    import onnx_files
+    from support import onnx_files
 
     model = onnx_files.onnx.ModelProto()
     model.ParseFromString(fuzz.onnx_model())
@@ -135,7 +135,7 @@ def test_names_of_proteins(folder: Path, capsys: Any) -> None:
 
 def test_wide_names_in_the_table_of_parameters(folder: Path, capsys: Any) -> None:
     pytest.importorskip("h5py")
-    import keras_files
+    from support import keras_files
 
     for name in ("語", "layer"):
         shapes = {"kernel": (3, 20), "recurrent_kernel": (5, 20), "bias": (20,)}
@@ -208,9 +208,9 @@ def test_run_and_convert_say_what_info_says(folder: Path, capsys: Any) -> None:
 
 
 def test_reasons_of_keras(folder: Path, capsys: Any) -> None:
-    path = str(GOLDEN / "model.keras")
+    path = str(GOLDEN_KERAS / "model.keras")
     text = run(capsys, "info", path)
-    refused = [each for each in keras.describe(GOLDEN / "model.keras") if each.obstacle is not None]
+    refused = [each for each in keras.describe(GOLDEN_KERAS / "model.keras") if each.obstacle is not None]
     assert refused
     for each in refused:
         assert each.obstacle in text
@@ -219,17 +219,17 @@ def test_reasons_of_keras(folder: Path, capsys: Any) -> None:
 
 def test_weights_of_keras_alone_need_a_configuration(folder: Path, capsys: Any) -> None:
     """Which the command line takes, and asks for in its own words."""
-    path = str(GOLDEN / "model.weights.h5")
-    saved = keras.file.read(GOLDEN / "model.keras")
+    path = str(GOLDEN_KERAS / "model.weights.h5")
+    saved = keras.file.read(GOLDEN_KERAS / "model.keras")
     Path("config.json").write_text(json.dumps(saved.config), encoding="utf-8")
     for words in (["run", path, "x.npy"], ["convert", path, "out.npz"]):
         assert "--config" in run(capsys, *words, status=2)
     assert "--config" in run(capsys, "info", path)
     text = run(capsys, "info", path, "--config", "config.json", "--keras-version", str(saved.version))
-    for each in keras.describe(GOLDEN / "model.keras"):
+    for each in keras.describe(GOLDEN_KERAS / "model.keras"):
         assert f"{each.kind} {each.name!r}" in text
-    name = next(each.name for each in keras.describe(GOLDEN / "model.keras") if each.obstacle is None)
-    layer = keras.load(GOLDEN / "model.keras")[name]
+    name = next(each.name for each in keras.describe(GOLDEN_KERAS / "model.keras") if each.obstacle is None)
+    layer = keras.load(GOLDEN_KERAS / "model.keras")[name]
     x = np.random.default_rng(0).standard_normal((2, 6, layer.input_size), np.float32)
     np.save("k.npy", x)
     chosen = ["--node", name, "--config", "config.json"]
@@ -254,12 +254,12 @@ def test_weights_of_keras_alone_need_a_configuration(folder: Path, capsys: Any) 
 def test_a_configuration_that_is_none(folder: Path, capsys: Any, content: str, words: str, complaint: str) -> None:
     Path("c.json").write_text(content)
     np.savez("w.npz", **states(""))
-    Path("m.h5").write_bytes((GOLDEN / "model.weights.h5").read_bytes())
+    Path("m.h5").write_bytes((GOLDEN_KERAS / "model.weights.h5").read_bytes())
     assert complaint in run(capsys, *words.split(), status=2)
 
 
 def test_a_configuration_is_an_input(folder: Path, capsys: Any) -> None:
     Path("c.npz").write_text("{}")
-    path = str(GOLDEN / "model.weights.h5")
+    path = str(GOLDEN_KERAS / "model.weights.h5")
     assert "is read as well" in run(capsys, "convert", path, "c.npz", "--config", "c.npz", "--force", status=2)
     assert Path("c.npz").read_text() == "{}"

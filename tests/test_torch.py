@@ -8,11 +8,11 @@ import warnings
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
-from cases import Shape, assert_close, flat, module, random_case, tolerance
 from hypothesis import given
 from hypothesis import strategies as st
+from support import oracle
+from support.cases import Shape, assert_close, flat, module, random_case, tolerance
 
 import numba_lstm
 

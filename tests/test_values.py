@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
-from cases import Case, Shape, assert_close, assert_same_bits, flat, module, random_case
 from hypothesis import given
 from hypothesis import strategies as st
+from support import oracle
+from support.cases import Case, Shape, assert_close, assert_same_bits, flat, module, random_case
+from support.places import GOLDEN
 
 import numba_lstm
 
@@ -234,9 +235,7 @@ def test_zero_input_and_no_bias_give_zero() -> None:
         np.testing.assert_array_equal(array, 0)
 
 
-@pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parent / "golden").glob("*.npz")), ids=lambda p: p.stem
-)
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.npz")), ids=lambda p: p.stem)
 def test_golden(path: Path) -> None:
     """Figures of torch, without torch."""
     with np.load(path, allow_pickle=False) as file:
@@ -255,4 +254,4 @@ def test_golden(path: Path) -> None:
 
 
 def test_golden_files_are_there() -> None:
-    assert len(list((Path(__file__).parent / "golden").glob("*.npz"))) >= 7
+    assert len(list(GOLDEN.glob("*.npz"))) >= 7

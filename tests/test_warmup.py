@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from processes import run
+from support.processes import run
 
 # Runs in a process of its own: here other tests have long compiled everything.
 SCRIPT = """
@@ -16,7 +16,7 @@ from numba.core import event
 from numba.core.dispatcher import Dispatcher
 
 import numba_lstm
-from cases import Shape, module, random_case
+from support.cases import Shape, module, random_case
 from numba_lstm.kernels.cell_rule import SIGMOID, TANH, CellRule
 from numba_lstm.execution.network import Network
 from numba_lstm.contract.parameters import Architecture

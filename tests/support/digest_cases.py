@@ -1,6 +1,6 @@
 """Five hundred configurations, and digests of their results: what a change of structure must leave as it is.
 
-``python digest_cases.py OUT.json`` writes the digest of each; ``test_digests`` compares with those that lie in
+``python -m support.digest_cases OUT.json`` writes the digest of each; ``test_digests`` compares with those that lie in
 ``tests/golden``.  Arrays that are all that a caller gets are digested: bits, shapes and dtypes.
 """
 
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases import Case, Shape, flat, module, random_case
 
 import numba_lstm
 from numba_lstm.contract.parameters import Architecture
 from numba_lstm.execution.network import Network
 from numba_lstm.kernels.cell_rule import Activation, CellRule, Function
+from support.cases import Case, Shape, flat, module, random_case
 
 COUNT = 500
 

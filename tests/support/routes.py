@@ -1,7 +1,7 @@
 """Ways to the same numbers: examples that name one, what a sequence gives alone, and what it gives on that way.
 
-``python routes.py COUNT`` takes so many random examples and prints a digest of all results; ``test_reproducible`` runs
-it in processes that compile for other CPUs or start their threads differently.
+``python -m support.routes COUNT`` takes so many random examples and prints a digest of all results;
+``test_reproducible`` runs it in processes that compile for other CPUs or start their threads differently.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from cases import Case, Shape, assert_same_bits, flat, module, random_case
 
 import numba_lstm
 from numba_lstm.execution.machine import ASSUMED, Way, this_machine
+from support.cases import Case, Shape, assert_same_bits, flat, module, random_case
 
 Pick = Callable[[str, Sequence[Any]], Any]
 """Chooses one of some values, of which it is told the name."""

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import oracle
+
+from support import oracle
 
 
 @dataclass(frozen=True)

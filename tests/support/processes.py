@@ -11,6 +11,7 @@ import pytest
 from llvmlite import binding as llvm
 
 import numba_lstm
+from support.places import TESTS
 
 PACKAGE = Path(numba_lstm.__file__).parent
 
@@ -52,17 +53,16 @@ def half_width() -> dict[str, str]:
 def run(
     code: str, *arguments: str, options: tuple[str, ...] = (), prefix: tuple[str, ...] = (), **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run code, which has to end well; it may import the package, from here or PYTHONPATH, and what lies beside.
+    """Run code, which has to end well; it may import the package, from here or PYTHONPATH, and what tests share.
 
     ``options`` are those of Python, ``prefix`` is a command to run it with.
     """
-    here = Path(__file__).parent
-    paths = [str(here), environment.pop("PYTHONPATH", str(PACKAGE.parent))]
+    paths = [str(TESTS), environment.pop("PYTHONPATH", str(PACKAGE.parent))]
     variables = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)}
     command = [*prefix, sys.executable, *options, "-c", code, *arguments]
     # Python imports from the current folder first: it should have no package.
     done = subprocess.run(
-        command, cwd=here, env=variables, capture_output=True, text=True, timeout=HANG, check=False
+        command, cwd=TESTS, env=variables, capture_output=True, text=True, timeout=HANG, check=False
     )
     if "No threading layer could be loaded" in done.stderr:
         pytest.skip(f"no {environment['NUMBA_THREADING_LAYER']} here")

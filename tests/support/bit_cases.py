@@ -1,4 +1,4 @@
-"""Compute a handful of shapes and save every result: ``python bit_cases.py OUT.npz``.
+"""Compute a handful of shapes and save every result: ``python -m support.bit_cases OUT.npz``.
 
 ``test_bits`` runs it in processes that compile for other instruction sets.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from cases import Shape, flat, module, random_case
+
+from support.cases import Shape, flat, module, random_case
 
 CASES = {
     "one": Shape(1, 1, steps=3, rows=1),
