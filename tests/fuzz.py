@@ -115,25 +115,6 @@ def npy(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def onnx_model() -> bytes:
-    """Return a model with two layers in a row, and a node that does all that torch's LSTM does not."""
-    generator = np.random.default_rng(4)
-    helper = onnx_files.helper
-    arrays = onnx_files.random_arrays(generator, (3, 5), 2)
-    upper = onnx_files.random_arrays(generator, (10, 5), 2)
-    constants = arrays | {f"{name}1": array for name, array in upper.items()} | {"shape": np.array([0, 0, -1])}
-    both = {"direction": "bidirectional"}
-    general = {"activations": ["HardSigmoid", "Elu", "Tanh"] * 2, "activation_alpha": [0.3, 0.7] * 2, "clip": 3.0}
-    nodes = [
-        onnx_files.node(["X", "W", "R", "B"], "first", ["Y"], **both),
-        helper.make_node("Transpose", ["Y"], ["T"], perm=[0, 2, 1, 3]),
-        helper.make_node("Reshape", ["T", "shape"], ["X1"]),
-        helper.make_node("LSTM", ["X1", "W1", "R1", "B1"], ["Y1"], "second", **both),
-        onnx_files.node(["X", "W", "R", "B", "P"], "general", ["Y2"], **both, **general),
-    ]
-    return bytes(onnx_files.model(nodes, constants).SerializeToString())
-
-
 def computed_onnx_model() -> bytes:
     """Return a model of one node, what it reads made of constants and of the sizes of its input."""
     helper, arrays = onnx_files.helper, onnx_files.random_arrays(np.random.default_rng(5), (3, 5), 2)
@@ -245,7 +226,7 @@ def originals(folder: Path) -> dict[str, list[bytes]]:
         "fasta": [(folder / "p.fasta").read_bytes()],
     }
     if onnx is not None:
-        files["onnx"] = [onnx_model(), computed_onnx_model()]
+        files["onnx"] = [onnx_files.layers_and_a_general_node(), computed_onnx_model()]
     return files
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.places import TESTS
 
 torch = pytest.importorskip("torch")
 
@@ -573,23 +574,11 @@ def test_a_model_is_left_alone_where_script_is_refused() -> None:
     assert type(model[1]) is AcceleratedLSTM
 
 
-class Both(nn.Module):
-    """An LSTM and a cell, with operators of torch before and behind."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lstm, self.cell, self.head = nn.LSTM(3, 5), nn.LSTMCell(3, 5), nn.Linear(5, 2)
-
-    def forward(self, x: Any) -> Any:
-        y = self.head(torch.relu(self.lstm(x * 2)[0]) + 1)
-        return y + self.head(self.cell(x[0] + 1)[0])
-
-
 COMPILED = """
 import sys, warnings
 warnings.simplefilter("error")
 import torch
-from test_accelerate_around import Both
+from support.torch_models import Both
 from numba_lstm.io.torch import accelerate
 import copy
 assert "torch._dynamo" not in sys.modules, "the compiler is imported by those who want it"
@@ -622,7 +611,7 @@ assert not any("numba_lstm" in reason for reason in counters["graph_break"]), co
 def test_compiled_models_call_ours(backend: str) -> None:
     """With nothing on stderr, and nothing of the package looked at by the compiler."""
     done = subprocess.run(
-        [sys.executable, "-c", COMPILED, backend], cwd=__file__.rpartition("/")[0], capture_output=True, text=True,
+        [sys.executable, "-c", COMPILED, backend], cwd=TESTS, capture_output=True, text=True,
         timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -17,13 +17,12 @@ from hypothesis import strategies as st
 from llvmlite import binding as llvm
 from support import oracle
 from support.bit_cases import CASES
-from support.cases import Case, Shape, assert_close, assert_same_bits, flat, module, random_case
+from support.cases import Case, Shape, assert_close, assert_same_bits, both_dtypes, flat, module, random_case
+from support.layouts import layouts
 from support.places import TESTS
 from support.processes import HOST, WIDE, features_without, half_width, two_widths
 
 import numba_lstm
-
-both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=("float32", "float64"))
 
 
 def rows_of(case: Case, first: int, last: int) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
@@ -144,43 +143,14 @@ def test_unbatched_is_batch_one(dtype: type) -> None:
         assert_same_bits((output[:, None], (h_n[:, None], c_n[:, None])), module(case)(case.x, case.hx))
 
 
-def _layouts(a: np.ndarray) -> dict[str, np.ndarray]:
-    """Return arrays that are equal to ``a`` and lie otherwise in memory."""
-    wide = np.zeros((*a.shape[:-1], 2 * a.shape[-1]), a.dtype)
-    wide[..., ::2] = a
-    padded = np.full((a.shape[0] + 2, a.shape[1] + 3, a.shape[2] + 1), np.nan, a.dtype)
-    padded[1:-1, 2:-1, :-1] = a
-    memory = np.zeros(a.nbytes + 1, np.uint8)
-    unaligned = memory[1:].view(a.dtype).reshape(a.shape)
-    unaligned[...] = a
-    readonly = a.copy()
-    readonly.flags.writeable = False
-    return {
-        "strided": wide[..., ::2],
-        "slice": padded[1:-1, 2:-1, :-1],
-        "fortran": np.asfortranarray(a),
-        "reversed": np.ascontiguousarray(a[::-1, ::-1, ::-1])[::-1, ::-1, ::-1],
-        "rows reversed": np.ascontiguousarray(a[:, ::-1])[:, ::-1],
-        "unaligned": unaligned,
-        "readonly": readonly,
-        "byteswapped": a.astype(a.dtype.newbyteorder()),
-        "broadcast": np.broadcast_to(a[:1, :1], a.shape),
-        "subclass": a.view(_Subclass),
-    }
-
-
-class _Subclass(np.ndarray):
-    pass
-
-
 @both_dtypes
 @pytest.mark.parametrize("batch_first", [False, True])
-@pytest.mark.parametrize("kind", list(_layouts(np.zeros((1, 1, 1)))))
+@pytest.mark.parametrize("kind", list(layouts(np.zeros((1, 1, 1)))))
 def test_layouts(kind: str, batch_first: bool, dtype: type) -> None:
     case = random_case(Shape(7, 18, 2, True, True, 5, 6, 4), 1, dtype)
     lstm = module(case, batch_first=batch_first)
     x = case.x.swapaxes(0, 1).copy() if batch_first else case.x
-    laid = {name: _layouts(a)[kind] for name, a in (("x", x), ("h_0", case.h_0), ("c_0", case.c_0))}
+    laid = {name: layouts(a)[kind] for name, a in (("x", x), ("h_0", case.h_0), ("c_0", case.c_0))}
     plain = {name: np.array(a, dtype, order="C", copy=True, subok=False) for name, a in laid.items()}
     before = {name: a.tobytes() for name, a in laid.items()}
     got = lstm(laid["x"], (laid["h_0"], laid["c_0"]))

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
 from support import general_oracle, processes
+from support.activations import flushed, sample
+from support.general_cells import named, network
 from support.processes import half_width, two_widths
 from support.routes import WAYS
-from test_activations import flushed, sample
 
 from numba_lstm import LSTM
 from numba_lstm.contract.parameters import Architecture
@@ -20,22 +21,11 @@ from numba_lstm.execution import entries
 from numba_lstm.execution.machine import ASSUMED
 from numba_lstm.execution.network import Network
 from numba_lstm.execution.schedule import Batch
-from numba_lstm.kernels.cell_rule import SIGMOID, TANH, Activation, CellRule, Function
+from numba_lstm.kernels.cell_rule import SIGMOID, TANH, CellRule, Function
 from numba_lstm.kernels.frame import PLACES
 from numba_lstm.kernels.general_cell import activate
 from numba_lstm.simd.float_mode import flush_denormals, restore_mode
 from numba_lstm.simd.vectors import fill, lanes, load, pointer, store
-
-NUMBERS = {
-    "Affine": (0.7, 0.1),
-    "LeakyRelu": (0.2, 0.0),
-    "ThresholdedRelu": (0.3, 0.0),
-    "ScaledTanh": (0.9, 0.8),
-    "HardSigmoid": (0.2, 0.5),
-    "Elu": (1.1, 0.9),
-    "Clip": (-0.3, 0.4),
-}
-"""alpha and beta, where they mean something."""
 
 BOUNDS = {
     "Sigmoid": 2.5,
@@ -55,11 +45,6 @@ BOUNDS = {
 
 UNDEFINED = {"Softsign": (np.inf, -np.inf), "Silu": (-np.inf,)}
 """Where the definition is inf / inf or inf * 0."""
-
-
-def named(name: str) -> Activation:
-    """Return an activation with numbers that are neither 0 nor 1."""
-    return Activation(name, *NUMBERS.get(name, (0.0, 0.0)))
 
 
 @njit(error_model="numpy")
@@ -95,15 +80,6 @@ def test_activations_are_accurate(name: str, dtype: type) -> None:
         wrong = np.where(np.isfinite(exact) & np.isfinite(out), np.abs(out - exact) > allowed, out != rounded)
     wrong &= ~(np.isnan(out) & np.isnan(exact))
     assert not wrong.any(), list(zip(x[wrong], out[wrong], exact[wrong], strict=True))[:5]
-
-
-def network(
-    seed: int, sizes: Architecture, rule: CellRule, dtype: Any = np.float32
-) -> tuple[dict[str, np.ndarray], Network]:
-    """Return random parameters and their network."""
-    rng = np.random.default_rng(seed)
-    parameters = {name: rng.uniform(-0.4, 0.4, shape).astype(dtype) for name, shape in sizes.shapes().items()}
-    return parameters, Network(sizes, parameters, np.dtype(dtype), rule)
 
 
 @st.composite
@@ -227,7 +203,7 @@ def test_nan_stays_in_its_row() -> None:
 _SCRIPT = """
 import hashlib
 import numpy as np
-from test_cell_rule import named, network
+from support.general_cells import named, network
 from numba_lstm.kernels.cell_rule import CellRule, Function
 from numba_lstm.contract.parameters import Architecture
 

@@ -141,12 +141,11 @@ def test_keras(name: str, folder: Path, capsys: Any) -> None:
 
 def test_onnx(folder: Path, capsys: Any) -> None:
     pytest.importorskip("onnx")
-    import fuzz
     from support import onnx_files
 
     from numba_lstm.io import onnx
 
-    Path("model.onnx").write_bytes(fuzz.onnx_model())
+    Path("model.onnx").write_bytes(onnx_files.layers_and_a_general_node())
     text = printed(capsys, "info", "model.onnx")
     for line in ("LSTM 'first'", "LSTM 'second'", "LSTM 'general'", "peepholes", "clip", "HardSigmoid, Elu, Tanh"):
         assert line in text
@@ -161,7 +160,7 @@ def test_onnx(folder: Path, capsys: Any) -> None:
     assert "no recurrent node 'third'" in complaint(capsys, "run", "model.onnx", "x.npy", "--node", "third")
 
     made = onnx_files.onnx.ModelProto()
-    made.ParseFromString(fuzz.onnx_model())
+    made.ParseFromString(onnx_files.layers_and_a_general_node())
     del made.graph.node[-1]
     onnx_files.save(made, Path(), "stack.onnx")
     printed(capsys, "convert", "stack.onnx", "stack.safetensors")

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import compileall
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.processes import CALL, COMPILES, PACKAGE, run
+from support.processes import CALL, COMPILES, run
+from support.sites import OTHER_KERNEL, Form, changed_site, sources, zipped
 
 STAMP = "from numba_lstm.simd import code_stamp; print(code_stamp.code_stamp()); print(code_stamp.__file__)"
-
-OTHER_KERNEL = "kernels/postgemm.py", "3 * units", "0 * units"
-"""A file, what is in it, and what would give other numbers in the same number of bytes."""
-
-
-def sources(site: Path) -> Path:
-    return site
-
-
-def zipped(site: Path) -> Path:
-    return Path(shutil.make_archive(str(site), "zip", site))
-
 
 def _bytecode(site: Path) -> Path:
     """Compile everything and throw the sources away."""
@@ -38,19 +25,7 @@ def _zipped_bytecode(site: Path) -> Path:
 
 MAKES_KERNELS = ("kernels", "simd")
 
-Form = Callable[[Path], Path]
 FORMS = [sources, zipped, _bytecode, _zipped_bytecode]
-
-
-def changed_site(folder: Path, form: Form, *changes: tuple[str, str, str]) -> str:
-    """Copy the package, changed, to a folder; return what has to be in the path for it."""
-    shutil.copytree(PACKAGE, folder / "numba_lstm", ignore=shutil.ignore_patterns("__pycache__"))
-    for name, old, new in changes:
-        path = folder / "numba_lstm" / name
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new))
-    return str(form(folder))
 
 
 @pytest.mark.parametrize("form", FORMS)

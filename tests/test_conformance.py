@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.cases import both_dtypes
 from support.places import SHARED
 
 import numba_lstm
-
-both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=("float32", "float64"))
 
 FOLDER = SHARED / "conformance"
 

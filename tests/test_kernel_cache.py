@@ -18,7 +18,7 @@ import pytest
 from support import oracle
 from support.cases import Shape, assert_close, assert_same_bits, flat, module, random_case
 from support.processes import CALL, COMPILES, PACKAGE, posix, run
-from test_code_stamp import OTHER_KERNEL, changed_site, sources, zipped
+from support.sites import OTHER_KERNEL, changed_site, sources, zipped
 
 FIRST_CALL = """
 import sys

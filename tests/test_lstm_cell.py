@@ -15,18 +15,15 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from support import oracle
-from support.cases import Case, Shape, module, random_case, tolerance
+from support.cases import Case, Shape, both_dtypes, module, random_case, tolerance
+from support.layouts import KINDS
 from support.places import SHARED
-from test_lstm_contract import KINDS
 
 import numba_lstm
 from numba_lstm import LSTM, LSTMCell
 
 F32 = np.float32
 NAMES = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
-
-both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=("float32", "float64"))
-
 
 @pytest.fixture(scope="module")
 def torch() -> Any:

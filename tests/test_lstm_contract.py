@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from support import oracle
 from support.cases import Case, Shape, assert_close, assert_same_bits, flat, module, parameter_shapes, random_case
+from support.layouts import KINDS
 
 import numba_lstm
 from numba_lstm import LSTM
-from numba_lstm.contract.parameters import Parameter
 
 F32 = np.float32
 PLAIN = Shape(3, 5, 2, steps=4, rows=2)
@@ -83,52 +83,6 @@ def test_forward_is_call_and_a_subclass_may_override_it() -> None:
 
 
 # --- inputs -------------------------------------------------------------------------------------------------
-def _unaligned(array: np.ndarray) -> np.ndarray:
-    buffer = np.zeros(array.nbytes + 1, np.uint8)
-    result = buffer[1:].view(array.dtype).reshape(array.shape)
-    result[...] = array
-    assert not result.flags.aligned
-    return result
-
-
-def _wide(array: np.ndarray) -> np.ndarray:
-    wide = np.full((*array.shape[:-1], 2 * array.shape[-1]), np.nan, array.dtype)
-    wide[..., ::2] = array
-    return wide[..., ::2]
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    result = array.copy()
-    result.flags.writeable = False
-    return result
-
-
-class Foreign:
-    """An array of another library."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self._array = array
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        return np.array(self._array, dtype)
-
-
-KINDS: dict[str, Any] = {
-    "other byte order": lambda a: a.astype(a.dtype.newbyteorder()),
-    "Fortran order": np.asfortranarray,
-    "every second": _wide,
-    "backwards": lambda a: a[::-1].copy()[::-1],
-    "last axis backwards": lambda a: a[..., ::-1].copy()[..., ::-1],
-    "swapped": lambda a: a.swapaxes(0, 1).copy().swapaxes(0, 1),
-    "padded rows": lambda a: np.concatenate([a, a], axis=-1)[..., : a.shape[-1]],
-    "read-only": _read_only,
-    "unaligned": _unaligned,
-    "subclass": lambda a: a.view(Parameter),
-    "another library's": Foreign,
-    "equal dtype that is another object": lambda a: a.view(np.dtype(a.dtype, metadata={"unit": "V"})),
-}
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=("float32", "float64"))

@@ -401,10 +401,10 @@ def test_an_output_that_is_an_input(
 @pytest.mark.parametrize("link", [None, os.link, os.symlink], ids=["itself", "hard link", "link"])
 def test_an_output_in_which_tensors_of_the_model_lie(folder: Path, capsys: Any, link: Any) -> None:
     onnx = pytest.importorskip("onnx")
-    import fuzz
+    from support import onnx_files
 
     model = onnx.ModelProto()
-    model.ParseFromString(fuzz.onnx_model())
+    model.ParseFromString(onnx_files.layers_and_a_general_node())
     del model.graph.node[-1]
     onnx.save_model(model, "m.onnx", save_as_external_data=True, location="data.npz", size_threshold=0)
     target = "data.npz"

@@ -13,20 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.cases import Shape, module, random_case
-from test_bits import _layouts, both_dtypes
-from test_stream import (
-    BAD_SIZES,
-    C_ORDER,
-    CREW_OF_THREE,
-    NO_DTYPE,
-    NO_LIST,
-    THREE_SLICES,
-    Slow,
-    _traced,
-    same_bits,
-    unaligned,
-)
+from support.allocations import traced
+from support.cases import Shape, both_dtypes, module, random_case
+from support.layouts import layouts, unaligned
+from support.streams import BAD_SIZES, C_ORDER, CREW_OF_THREE, NO_DTYPE, NO_LIST, THREE_SLICES, Slow, same_bits
 
 import numba_lstm
 from numba_lstm.execution.cost import step_flop
@@ -146,11 +136,11 @@ def test_weights_that_are_not_finite() -> None:
 
 
 @both_dtypes
-@pytest.mark.parametrize("kind", list(_layouts(np.zeros((1, 1, 1)))))
+@pytest.mark.parametrize("kind", list(layouts(np.zeros((1, 1, 1)))))
 def test_layouts(kind: str, dtype: type) -> None:
     case = random_case(Shape(7, 18, steps=8, rows=3), 1, dtype)
     lstm = module(case)
-    x = _layouts(case.x)[kind]
+    x = layouts(case.x)[kind]
     window = lstm.sliding_window(3, 3)
     for t in range(8):
         y = window.push(x[t])
@@ -273,10 +263,10 @@ def test_out_saves_the_allocations_of_outputs() -> None:
         window.push(x, out)
         window.advance()
 
-    growth, peak = _traced(step, 300)
+    growth, peak = traced(step, 300)
     assert growth < 8 * 300, "the smallest object for every step would be more"
     assert peak < out.nbytes
-    _, peak = _traced(lambda: window.push(x), 5)
+    _, peak = traced(lambda: window.push(x), 5)
     assert peak >= out.nbytes
 
 
@@ -418,7 +408,7 @@ PUSHES: list[tuple[Any, Any, type, str]] = [
     (X[0], OUT.astype(">f4"), ValueError, "out should have dtype float32, got: >f4"),
     (X[0], np.broadcast_to(np.float32(0), (2, 5)), ValueError, C_ORDER),
     (X[0], np.zeros((5, 2), np.float32).T, ValueError, C_ORDER),
-    (X[0], unaligned((2, 5)), ValueError, C_ORDER),
+    (X[0], unaligned(np.zeros((2, 5), np.float32)), ValueError, C_ORDER),
 ]
 
 

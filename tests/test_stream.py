@@ -14,7 +14,6 @@ import re
 import signal
 import sys
 import threading
-import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,12 +21,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.cases import Case, Shape, assert_same_bits, module, random_case
-from test_bits import _layouts, both_dtypes
+from support.allocations import traced
+from support.cases import Case, Shape, assert_same_bits, both_dtypes, module, random_case
+from support.layouts import layouts, unaligned
+from support.streams import BAD_SIZES, C_ORDER, CREW_OF_THREE, NO_DTYPE, NO_LIST, THREE_SLICES, Slow, same_bits
 
 import numba_lstm
 from numba_lstm.execution.machine import ASSUMED, Way
-from numba_lstm.host.idle_cores import IdleCores
 from numba_lstm.kernels.panels import gate_panels, tail_vectors
 from numba_lstm.streaming import state_pool, stream
 
@@ -48,11 +48,6 @@ def cases(draw: st.DrawFn, rows: int = 6, steps: int = 12) -> Case:
         rows=draw(st.integers(1, rows)),
     )
     return random_case(shape, draw(st.integers(0, 2**32 - 1)), draw(st.sampled_from([np.float32, np.float64])))
-
-
-def same_bits(a: np.ndarray, b: np.ndarray, what: str = "") -> None:
-    """Compare two arrays bit for bit; NaNs are equal whatever their payload."""
-    assert_same_bits((a, (a, a)), (b, (b, b)), what)
 
 
 def chosen_states(states: State, rows: Any) -> State:
@@ -121,11 +116,11 @@ def test_chunks_of_the_same_shape(batch_first: bool, rows: int) -> None:
 @both_dtypes
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("rows", [1, 4])
-@pytest.mark.parametrize("kind", list(_layouts(np.zeros((1, 1, 1)))))
+@pytest.mark.parametrize("kind", list(layouts(np.zeros((1, 1, 1)))))
 def test_layouts(kind: str, rows: int, batch_first: bool, dtype: type) -> None:
     case = random_case(Shape(7, 18, 2, proj_size=5, steps=6, rows=rows), 1, dtype)
     lstm = module(case, batch_first=batch_first)
-    x = _layouts(case.x.swapaxes(0, 1).copy() if batch_first else case.x)[kind]
+    x = layouts(case.x.swapaxes(0, 1).copy() if batch_first else case.x)[kind]
     before = x.tobytes()
     expected = lstm(np.array(x, dtype, order="C"))
     whole, by_step = lstm.stream(rows), lstm.stream(rows)
@@ -364,9 +359,6 @@ def test_pool_equals_separate_streams(case: Case, data: st.DataObject) -> None:
     assert_same_bits((case.x, fed.state), (case.x, (h, c)))
 
 
-CREW_OF_THREE, THREE_SLICES = Way(1, 3, 20_000), Way(3, 1, 0)
-
-
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("way", [None, THREE_SLICES, CREW_OF_THREE])
 @pytest.mark.parametrize("block", [None, 5, 1000])
@@ -504,37 +496,6 @@ def test_shapes_come_and_go() -> None:
     assert_same_bits((x, fed.state), (x, states))
 
 
-def _traced(action: Callable[[], Any], times: int) -> tuple[int, int]:
-    """Return by how many bytes traced memory has grown, and by how many it was above at most.
-
-    The least of three measurements: now and then something else in the process allocates.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        # Beside other work a launch looks at what the cores do, now and then, and reads a file for that.
-        patch.setattr(IdleCores, "since_last_look", lambda self: None)
-        measured = [_traced_once(action, times) for _ in range(3)]
-    return min(growth for growth, _ in measured), min(peak for _, peak in measured)
-
-
-def _traced_once(action: Callable[[], Any], times: int) -> tuple[int, int]:
-    gc.collect()
-    # It empties Python's lists of free objects, and each that is made anew would count.
-    gc.disable()
-    tracemalloc.start()
-    try:
-        for _ in itertools.repeat(None, 50):
-            action()
-        before, _ = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
-        for _ in itertools.repeat(None, times):
-            action()
-        after, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-        gc.enable()
-    return after - before, peak - before
-
-
 @both_dtypes
 @pytest.mark.parametrize(
     ("shape", "chunk"),
@@ -553,22 +514,22 @@ def test_out_saves_all_allocations(shape: Shape, chunk: bool, dtype: type) -> No
     x = case.x if chunk else case.x[0]
     out = np.empty((*x.shape[:-1], shape.output_size), dtype)
     times = 2000 if shape.hidden_size < 100 else 200
-    growth, peak = _traced(lambda: fed.step(x, out=out), times)
+    growth, peak = traced(lambda: fed.step(x, out=out), times)
     assert growth < 8 * times, "the smallest object for every step would be more"
     assert peak < 2000, "some views and integers; the smallest array in question has 2048 bytes"
     # The measure sees what a step without out allocates.
-    _, peak = _traced(lambda: fed.step(x), 5)
+    _, peak = traced(lambda: fed.step(x), 5)
     assert peak >= out.nbytes
 
 
 def test_a_few_integers_are_all_that_a_step_allocates() -> None:
     fed = numba_lstm.LSTM(1, 40, seed=0).stream()
     x, out = np.ones((1, 1), np.float32), np.empty((1, 40), np.float32)
-    growth, peak = _traced(lambda: fed.step(x, out=out), 20_000)
+    growth, peak = traced(lambda: fed.step(x, out=out), 20_000)
     assert growth < 1024
     assert peak < 1024
     rows = np.array([0])
-    growth, _ = _traced(lambda: fed.step(x, out=out, rows=rows), 2000)
+    growth, _ = traced(lambda: fed.step(x, out=out, rows=rows), 2000)
     assert growth < 1024
 
 
@@ -632,18 +593,6 @@ def test_many_steps_without_growth() -> None:
 
 
 # --- one thread at a time -----------------------------------------------------------------------------------
-class Slow:
-    """An array that is not there until it is let go: who converts it waits inside of a step."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array, self.asked, self.let_go = array, threading.Event(), threading.Event()
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        self.asked.set()
-        assert self.let_go.wait(60)
-        return self.array
-
-
 IN_USE = "this Stream is in use by another thread: make one for each, or take turns"
 
 
@@ -772,18 +721,8 @@ def test_shallow_copies() -> None:
 # --- errors -------------------------------------------------------------------------------------------------
 X = np.random.default_rng(0).standard_normal((4, 2, 3), np.float32)
 OUT = np.zeros((2, 5), np.float32)
-NO_LIST = "x should be a NumPy array, got: list. Convert it: np.asarray(x, dtype=np.float32)"
-NO_DTYPE = "RNN input dtype ({}) does not match weight dtype (float32). Convert x: x.astype(np.float32)"
 NO_ROWS = "rows should be a sequence of integers, got: {}"
 RANGE = "rows should be from 0 to 1, the last of the batch, got: {}"
-C_ORDER = "out should be a writable array in C order"
-
-
-def unaligned(shape: tuple[int, ...]) -> np.ndarray:
-    """Return an array that begins one byte beside where it should."""
-    return np.zeros(4 * int(np.prod(shape)) + 1, np.uint8)[1:].view(np.float32).reshape(shape)
-
-
 # x, options of a step of a stream of two rows, type, message
 STEPS: list[tuple[Any, dict[str, Any], type, str]] = [
     ([[1.0] * 3] * 2, {}, TypeError, NO_LIST),
@@ -829,7 +768,7 @@ STEPS: list[tuple[Any, dict[str, Any], type, str]] = [
     (X[0], {"out": np.zeros((5, 2), np.float32).T}, ValueError, C_ORDER),
     (X[0], {"out": np.zeros((2, 10), np.float32)[:, ::2]}, ValueError, C_ORDER),
     (X[0], {"out": np.zeros((2, 6), np.float32)[:, :5]}, ValueError, C_ORDER),
-    (X[0], {"out": unaligned((2, 5))}, ValueError, C_ORDER),
+    (X[0], {"out": unaligned(np.zeros((2, 5), np.float32))}, ValueError, C_ORDER),
 ]
 
 
@@ -916,17 +855,6 @@ def test_reset_errors(rows: Any, kind: type, message: str) -> None:
         fed.reset(rows)
     assert str(caught.value) == message
     assert_same_bits((X, fed.state), (X, state))
-
-
-BAD_SIZES: list[tuple[Any, type, str]] = [
-    (0, ValueError, "{} must be greater than zero, got: 0"),
-    (-1, ValueError, "{} must be greater than zero, got: -1"),
-    (np.int64(0), ValueError, "{} must be greater than zero, got: 0"),
-    (1.5, TypeError, "{} should be of type int, got: float"),
-    (2.0, TypeError, "{} should be of type int, got: float"),
-    ("1", TypeError, "{} should be of type int, got: str"),
-    (None, TypeError, "{} should be of type int, got: NoneType"),
-]
 
 
 @pytest.mark.parametrize(("size", "kind", "message"), BAD_SIZES)

@@ -108,11 +108,10 @@ def test_names_of_layers(folder: Path, capsys: Any) -> None:
 
 def test_names_of_nodes(folder: Path, capsys: Any) -> None:
     pytest.importorskip("onnx")
-    import fuzz
     from support import onnx_files
 
     model = onnx_files.onnx.ModelProto()
-    model.ParseFromString(fuzz.onnx_model())
+    model.ParseFromString(onnx_files.layers_and_a_general_node())
     for node in model.graph.node:
         if node.op_type == "LSTM":
             node.name += HOSTILE

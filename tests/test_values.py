@@ -11,15 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import oracle
-from support.cases import Case, Shape, assert_close, assert_same_bits, flat, module, random_case
+from support.cases import Case, Shape, assert_close, assert_same_bits, both_dtypes, flat, module, random_case
 from support.places import GOLDEN
 
 import numba_lstm
 
 DTYPES = (np.float32, np.float64)
-both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=("float32", "float64"))
-
-
 def check(shape: Shape, seed: int, dtype: type, scale: float = 1.0) -> None:
     """Compare a random case with the oracle, from zero states and from given ones."""
     case = random_case(shape, seed, dtype, scale)

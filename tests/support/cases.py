@@ -6,8 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from support import oracle
+
+both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=("float32", "float64"))
 
 
 @dataclass(frozen=True)

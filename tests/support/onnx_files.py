@@ -63,3 +63,21 @@ def random_arrays(
         "P": (directions, 3 * hidden),
     }
     return {name: (size * generator.standard_normal(shape)).astype(dtype) for name, shape in shapes.items()}
+
+
+def layers_and_a_general_node() -> bytes:
+    """Return a model with two layers in a row, and a node that does all that torch's LSTM does not."""
+    generator = np.random.default_rng(4)
+    arrays = random_arrays(generator, (3, 5), 2)
+    upper = random_arrays(generator, (10, 5), 2)
+    constants = arrays | {f"{name}1": array for name, array in upper.items()} | {"shape": np.array([0, 0, -1])}
+    both = {"direction": "bidirectional"}
+    general = {"activations": ["HardSigmoid", "Elu", "Tanh"] * 2, "activation_alpha": [0.3, 0.7] * 2, "clip": 3.0}
+    nodes = [
+        node(["X", "W", "R", "B"], "first", ["Y"], **both),
+        helper.make_node("Transpose", ["Y"], ["T"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", ["T", "shape"], ["X1"]),
+        helper.make_node("LSTM", ["X1", "W1", "R1", "B1"], ["Y1"], "second", **both),
+        node(["X", "W", "R", "B", "P"], "general", ["Y2"], **both, **general),
+    ]
+    return bytes(model(nodes, constants).SerializeToString())
