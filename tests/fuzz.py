@@ -2,7 +2,7 @@
 
 Whatever the damage, a loader answers with an array, or with the exceptions that its documentation names; within a
 second of computing, and without memory for what is only declared.  Hypothesis chooses the damage and, when something
-is wrong, looks for the least that shows it.  ``test_fuzz`` runs a cut of it.
+is wrong, looks for the least that shows it.  ``package/test_fuzz.py`` runs a cut of it.
 """
 
 from __future__ import annotations

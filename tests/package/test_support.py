@@ -62,7 +62,7 @@ def test_nothing_is_taken_from_tests_and_nothing_private() -> None:
         "from test_bits import joined",
         "from support.oracle import _step",
         "from support import oracle\noracle._step",
-        "import fuzz as damage\ndamage._edits",
+        "import aarch64_code as made\nmade._CaughtError",
     ],
 )
 def test_what_is_seen(code: str) -> None:
