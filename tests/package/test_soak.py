@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import oracle
+import soak
+from support import oracle, soak_threads
 from support.cases import Shape, random_case
+from support.places import TESTS
+from support.soak_reference import distance, reference
+from support.soak_ways import WAYS
 
 import numba_lstm
-from numba_lstm.soak import __main__ as soak
-from numba_lstm.soak import threads as soak_threads
-from numba_lstm.soak.reference import distance, reference
-from numba_lstm.soak.ways import WAYS
 
 pytestmark = pytest.mark.usefixtures("threads")
 
@@ -27,7 +27,7 @@ SHORT = ["--seconds", "3", "--threads", "3", "--rows", "3"]
 @pytest.mark.parametrize("seconds", [6, pytest.param(60, marks=pytest.mark.slow)])
 def test_command(seconds: int) -> None:
     """In a process of its own, every way is taken, and all results are right."""
-    command = [sys.executable, "-W", "error", "-m", "numba_lstm.soak", "--seconds", str(seconds)]
+    command = [sys.executable, "-W", "error", str(TESTS / "soak.py"), "--seconds", str(seconds)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if line[:1] == "|"]

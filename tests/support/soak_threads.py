@@ -16,9 +16,8 @@ import numba
 import numpy as np
 
 import numba_lstm
-
-from .reference import distance
-from .ways import ONE_DIRECTION, WAYS, Case, Shared, Way, new_case
+from support.soak_reference import distance
+from support.soak_ways import ONE_DIRECTION, WAYS, Case, Shared, Way, new_case
 
 config: Any = numba.config
 

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 import numba_lstm
-
-from .reference import Hidden, Result, distance, reference
+from support.soak_reference import Hidden, Result, distance, reference
 
 SHARED = (48, 96, 2, 30, 4)
 """Input, units, layers, steps and rows of the module that all threads call; large enough for two threads."""

@@ -1,4 +1,4 @@
-"""Use the library for a long time in all ways at once: ``python -m numba_lstm.soak --seconds 600``.
+"""Use the library for a long time in all ways at once: ``python tests/soak.py --seconds 600``.
 
 Some Python threads make networks of random sizes and call them in every way there is: whole, with lengths, packed, in
 parts, as streams, pools and sliding windows, after a way through a file, and through one module that all of them share
@@ -14,9 +14,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numba_lstm
+from support.soak_threads import TOLERANCES, Soak, growth, resident_mib
 
-from .threads import TOLERANCES, Soak, growth, resident_mib
+import numba_lstm
 
 GROWTH_MIB = 32.0
 """By how much memory may be larger in the last quarter than in the second; allocators give back what they like.  In ten
@@ -32,7 +32,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print what was seen, and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m numba_lstm.soak", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python tests/soak.py", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--threads", type=int, default=4, help="Python threads that call at a time (default 4)")
     parser.add_argument("--rows", type=int, default=10, help="of the table of memory (default 10)")
