@@ -2,17 +2,22 @@
 
 Some Python threads make networks of random sizes and call them in every way there is: whole, with lengths, packed, in
 parts, as streams, pools and sliding windows, after a way through a file, and through one module that all of them share
-and whose weights change meanwhile.  Every result is compared with plain NumPy in float64, and the memory of the process
+and whose weights change meanwhile.  Every result is compared with the tests' oracle, and the memory of the process
 is looked at again and again.  Exit status 0: all results were right, every thread ended, and memory did not grow.
 """
+
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+if __name__ == "__main__":  # before NumPy is there, whose threads would wait for the cores that ours compute on
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from support.soak_threads import TOLERANCES, Soak, growth, resident_mib
 

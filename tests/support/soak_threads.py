@@ -1,4 +1,5 @@
 """Threads that use the library, and the memory of the process."""
+
 from __future__ import annotations
 
 import contextlib
@@ -16,8 +17,7 @@ import numba
 import numpy as np
 
 import numba_lstm
-from support.soak_reference import distance
-from support.soak_ways import ONE_DIRECTION, WAYS, Case, Shared, Way, new_case
+from support.soak_ways import ONE_DIRECTION, WAYS, Case, Shared, Way, distance, new_case
 
 config: Any = numba.config
 

@@ -1,17 +1,37 @@
 """Random networks, and the ways to call them, each with what is right."""
+
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 import numba_lstm
-from support.soak_reference import Hidden, Result, distance, reference
+from support import oracle
+
+Hidden = tuple[np.ndarray, np.ndarray]
+Result = tuple[np.ndarray, Hidden]
 
 SHARED = (48, 96, 2, 30, 4)
 """Input, units, layers, steps and rows of the module that all threads call; large enough for two threads."""
+
+
+def right(
+    parameters: Mapping[str, np.ndarray], x: np.ndarray, hx: Hidden | None = None, lengths: Sequence[int] | None = None
+) -> Result:
+    """Return what the oracle says, as a module returns it."""
+    output, h_n, c_n = oracle.lstm(parameters, x, *(hx or ()), lengths=lengths)[:3]
+    return output, (h_n, c_n)
+
+
+def distance(actual: Result, expected: Result) -> float:
+    """Return the largest difference of two results; inf where shapes differ or a number is NaN."""
+    pairs = [(actual[0], expected[0]), *zip(actual[1], expected[1], strict=True)]
+    if any(a.shape != b.shape or np.isnan(a).any() for a, b in pairs):
+        return float("inf")
+    return max(float(np.max(np.abs(a - b), initial=0.0)) for a, b in pairs)
 
 
 class Case(NamedTuple):
@@ -59,8 +79,7 @@ def new_case(rng: np.random.Generator, folder: Path) -> Case:
     lengths = [int(length) for length in rng.integers(1, steps + 1, rows)]
     lengths[int(rng.integers(rows))] = steps
     parameters = lstm.state_dict()
-    whole = reference(parameters, x, hx, [steps] * rows)
-    return Case(lstm, x, hx, lengths, whole, reference(parameters, x, hx, lengths), folder)
+    return Case(lstm, x, hx, lengths, right(parameters, x, hx), right(parameters, x, hx, lengths), folder)
 
 
 def _whole(case: Case, rng: np.random.Generator) -> tuple[Result, Result]:
@@ -116,9 +135,7 @@ def _window(case: Case, rng: np.random.Generator) -> tuple[Result, Result]:
         output = window.push(step)
         if rng.random() < 0.5:
             window.advance()
-    zero = np.zeros_like(case.hx[0]), np.zeros_like(case.hx[1])
-    last = case.x[-length:]
-    expected = reference(case.lstm.state_dict(), last, zero, [length] * last.shape[1])[0][-1]
+    expected = right(case.lstm.state_dict(), case.x[-length:])[0][-1]
     assert output is not None  # there were enough inputs
     return (output, (output, output)), (expected, (expected, expected))
 
@@ -170,11 +187,10 @@ class Shared:
         self._x = rng.standard_normal((steps, rows, inputs)).astype(np.float32)
         self._weights: list[Mapping[str, np.ndarray]] = []
         self._allowed: list[Result] = []
-        zero = np.zeros((layers, rows, units)), np.zeros((layers, rows, units))
         for _ in range(2):
             self.lstm.reset_parameters()
             self._weights.append(self.lstm.state_dict())
-            self._allowed.append(reference(self._weights[-1], self._x, zero, [steps] * rows))
+            self._allowed.append(right(self._weights[-1], self._x))
 
     def change(self, rng: np.random.Generator) -> None:
         """Load one of the two sets."""
