@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.places import ROOT
 
 import numba_lstm as nl
 
-REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
+REFERENCE = ROOT / "docs" / "reference"
 
 NAMES = {
     "numba_lstm": """

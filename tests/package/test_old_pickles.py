@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from processes import HANG
+from support.places import GOLDEN
+from support.processes import HANG
 
 import numba_lstm as nl
 from numba_lstm import cli, public
 
-FOLDER = Path(__file__).parent / "golden" / "pickles"
+FOLDER = GOLDEN / "pickles"
 SCRIPT = runpy.run_path(str(FOLDER / "make_pickles.py"))
 NAMES = sorted(path.stem for path in FOLDER.glob("*.pickle") if path.stem != "all")
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
