@@ -13,14 +13,14 @@ import runpy
 import sys
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
-import oracle
 import torch
-from cases import Case, Shape, flat, module, random_case
+from support import oracle
+from support.cases import Case, Shape, flat, module, random_case
+from support.places import SHARED
 
-GRID = Path(__file__).resolve().parents[2] / "shared" / "bench" / "grid.py"
+GRID = SHARED / "bench" / "grid.py"
 
 LIMIT = 1.1
 """Largest ratio of root mean square errors that issue 2 allows."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from quick import is_quick
+from support.places import SHARED
+from support.quick import is_quick
 from tqdm import tqdm
 
 tqdm.monitor_interval = 0  # its thread would allocate now and then, in tests that measure what is allocated
@@ -24,8 +25,6 @@ if "NUMBA_CACHE_DIR" not in os.environ:
 
 # Two threads even where there is one CPU: what they compute does not depend on it.
 os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
-
-_SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # Derandomized: a run can be repeated.  NUMBA_LSTM_TESTS=full tries more examples.
 settings.register_profile("default", derandomize=True, deadline=None, max_examples=60, database=None)
@@ -62,9 +61,9 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of shared data beside the project; tests that need it are skipped where it is absent."""
-    if not _SHARED.is_dir():
+    if not SHARED.is_dir():
         pytest.skip("no ../shared")
-    return _SHARED
+    return SHARED
 
 
 @pytest.fixture

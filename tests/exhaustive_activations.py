@@ -2,8 +2,8 @@
 
     python tests/exhaustive_activations.py [millions of samples, 100]
 
-Takes some minutes on one core.  Prints the largest error in ULP and where it is, and fails where a bound of
-``test_activations.py`` does not hold.
+Takes some minutes on one core.  Prints the largest error in ULP and where it is, and fails where one of
+``support/activations.py`` does not hold.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
-from test_activations import BOUNDS, elementwise, exact, ulp_error
+from support.activations import BOUNDS, elementwise, exact, ulp_error
 from tqdm import tqdm
 
 CHUNK = 1 << 15

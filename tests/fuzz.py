@@ -2,7 +2,7 @@
 
 Whatever the damage, a loader answers with an array, or with the exceptions that its documentation names; within a
 second of computing, and without memory for what is only declared.  Hypothesis chooses the damage and, when something
-is wrong, looks for the least that shows it.  ``test_fuzz`` runs a cut of it.
+is wrong, looks for the least that shows it.  ``package/test_fuzz.py`` runs a cut of it.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch_files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
+from support import torch_files
+from support.places import GOLDEN_KERAS
 
 import numba_lstm
 from numba_lstm import cli, demo, io
 from numba_lstm.io import keras
 
 try:
-    import onnx_files
+    from support import onnx_files
 
     from numba_lstm.io import onnx
 except ModuleNotFoundError:  # an extra: its files are damaged where it is
     onnx = None
 
-KERAS = Path(__file__).resolve().parent / "golden_keras"
 
 SECONDS = 1.0
 BYTES = 64 << 20
@@ -113,25 +113,6 @@ def npy(array: np.ndarray) -> bytes:
     file = standard_io.BytesIO()
     np.save(file, array)
     return file.getvalue()
-
-
-def onnx_model() -> bytes:
-    """Return a model with two layers in a row, and a node that does all that torch's LSTM does not."""
-    generator = np.random.default_rng(4)
-    helper = onnx_files.helper
-    arrays = onnx_files.random_arrays(generator, (3, 5), 2)
-    upper = onnx_files.random_arrays(generator, (10, 5), 2)
-    constants = arrays | {f"{name}1": array for name, array in upper.items()} | {"shape": np.array([0, 0, -1])}
-    both = {"direction": "bidirectional"}
-    general = {"activations": ["HardSigmoid", "Elu", "Tanh"] * 2, "activation_alpha": [0.3, 0.7] * 2, "clip": 3.0}
-    nodes = [
-        onnx_files.node(["X", "W", "R", "B"], "first", ["Y"], **both),
-        helper.make_node("Transpose", ["Y"], ["T"], perm=[0, 2, 1, 3]),
-        helper.make_node("Reshape", ["T", "shape"], ["X1"]),
-        helper.make_node("LSTM", ["X1", "W1", "R1", "B1"], ["Y1"], "second", **both),
-        onnx_files.node(["X", "W", "R", "B", "P"], "general", ["Y2"], **both, **general),
-    ]
-    return bytes(onnx_files.model(nodes, constants).SerializeToString())
 
 
 def computed_onnx_model() -> bytes:
@@ -239,13 +220,13 @@ def originals(folder: Path) -> dict[str, list[bytes]]:
         "exported": [exported(state)],
         "exported index": [exported_index(state)],
         "index": [shards(state)],
-        "keras": [(KERAS / "model.keras").read_bytes()],
-        "keras member": [(KERAS / "model.weights.h5").read_bytes()],
-        "keras h5": [(KERAS / "model.h5").read_bytes()],
+        "keras": [(GOLDEN_KERAS / "model.keras").read_bytes()],
+        "keras member": [(GOLDEN_KERAS / "model.weights.h5").read_bytes()],
+        "keras h5": [(GOLDEN_KERAS / "model.h5").read_bytes()],
         "fasta": [(folder / "p.fasta").read_bytes()],
     }
     if onnx is not None:
-        files["onnx"] = [onnx_model(), computed_onnx_model()]
+        files["onnx"] = [onnx_files.layers_and_a_general_node(), computed_onnx_model()]
     return files
 
 
@@ -359,7 +340,7 @@ def load_keras(path: Path) -> str:
 def load_keras_member(path: Path) -> str:
     """Load layers, the arrays of which are in the file at a path, in a sound archive."""
     model = path.with_suffix(".keras")
-    with zipfile.ZipFile(KERAS / "model.keras") as sound, zipfile.ZipFile(model, "w") as file:
+    with zipfile.ZipFile(GOLDEN_KERAS / "model.keras") as sound, zipfile.ZipFile(model, "w") as file:
         for name in ("config.json", "metadata.json"):
             file.writestr(name, sound.read(name))
         file.writestr("model.weights.h5", path.read_bytes())

@@ -1,0 +1,719 @@
+"""The benchmarks run: every class of the asv suite once, and every command, on budgets too small to tell anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from support import oracle
+from support.places import ROOT
+
+if not (ROOT / "asv_bench").is_dir():
+    pytest.skip("no benchmarks beside the tests", allow_module_level=True)
+sys.path.append(str(ROOT))  # at the end: an installed numba_lstm goes before the sources
+
+from asv_bench import (
+    benchmarks,
+    busy,
+    costs,
+    disturbed,
+    engines,
+    machine,
+    neighbours,
+    peers,
+    report,
+    shapes,
+    tables,
+    timing,
+)
+from asv_bench.clients import programs
+
+pytestmark = pytest.mark.usefixtures("threads")
+
+SUITE = [importlib.import_module(f"asv_bench.benchmarks.{m.name}") for m in pkgutil.iter_modules(benchmarks.__path__)]
+
+PREFIXES = ("time_", "timeraw_", "track_", "mem_", "peakmem_")
+"""Of what asv takes for a benchmark."""
+
+SLOW = {"Start"}
+"""Compile kernels anew."""
+
+CASES = [
+    pytest.param(kind, method, id=f"{kind.__name__}.{method}", marks=[pytest.mark.slow] * (kind.__name__ in SLOW))
+    for module in SUITE
+    for _, kind in inspect.getmembers(module, inspect.isclass)
+    if kind.__module__ == module.__name__ and not kind.__name__.startswith("_")
+    for method, _ in inspect.getmembers(kind, inspect.isfunction)
+    if method.startswith(PREFIXES)
+]
+
+@pytest.fixture(autouse=True)
+def torch_as_it_was() -> Iterator[None]:
+    """Put back what an engine, which has a process of its own elsewhere, sets for all of torch."""
+    try:
+        import torch
+    except ImportError:
+        yield
+        return
+    before = torch.backends.mkldnn.enabled, torch.get_num_threads()
+    yield
+    torch.backends.mkldnn.enabled = before[0]
+    torch.set_num_threads(before[1])
+
+
+LIMITS = machine.Machine(1e11, {1 << 14: 1e11, 1 << 20: 5e10, 1 << 26: 1e10}, 4)
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(timing, "BUDGET", 1e-4)
+    affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    yield
+    if affinity:
+        os.sched_setaffinity(0, affinity)
+
+
+def first_arguments(kind: Any) -> tuple[Any, ...]:
+    """Return the first combination of a benchmark's parameters; the shapes begin with the smallest."""
+    choices = getattr(kind, "params", [])
+    lists = choices if choices and isinstance(choices[0], list) else [choices]
+    assert len(lists) == len(getattr(kind, "param_names", ())) or not choices
+    return tuple(values[0] for values in lists if values)
+
+
+@pytest.mark.parametrize(("kind", "method"), CASES)
+def test_benchmarks_run(kind: Any, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(machine, "measure", lambda **_: LIMITS)
+    benchmark, arguments = kind(), first_arguments(kind)
+    if hasattr(benchmark, "setup_cache"):
+        arguments = (benchmark.setup_cache(), *arguments)
+    if hasattr(benchmark, "setup"):
+        try:
+            benchmark.setup(*arguments)
+        except NotImplementedError as error:
+            assert kind.__module__.endswith("peers")
+            pytest.skip(str(error))
+    result = getattr(benchmark, method)(*arguments)
+    if method.startswith("track_"):
+        assert result > 0
+        assert isinstance(getattr(kind, method).unit, str)
+
+
+def test_asv_finds_benchmarks_in_the_suite_alone() -> None:
+    """It looks through the commands' modules too, for names like these."""
+    import asv_bench
+
+    for found in pkgutil.iter_modules(asv_bench.__path__, "asv_bench."):
+        names = vars(importlib.import_module(found.name)) if not found.ispkg else {}
+        assert not [name for name in names if name.lower().startswith(PREFIXES)], found.name
+
+
+def test_suite_has_shapes_of_all_kinds() -> None:
+    """Every parameter of the suite that is a shape makes one, and all shapes of the grid are there."""
+    from asv_bench.benchmarks.calls import Calls
+
+    assert set(shapes.select(Calls.params)) == set(shapes.PUBLIC) | set(shapes.ODD)
+
+
+def run(command: str, *arguments: object) -> str:
+    """Run a command in a process of its own and return what it prints."""
+    words = [sys.executable, "-W", "error", "-m", f"asv_bench.{command}", *map(str, arguments)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def page_with(folder: Path, name: str) -> Path:
+    page = folder / "page.md"
+    blocks = [f"<!-- {each} -->\n{text}\n<!-- end of {each} -->\n" for each, text in ((name, "old"), ("measured", ""))]
+    page.write_text("\n".join(["before\n", *blocks, "after\n"]), encoding="utf-8")
+    return page
+
+
+def test_peers_with_our_engine_alone(tmp_path: Path) -> None:
+    page, kept = page_with(tmp_path, "speed"), tmp_path / "kept.json"
+    ours = ("--engines", *engines.OURS)
+    small = ("--shapes", "amp_step", "odd_13", "--rounds", 2, "--budget", 1e-3)
+    printed = run("peers", *small, *ours, "--json", kept, "--readme", page)
+    assert "no peer to compare with" in printed
+    measured = json.loads(kept.read_text(encoding="utf-8"))
+    seconds = {name: set(result["seconds"]) for name, result in measured["runs"]["1"].items()}
+    assert seconds == {"amp_step": {"numba_lstm", "stream", "first step"}, "odd_13": {"numba_lstm"}}
+    assert "stream over call" in printed
+    assert "A first step" in page.read_text(encoding="utf-8")
+    assert measured["versions"]["numba"] in page.read_text(encoding="utf-8")
+    assert measured["date"] in printed
+
+
+def fake_run(threads: str) -> dict[str, Any]:
+    seconds = {"numba_lstm": 2e-6, "stream": 1e-6, "first step": 1.5e-6, "torch": 8e-6, "openvino": 4e-6}
+    results = {
+        "amp_step": {"seconds": seconds, "bound": 1e-6, "difference": 1e-7},
+        "big_b64": {"seconds": {"numba_lstm": 3e-3, "torch": 24e-3}, "bound": 1e-3, "difference": 1e-7},
+    }
+    about = {"machine": "a CPU", "date": "2020-01-01", "versions": {"numba": "1"}, "rounds": 3, "shapes": ["public"]}
+    return {**about, "runs": {threads: results}}
+
+
+def test_peers_reads_runs_and_writes_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [tmp_path / f"{threads}.json" for threads in "12"]
+    for path in paths:
+        path.write_text(json.dumps(fake_run(path.stem)), encoding="utf-8")
+    page = page_with(tmp_path, "speed")
+    assert peers.main(["--read", *map(str, paths), "--readme", str(page)]) == 0
+    # Ratios 4, of the stream, and 8.
+    assert "geometric mean 5.66 over 2 shapes, smallest 4.00 at amp_step" in capsys.readouterr().out
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before\n\n<!-- speed -->\n")
+    assert text.endswith("a CPU; 2020-01-01; numba 1.\n\n<!-- end of measured -->\n\nafter\n")
+    assert "old" not in text
+    row = next(line for line in text.splitlines() if line.startswith("| 1 to 40;"))
+    assert [cell.strip() for cell in row.split("|")[2:-1]] == ["1.0 (2.0)", "4.0 openvino", "4.00"] * 2
+    assert "one core: amp_step 0.75; 2 cores: amp_step 0.75." in " ".join(text.split())
+    assert text.count("stream over call 0.50 at most, at amp_step") == 2
+
+
+def test_each_group_has_its_place(tmp_path: Path) -> None:
+    kept = tmp_path / "few.json"
+    kept.write_text(json.dumps(fake_run("1") | {"shapes": ["few"]}), encoding="utf-8")
+    page = page_with(tmp_path, "few")
+    assert peers.main(["--read", str(kept), "--page", str(page)]) == 0
+    assert "smallest 4.00 at amp_step" in page.read_text(encoding="utf-8")
+    for names in (["odd"], ["amp_step"], ["public", "few"]):
+        with pytest.raises(SystemExit, match="has places for"):
+            peers.main(["--shapes", *names, "--page", str(page)])
+    other = tmp_path / "public.json"
+    other.write_text(json.dumps(fake_run("2")), encoding="utf-8")
+    with pytest.raises(SystemExit, match="of different shapes"):
+        peers.main(["--read", str(kept), str(other)])
+
+
+def test_few_rows_with_large_weights() -> None:
+    few = shapes.select(["few"])
+    assert len(few) == 20
+    assert {shape.batch for shape in few.values()} == {2, 3, 4, 5, 6}
+    assert {shape.hidden_size for shape in few.values()} == {512, 768, 1024, 1536}
+    assert all(shape == shapes.Shape(h := shape.hidden_size, h, steps=50, batch=shape.batch) for shape in few.values())
+    assert shapes.select(["few_6x1536"]) == {"few_6x1536": shapes.Shape(1536, 1536, steps=50, batch=6)}
+
+
+def test_the_full_table_takes_the_stream_for_ours() -> None:
+    lines = peers.full_table(fake_run("1")["runs"]["1"]).splitlines()
+    header, _, step, sequence = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
+    figures = dict(zip(header, step, strict=True))
+    assert "first step" not in figures
+    assert (figures["stream / call"], figures["ratio"], figures["over bound"]) == ("0.50", "4.00", "1.00")
+    figures = dict(zip(header, sequence, strict=True))
+    assert (figures["stream"], figures["stream / call"], figures["over bound"]) == ("", "", "3.00")
+
+
+STATEFUL = [shapes.Shape(3, 5, 2, steps=1, batch=2), shapes.Shape(3, 5, 2, bidirectional=True, batch=2)]
+STATEFUL += [shapes.Shape(4, 6, proj_size=3), shapes.Shape(3, 5, 2, steps=4, batch=2)]
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+@pytest.mark.parametrize("engine", [engine for engine in engines.ENGINES if engine != "first step"])
+@pytest.mark.parametrize("shape", STATEFUL, ids=str)
+def test_every_engine_starts_from_the_states(engine: str, shape: shapes.Shape) -> None:
+    """A single step starts from states that are not zero, a sequence from zeros; against NumPy in float64."""
+    given = shapes.case(shape)
+    assert (given.hx is None) == (shape.steps > 1)
+    try:
+        runner = engines.ENGINES[engine](given, 1)
+    except (ModuleNotFoundError, engines.Unsupported) as error:
+        pytest.skip(str(error))
+    expected = oracle.lstm(given.weights, given.x, *(given.hx or ())).output
+    for _ in range(2):  # calls do not add up
+        np.testing.assert_allclose(runner.output(runner.call()), expected, rtol=0, atol=1e-6)
+    if given.hx:
+        assert all(np.abs(state).min() > 0 for state in given.hx)
+
+
+def test_a_first_step_starts_from_zeros() -> None:
+    given = shapes.case(STATEFUL[0])
+    first = engines.ENGINES["first step"](given, 1)
+    zeros = engines.ENGINES["numba_lstm"](given._replace(hx=None), 1)
+    np.testing.assert_array_equal(first.output(first.call()), zeros.output(zeros.call()))
+    for shape in STATEFUL[1], STATEFUL[3]:
+        with pytest.raises(engines.Unsupported):
+            engines.make("first step", shape, 1)
+
+
+def test_a_stream_is_timed_with_a_state() -> None:
+    """Also when no output was asked for before."""
+    given = shapes.case(STATEFUL[0])
+    step = engines.ENGINES["stream"](given, 1).call()
+    np.testing.assert_array_equal(step, engines.ENGINES["numba_lstm"](given, 1).call()[0][0])
+
+
+def test_peers_draws(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    peers.draw(fake_run("1"), tmp_path / "new" / "plot.png")
+    assert (tmp_path / "new" / "plot.png").stat().st_size > 1000
+    peers.draw_roofline(fake_run("1"), tmp_path / "roofline.png")
+    assert (tmp_path / "roofline.png").stat().st_size > 1000
+
+
+def test_a_difference_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An engine whose output is wrong does not pass; outputs are compared in full."""
+
+    def lines(python: str, engine: str, threads: int, options: Any, outputs: Path | None) -> list[dict[str, Any]]:
+        output = np.zeros(40, np.float32)
+        output[-1] = 1e-4 * (engine == "torch")
+        if outputs:
+            np.save(outputs / f"{engine}.amp_step.npy", output)
+        return [{"shape": "amp_step", "seconds": 1e-6}]
+
+    monkeypatch.setattr(peers, "run_engine", lines)
+    monkeypatch.setattr(machine, "measure", lambda **_: LIMITS)
+    assert peers.main(["--shapes", "amp_step", "--engines", "numba_lstm", "torch"]) == 1
+    assert "! numba_lstm, amp_step: differs from torch by 1.0e-04" in capsys.readouterr().err
+
+
+def test_an_engine_that_fails_is_a_failure(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise peers.Failed("torch: it broke")
+
+    monkeypatch.setattr(peers, "run_engine", fail)
+    monkeypatch.setattr(machine, "measure", lambda **_: LIMITS)
+    assert peers.main(["--shapes", "amp_step", "--engines", "torch"]) == 1
+    assert "! torch: it broke" in capsys.readouterr().err
+
+
+def test_a_block_needs_its_place(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="should have one line"):
+        report.write_block(page_with(tmp_path, "speed"), "other", "text")
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("README.md", ["speed", "measured"]),
+        ("docs/performance.md", ["peers", "few", "ways", "sweep", "streams", "special", "measured"]),
+        ("docs/performance.md", ["startup", "proteins", "accelerate"]),
+        ("docs/reliability.md", ["reliability", "measured"]),
+        ("docs/explain/accuracy.md", ["accuracy", "measured"]),
+        ("docs/howto/threads.md", ["neighbours", "measured"]),
+    ],
+)
+def test_pages_have_the_places(page: str, names: list[str], tmp_path: Path) -> None:
+    copy = tmp_path / "page.md"
+    copy.write_text((ROOT / page).read_text(encoding="utf-8"), encoding="utf-8")
+    for name in names:
+        report.write_block(copy, name, f"text of {name}")
+    assert all(f"text of {name}" in copy.read_text(encoding="utf-8") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("sweep", ["--sizes", 3, 16, "--batches", 1, 2]),
+        ("streams", ["--budget", 1e-4]),
+        ("ways", ["--threads", 2]),
+        ("accuracy", ["--shapes", "amp_block64"]),
+        pytest.param("special", ["--shapes", "vad_step", "--budget", 1e-4], marks=pytest.mark.slow),
+        pytest.param("startup", [], marks=pytest.mark.slow),
+        pytest.param("proteins", ["--budget", 1e-4], marks=pytest.mark.slow),
+    ],
+)
+def test_commands_print_and_write_tables(command: str, arguments: list[object], tmp_path: Path) -> None:
+    page = page_with(tmp_path, command)
+    printed = run(command, *arguments, "--page", page)
+    table = [line for line in printed.splitlines() if line.startswith("|")]
+    assert len(table) > 2
+    assert "\n".join(table[:2]) in page.read_text(encoding="utf-8")
+
+
+def test_pages_agree_on_what_was_measured() -> None:
+    """All tables come from one run: one machine, one set of days and versions."""
+    found = [report.read_caption(report.read_block(page, report.MEASURED)) for page in tables.PAGES.values()]
+    if not any(found):
+        pytest.skip("not measured since pages say it once: python -m asv_bench.tables")
+    assert None not in found
+    assert all(about == found[0] for about in found)
+    for page in tables.PAGES.values():
+        text = page.read_text(encoding="utf-8")
+        days = set(re.findall(r"; (20\d\d-\d\d-\d\d(?: to [-\d]+)?); ", " ".join(text.split())))
+        assert days == {found[0]["date"] if found[0] else ""}
+
+
+def test_every_block_of_the_pages_has_a_part() -> None:
+    """What one command does not write would be of another day."""
+    written = {(page, block) for part in tables.PARTS.values() for page, block in part.blocks.items()}
+    for name, page in tables.PAGES.items():
+        blocks = set(re.findall(r"<!-- (\w+) -->", page.read_text(encoding="utf-8"))) - {report.MEASURED}
+        assert {(name, block) for block in blocks} == {pair for pair in written if pair[0] == name}
+    others = [path for path in (ROOT / "docs").rglob("*.md") if path not in tables.PAGES.values()]
+    assert not [path for path in others if "_build" not in path.parts and "<!-- end of" in path.read_text("utf-8")]
+
+
+def test_circumstances_come_back_from_their_sentence() -> None:
+    about = report.own_circumstances("pytest", "no-such-package")
+    assert set(about["versions"]) == {"Python", "numba", "numpy", "pytest"}
+    assert report.read_caption(report.caption(about)) == about
+    about |= {"date": "2020-01-01 to 2020-01-03", "machine": "a (R) CPU; of two, parts"}
+    assert report.read_caption(report.caption(about)) == about
+    assert report.read_caption("") is None
+
+
+def test_figures_of_different_runs() -> None:
+    def run_on(day: str, machine: str = "a CPU", **versions: str) -> dict[str, Any]:
+        return {"machine": machine, "date": day, "versions": versions}
+
+    both = report.together([run_on("2020-01-02", numba="1"), run_on("2020-01-01", torch="2"), run_on("2020-01-02")])
+    assert both == run_on("2020-01-01 to 2020-01-02", numba="1", torch="2")
+    assert report.together([both, run_on("2020-01-03", numba="1")])["date"] == "2020-01-01 to 2020-01-03"
+    for other in (run_on("2020-01-01", machine="another"), run_on("2020-01-01", numba="2")):
+        with pytest.raises(SystemExit, match="should not stand on one page"):
+            report.together([both, other])
+
+
+def test_a_page_does_not_mix_machines(tmp_path: Path) -> None:
+    page = page_with(tmp_path, "speed")
+    report.publish("speed", "one", {"machine": "a CPU", "date": "2020-01-01", "versions": {"numba": "1"}}, page)
+    other = {"machine": "another", "date": "2020-01-01", "versions": {"numba": "1"}}
+    with pytest.raises(SystemExit, match="should not stand on one page"):
+        report.publish("speed", "two", other, page)
+    assert report.read_block(page, "speed") == "one"
+
+
+class Project:
+    """Copies of the pages, and parts that write without measuring."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        self.ran: list[str] = []
+        self.broken: set[str] = set()
+        pages = {name: root / page.relative_to(ROOT) for name, page in tables.PAGES.items()}
+        for name, page in pages.items():
+            page.parent.mkdir(parents=True, exist_ok=True)
+            text = tables.PAGES[name].read_text(encoding="utf-8")
+            page.write_text(text, encoding="utf-8")
+            report.write_block(page, report.MEASURED, "")
+        monkeypatch.setattr(report, "ROOT", root)
+        monkeypatch.setattr(tables, "PAGES", pages)
+        monkeypatch.setattr(tables, "run", self.run)
+        monkeypatch.setattr(tables, "check", lambda pythons, names: None)
+        monkeypatch.setattr(report, "machine", lambda: "a CPU")
+
+    def run(self, name: str, command: list[str], folder: Path) -> bool:
+        self.ran.append(name)
+        if name in self.broken:
+            raise tables.Failed(f"{name} has failed")
+        about = report.circumstances({name: f"{self.ran.count(name)}"})
+        for page, block in tables.PARTS[name].blocks.items():
+            copy = tables.copy_of(tables.PAGES[page], folder)
+            assert any(str(copy) in word for word in command), command
+            report.publish(block, f"{block}, {self.ran.count(name)}", about, copy)
+        return name != "neighbours"
+
+    def main(self, *arguments: str) -> int:
+        return tables.main(["--folder", str(self.root / "work"), *arguments])
+
+    def block(self, name: str, page: str = "performance") -> str:
+        return report.read_block(tables.PAGES[page], name)
+
+    def captions(self) -> set[str]:
+        return {self.block(report.MEASURED, page) for page in tables.PAGES}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    return Project(tmp_path, monkeypatch)
+
+
+def test_one_run_writes_all_pages(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert project.main() == 1
+    assert "! neighbours misses a limit" in capsys.readouterr().err
+    assert project.ran == list(tables.PARTS)
+    for part in tables.PARTS.values():
+        for page, block in part.blocks.items():
+            assert project.block(block, page) == f"{block}, 1"
+    (caption,) = project.captions()
+    assert all(name in " ".join(caption.split()) for name in tables.PARTS)
+    assert not (project.root / "work").exists()
+
+
+def test_a_part_that_fails_leaves_the_pages_alone(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {page: page.read_text(encoding="utf-8") for page in tables.PAGES.values()}
+    project.broken = {"few"}
+    assert project.main() == 1
+    assert "! no page was changed: few are missing" in capsys.readouterr().err
+    assert before == {page: page.read_text(encoding="utf-8") for page in tables.PAGES.values()}
+    project.broken = set()
+    project.ran.clear()
+    page = tables.PAGES["readme"]
+    page.write_text(page.read_text(encoding="utf-8") + "\nwritten meanwhile\n", encoding="utf-8")
+    assert project.main("--only", "few") == 0
+    assert project.ran == ["few"]
+    assert project.block("few") == "few, 1"
+    assert project.block("speed", "readme") == "speed, 1"
+    assert len(project.captions()) == 1
+    assert "written meanwhile" in page.read_text(encoding="utf-8")
+
+
+def test_only_some_parts(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="a machine that it does not name: leave out --only"):
+        project.main("--only", "streams")
+    project.main()
+    report.write_block(tables.PAGES["performance"], "streams", "old")
+    monkeypatch.setattr(project, "ran", [])
+    assert project.main("--only", "streams") == 0
+    assert project.ran == ["streams"]
+    assert project.block("streams") == "streams, 1"
+    assert len(project.captions()) == 1
+    monkeypatch.setattr(report, "machine", lambda: "another")
+    with pytest.raises(SystemExit, match="has figures of a CPU"):
+        project.main("--only", "streams")
+
+
+def test_a_part_without_its_tables_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its exit status; one that wrote them and ends with 1 has missed a limit."""
+    page = page_with(tmp_path, "streams")
+    monkeypatch.setattr(tables, "copy_of", lambda path, folder: page)
+    with pytest.raises(tables.Failed, match="streams has failed"):
+        tables.run("streams", [sys.executable, "-c", ""], tmp_path)
+    assert report.read_block(page, "streams") == ""
+    code = f"import pathlib, asv_bench.report as r; r.write_block(pathlib.Path({str(page)!r}), 'streams', 'x')"
+    for status in (0, 1):
+        command = [sys.executable, "-c", f"{code}; raise SystemExit({status})"]
+        assert tables.run("streams", command, tmp_path) == (status == 0)
+
+
+@pytest.mark.parametrize("name", tables.PARTS)
+def test_commands_of_parts_are_understood(name: str, tmp_path: Path) -> None:
+    """Their options exist: ``--help`` ends before anything is done, and after all that stands before it was parsed."""
+    pythons = dict.fromkeys(("own", "peers", "clients"), sys.executable)
+    command = tables.words(tables.PARTS[name], pythons, 1, tmp_path)
+    assert not [word for word in command if "{" in word]
+    done = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_missing_clients_and_other_versions_are_refused_before_anything_is_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    installed = {"own": {"numba": "1"}, "peers": {"numba": "1", "torch": "2"}, "clients": {"numba": "1", "torch": "2"}}
+    packages = {entry.package: "1" for entry in programs.PROGRAMS.values()}
+    monkeypatch.setattr(report, "new_figure", lambda width, height: None)
+    monkeypatch.setattr(
+        report, "versions_of", lambda python, *names: {n: v for n, v in installed[python].items() if n in names}
+    )
+    pythons = {name: name for name in installed}
+    tables.check(pythons, ["streams"])
+    with pytest.raises(SystemExit, match=r"clients has no easyocr, fastai, flair, .*: --clients names another"):
+        tables.check(pythons, ["clients"])
+    installed["clients"] |= packages
+    tables.check(pythons, ["clients"])
+    installed["clients"]["torch"] = "3"
+    with pytest.raises(SystemExit, match=r"clients has .*'torch': '3'.*, other interpreters .*'torch': '2'"):
+        tables.check(pythons, ["streams"])
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_busy_processes_end() -> None:
+    """Whether all is well, an exception comes, or one of them has ended before."""
+    with busy.spinning(2) as processes:
+        assert [process.poll() for process in processes] == [None, None]
+        processes[0].kill()
+    assert all(process.returncode is not None for process in processes)
+    with pytest.raises(KeyboardInterrupt), busy.spinning(1) as processes:
+        raise KeyboardInterrupt
+    assert processes[0].returncode is not None
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signals")
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_busy_processes_end_with_whoever_started_them(number: str) -> None:
+    code = """
+import signal, sys, time
+from asv_bench.busy import spinning
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with spinning(2) as processes:
+    print(*(process.pid for process in processes), flush=True)
+    time.sleep(600)
+"""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert parent.stdout
+    children = [int(word) for word in parent.stdout.readline().split()]
+    assert len(children) == 2
+    parent.send_signal(getattr(signal, number))
+    parent.wait(300)
+    parent.stdout.close()
+    limit = time.monotonic() + 300
+    while any(map(alive, children)):
+        assert time.monotonic() < limit, "busy processes are left"
+        time.sleep(0.05)
+
+
+def test_a_group_with_a_quota_is_removed() -> None:
+    with busy.group_with_quota(1.5) as group:
+        if not group:
+            pytest.skip("no control group with a quota can be made here")
+        quota = group / "cpu.max" if (group / "cpu.max").exists() else group / "cpu.cfs_quota_us"
+        assert quota.read_text(encoding="ascii").split()[0] == "150000"
+    assert not group.exists()
+
+
+def test_when_full_speed_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that calls move: a slow one, a lucky one, two slow ones, and full speed from then on."""
+    clock = [0.0]
+    durations = iter([0.6, 0.2, 0.1, 0.2, 0.2, *[0.1] * 10])
+
+    def call() -> None:
+        clock[0] += next(durations)
+
+    monkeypatch.setattr(disturbed.time, "perf_counter", lambda: clock[0])
+    with busy.spinning(1) as (neighbour,):
+        assert disturbed.seconds_until_back(call, neighbour, 0.11) == pytest.approx(0.7)
+        assert neighbour.returncode is not None
+    durations = iter([0.6, *[0.2] * 10])
+    with busy.spinning(1) as (neighbour,):
+        assert disturbed.seconds_until_back(call, neighbour, 0.11) == float("inf")
+
+
+def fake_neighbours(**changes: float) -> Any:
+    def figures(alone: float, one: float, two: float, quota: float, back: float) -> dict[str, Any]:
+        return {"seconds": {"0": alone, "1": one, "2": two, "quota": quota}, "back": back}
+
+    ours = figures(4e-3, 8.8e-3, 20e-3, 16e-3, 0.1)
+    ours["seconds"] |= {place: value for place, value in changes.items() if place != "back"}
+    ours["back"] = changes.get("back", ours["back"])
+    return {"ge2e_b1": {neighbours.OURS: ours, neighbours.ONE: figures(8e-3, 10e-3, 18e-3, 8e-3, 0.0)}}
+
+
+def test_limits_beside_neighbours() -> None:
+    assert neighbours.missed(fake_neighbours()) == []
+    assert "1.25 times one thread undisturbed" in neighbours.missed(fake_neighbours(**{"1": 10e-3}))[0]
+    assert "1.25 times one thread in the same place" in neighbours.missed(fake_neighbours(**{"2": 22.5e-3}))[0]
+    assert "back after 0.30 s" in neighbours.missed(fake_neighbours(back=0.3))[0]
+    assert "back after inf s" in neighbours.missed(fake_neighbours(back=float("inf")))[0]
+    assert neighbours.missed({"ge2e_b1": {}}) == []
+
+
+def test_the_table_of_neighbours() -> None:
+    results = fake_neighbours()
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in neighbours.table(results).splitlines()]
+    assert lines[3] == ["ge2e_b1, one busy process", "8.80", "10.00", "1.10", "0.88"]
+    assert lines[5] == ["ge2e_b1, a quota of 1 CPU", "16.00", "8.00", "2.00", "2.00"]
+    for row in results["ge2e_b1"].values():
+        del row["seconds"]["quota"]
+    assert neighbours.table(results).count("no cgroup here") == 2
+
+
+def test_neighbours_run(tmp_path: Path) -> None:
+    """A whole run, whose figures mean nothing; limits may be missed."""
+    page, kept = page_with(tmp_path, "neighbours"), tmp_path / "kept.json"
+    words = ["--shapes", "amp_block64", "--engines", "numba_lstm", "--seconds", "0.01", "--json", str(kept)]
+    if len(os.sched_getaffinity(0)) < neighbours.THREADS:
+        pytest.skip("one core")
+    command = [sys.executable, "-W", "error", "-m", "asv_bench.neighbours", *words, "--page", str(page)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1)
+    assert "Traceback" not in done.stderr
+    row = json.loads(kept.read_text(encoding="utf-8"))["results"]["amp_block64"]
+    assert set(row) == {neighbours.OURS, neighbours.ONE}
+    assert all({"0", "1", "2"} <= set(figures["seconds"]) for figures in row.values())
+    assert "amp_block64, two busy processes" in page.read_text(encoding="utf-8")
+
+
+def test_sweep_draws(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from asv_bench import sweep
+
+    page = page_with(tmp_path, "sweep")
+    arguments = ["--sizes", "8", "16", "--batches", "1", "--plot", str(tmp_path / "plot.png"), "--page", str(page)]
+    sweep.main(arguments)
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+    assert "](plot.png)" in page.read_text(encoding="utf-8")
+
+
+def test_suspicious_pairs_are_timed_together() -> None:
+    from asv_bench.sweep import REPEATS, compare, largest
+
+    times = {(10, 1): 3.0, (16, 1): 2.0, (10, 2): 1.0, (16, 2): 4.0, (5, 1): 2.0}
+    timed: list[tuple[int, int]] = []
+
+    def again(point: tuple[int, int]) -> float:  # (10, 1) met a slow moment; (5, 1) does take 1.5 times as long
+        timed.append(point)
+        return {(10, 1): 1.9, (16, 1): 2.0, (5, 1): 3.0}[point]
+
+    pairs = [((10, 1), (16, 1)), ((10, 2), (16, 2)), ((5, 1), (10, 1))]
+    ratios = compare(pairs[:2], times, again)
+    assert largest(ratios, 1) == [(0.95, (10, 1))]
+    assert ratios[pairs[1]] == 0.25
+    assert timed == [(10, 1), (16, 1)]
+    assert times[10, 1] == 1.9
+    assert compare(pairs[2:], times, again)[pairs[2]] == pytest.approx(3 / 1.9)
+    assert len(timed) == 2 + 2 * REPEATS
+
+
+def test_flop_counts_products() -> None:
+    """Against a count from the shapes of torch's parameters: two for each weight, row and step."""
+    for shape in (shapes.PUBLIC | shapes.ODD | shapes.FEW).values():
+        matrices = [array for array in shapes.parameters(shape).values() if array.ndim == 2]
+        assert shape.flop() == 2 * shape.steps * shape.batch * sum(array.size for array in matrices)
+
+
+def test_bound_is_the_slower_of_reading_and_arithmetic() -> None:
+    # weight_hh has 65,536 bytes, read in every step at the speed of the next smaller array; weight_ih is read once, for
+    # ten rows, whose arithmetic takes longer.
+    few, many = shapes.Shape(32, 64, steps=10), shapes.Shape(32, 64, steps=10, batch=100)
+    assert LIMITS.bound(few) == pytest.approx(10 * 2 * 8192 / 1e11 + 10 * 65_536 / 1e11)
+    assert LIMITS.bound(many) == pytest.approx(many.flop() / 1e11)
+    assert LIMITS._replace(threads=2).bound(many) == pytest.approx(many.flop() / 2e11)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_machine_is_measured(threads: int) -> None:
+    if threads > numba.config.NUMBA_NUM_THREADS:
+        pytest.skip("one core")
+    before = numba.get_num_threads()
+    limits = machine.measure(threads=threads)
+    assert numba.get_num_threads() == before
+    assert limits.threads == threads
+    assert limits.flop_per_second > 1e8
+    assert all(speed > 1e7 for speed in limits.bytes_per_second.values())
+
+
+def test_costs_are_measured(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one CPU what crews cost stays as it is; every number is one that plans can be made with."""
+    monkeypatch.setattr(costs, "pin", lambda threads: [])
+    monkeypatch.setitem(costs.ASSUMED, "cpus", 1)
+    made = costs.measure()
+    assert "way" not in costs.ASSUMED
+    assert made.meet_ns == costs.costs().meet_ns
+    assert made != costs.costs()
+    assert all(np.isfinite(number) for number in dataclasses.asdict(made).values())
+    costs.main([], lambda: made)
+    assert f"    fma_ns={made.fma_ns!r},  # the table has {costs.costs().fma_ns!r}" in capsys.readouterr().out
+
+
+def test_unknown_shapes_are_named() -> None:
+    with pytest.raises(ValueError, match="no shape or group 'oops'"):
+        shapes.select(["amp_step", "oops"])

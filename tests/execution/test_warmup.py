@@ -1,0 +1,117 @@
+"""After ``warmup`` no call compiles, whatever the shapes and options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.processes import run
+
+# Runs in a process of its own: here other tests have long compiled everything.
+SCRIPT = """
+import gc
+import sys
+import numpy as np
+from numba.core import event
+from numba.core.dispatcher import Dispatcher
+
+import numba_lstm
+from support.cases import Shape, module, random_case
+from numba_lstm.kernels.cell_rule import SIGMOID, TANH, CellRule
+from numba_lstm.execution.network import Network
+from numba_lstm.contract.parameters import Architecture
+
+dtype = np.dtype(sys.argv[1])
+threads = int(sys.argv[2])
+numba_lstm.set_num_threads(threads)
+cells = sys.argv[3]
+numba_lstm.warmup(dtype, cells=cells)
+
+
+def overloads():
+    "How many versions every compiled function of the package has, wherever it is kept."
+    return {
+        (value.py_func.__module__, value.py_func.__qualname__, id(value)): len(value.overloads)
+        for value in gc.get_objects()
+        if isinstance(value, Dispatcher) and value.py_func.__module__.startswith("numba_lstm")
+    }
+
+
+before = overloads()
+assert before and any(before.values()), before
+with event.install_recorder("numba:compile") as recorder:
+    for number, shape in enumerate([
+        Shape(1, 1, steps=1, rows=1),
+        Shape(3, 5, steps=1, rows=20),
+        Shape(40, 70, 2, steps=3, rows=7),
+        Shape(40, 130, 3, False, True, 0, 200, 4),
+        Shape(9, 33, 2, True, True, 12, 5, 3),
+        Shape(200, 300, 1, True, False, 150, 10, 40),
+    ]):
+        case = random_case(shape, number, dtype.type)
+        hidden = np.broadcast_to(case.h_0[:, :1], case.h_0.shape)
+        for options in ({}, {"batch_first": True}, {"dropout": 0.5 * (shape.num_layers > 1)}):
+            lstm = module(case, **options)
+            x = case.x.swapaxes(0, 1) if "batch_first" in options else case.x
+            readonly = np.array(x)
+            readonly.flags.writeable = False
+            swapped = x.astype(x.dtype.newbyteorder())
+            for given in (x, np.array(x), x[::-1], readonly, np.asfortranarray(x), swapped):
+                lstm(given)
+                lstm(given, case.hx)
+                lstm(given, (hidden, case.c_0))
+            lstm(x[:, :0] if "batch_first" not in options else x[:0])
+            lstm(np.array(x[0] if "batch_first" in options else x[:, 0]))
+            lstm.train()(x)
+        if not shape.bidirectional:
+            stream = module(case).eval().stream(batch_size=shape.rows)
+            stream.step(case.x[0])
+            stream.step(case.x)
+        if cells == "all":
+            sizes = Architecture(*case.x.shape[2:], 37, 1, True, False, 0)
+            weights = numba_lstm.LSTM(sizes.input_size, 37, dtype=dtype).state_dict()
+            rule = CellRule(((SIGMOID, TANH, TANH),), 1.5, False, (np.full((3, 37), 0.1),))
+            Network(sizes, weights, dtype, rule)(case.x, None, None, batch_first=False)
+assert not recorder.buffer, recorder.buffer
+assert overloads() == before, (before, overloads())
+"""
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+@pytest.mark.parametrize(("dtype", "cells"), [("float32", "all"), ("float64", "torch")])
+def test_no_call_compiles_after_warmup(dtype: str, cells: str, threads: str) -> None:
+    run(SCRIPT, dtype, threads, cells, options=("-W", "error"))
+
+
+def test_nothing_compiles_after_the_command(tmp_path: Path) -> None:
+    """What it has compiled with one CPU is all that another process needs, with two and for every kind of cell."""
+    kernels = str(tmp_path)
+    command = "from numba_lstm import cli; raise SystemExit(cli.main(['warmup']))"
+    assert "compiled in" in run(command, NUMBA_CACHE_DIR=kernels, NUMBA_NUM_THREADS="1").stdout
+    assert run(SCRIPT, "float32", "2", "all", NUMBA_CACHE_DIR=kernels).stderr == ""
+    assert "loaded from the cache" in run(command, NUMBA_CACHE_DIR=kernels).stdout
+
+
+def test_torchs_cells_alone(tmp_path: Path) -> None:
+    """Others say, when they come, how they would have been compiled ahead."""
+    kernels = str(tmp_path)
+    command = "from numba_lstm import cli; raise SystemExit(cli.main(['warmup', '--cells', 'torch']))"
+    run(command, NUMBA_CACHE_DIR=kernels)
+    assert run(SCRIPT, "float32", "1", "torch", NUMBA_CACHE_DIR=kernels).stderr == ""
+    said = run("import numba_lstm; numba_lstm.warmup(cells='all')", NUMBA_CACHE_DIR=kernels).stderr
+    assert said == "compiling kernels, once on this machine; numba_lstm.warmup(cells='all') does it ahead of time\n"
+
+
+def test_bad_arguments() -> None:
+    import numba_lstm
+
+    with pytest.raises(TypeError, match="dtype should be float32 or float64, got: float16"):
+        numba_lstm.warmup("float16")
+    with pytest.raises(ValueError, match="cells should be 'torch' or 'all', got: 'keras'"):
+        numba_lstm.warmup(cells="keras")
+
+
+def test_compiling_is_announced_once_and_loading_is_not(tmp_path: Path) -> None:
+    code = "import numba_lstm, numpy; numba_lstm.LSTM(2, 3)(numpy.zeros((4, 1, 2), numpy.float32))"
+    said = [run(code, NUMBA_CACHE_DIR=str(tmp_path)).stderr for _ in range(2)]
+    assert said == ["compiling kernels, once on this machine; numba_lstm.warmup() does it ahead of time\n", ""]

@@ -1,0 +1,293 @@
+"""What a file of Keras means by its version, layers that have one name, and options that a conversion keeps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import keras_files
+
+import numba_lstm
+from numba_lstm import cli
+from numba_lstm.io import keras
+
+pytestmark = pytest.mark.usefixtures("threads")
+
+FEATURES, UNITS = 3, 5
+X = np.random.default_rng(9).standard_normal((2, 6, FEATURES)).astype(np.float32)
+
+
+def weights(seed: int, features: int = FEATURES) -> list[np.ndarray]:
+    """Return a kernel, a recurrent kernel and a bias, large enough that activations differ."""
+    generator = np.random.default_rng(seed)
+    shapes = [(features, 4 * UNITS), (UNITS, 4 * UNITS), (4 * UNITS,)]
+    return [generator.normal(0, 1.5, shape).astype(np.float32) for shape in shapes]
+
+
+def named(names: str, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
+    parts = ["kernel", "recurrent_kernel", "bias"]
+    return {names.format(part): array for part, array in zip(parts, arrays, strict=True)}
+
+
+def by_definition(arrays: list[np.ndarray], recurrent_activation: str) -> np.ndarray:
+    """Return the last output, step by step in float64; both activations as in Keras 2."""
+    kernel, recurrent, bias = (array.astype(np.float64) for array in arrays)
+    gate = {"sigmoid": lambda a: 1 / (1 + np.exp(-a)), "hard_sigmoid": lambda a: np.clip(0.2 * a + 0.5, 0, 1)}[
+        recurrent_activation
+    ]
+    h = c = np.zeros((len(X), UNITS))
+    for step in range(X.shape[1]):
+        i, f, g, o = np.split(X[:, step] @ kernel + h @ recurrent + bias, 4, axis=1)
+        c = gate(f) * c + gate(i) * np.tanh(g)
+        h = gate(o) * np.tanh(c)
+    return h
+
+
+def check(layer: Any, arrays: list[np.ndarray], recurrent_activation: str = "sigmoid") -> None:
+    np.testing.assert_allclose(layer(X), by_definition(arrays, recurrent_activation), rtol=0, atol=3e-6)
+
+
+# --- versions ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "meant"),
+    [
+        (None, "hard_sigmoid"),  # Keras 1 did not say it
+        ("1.2.2", "hard_sigmoid"),
+        ("2.0.8", "hard_sigmoid"),
+        ("2.2.5", "hard_sigmoid"),
+        ("2.1.6-tf", "hard_sigmoid"),  # TensorFlow 1.12
+        ("2.3.0", "sigmoid"),
+        ("2.3.1", "sigmoid"),
+        ("2.3.0-tf", "sigmoid"),  # TensorFlow 2.2
+        ("2.4.0", "sigmoid"),
+        ("2.10.0", "sigmoid"),
+        ("2.15.0", "sigmoid"),
+        ("3.5.0", "sigmoid"),
+    ],
+)
+def test_weights_alone_mean_what_their_keras_did(version: str | None, meant: str, tmp_path: Path) -> None:
+    arrays = weights(0)
+    path = keras_files.legacy(tmp_path / "w.h5", None, {"rnn": named("rnn/{}:0", arrays)}, version)
+    check(keras.load(path, config={"rnn": {}})["rnn"], arrays, meant)
+    for given in ("sigmoid", "hard_sigmoid"):
+        if not (given == "hard_sigmoid" and version == "3.5.0"):  # another function there
+            check(keras.load(path, config={"rnn": {"recurrent_activation": given}})["rnn"], arrays, given)
+    if meant == "sigmoid":
+        assert keras.load_lstm(path, config={"rnn": {}}).batch_first
+    else:
+        with pytest.raises(ValueError, match="its activations are not tanh and sigmoid"):
+            keras.load_lstm(path, config={"rnn": {}})
+
+
+def test_a_version_with_which_either_is_meant(tmp_path: Path) -> None:
+    """2.2.4-tf is in TensorFlow 1.15 and in 2.0; "2" could be any."""
+    arrays = weights(0)
+    path = keras_files.legacy(tmp_path / "w.h5", None, {"rnn": named("rnn/{}:0", arrays)}, "2.2.4-tf")
+    with pytest.raises(ValueError, match=r"give recurrent_activation: .* 2\.2\.4-tf;"):
+        keras.load(path, config={"rnn": {}})
+    with pytest.raises(ValueError, match="give recurrent_activation"):
+        keras.load(path, config={"rnn": {}}, keras_version="2")
+    for given in ("sigmoid", "hard_sigmoid"):
+        check(keras.load(path, config={"rnn": {"recurrent_activation": given}})["rnn"], arrays, given)
+    check(keras.load(path, config={"rnn": {"inner_activation": "hard_sigmoid"}})["rnn"], arrays, "hard_sigmoid")
+    check(keras.load(path, config={"rnn": {}}, keras_version="2.1.0")["rnn"], arrays, "hard_sigmoid")
+
+
+def test_weights_of_cudnn_alone_mean_sigmoid(tmp_path: Path) -> None:
+    """CuDNNLSTM of Keras 2.2 has no other; its file tells by the second bias."""
+    kernel, recurrent, bias = weights(0)
+    gates = range(0, 4 * UNITS, UNITS)
+    stored = [
+        np.concatenate([kernel[:, g : g + UNITS].T.reshape(FEATURES, UNITS) for g in gates], axis=1),
+        np.concatenate([recurrent[:, g : g + UNITS].T for g in gates], axis=1),
+        np.concatenate([bias, np.zeros_like(bias)]),
+    ]
+    for version in ("2.2.4", "2.2.4-tf", "1.2.2"):
+        path = keras_files.legacy(tmp_path / "w.h5", None, {"rnn": named("rnn/{}:0", stored)}, version)
+        check(keras.load(path, config={"rnn": {}})["rnn"], [kernel, recurrent, bias])
+
+
+def test_weights_by_class_are_of_keras_2_12_and_later(tmp_path: Path) -> None:
+    arrays = weights(0)
+    for root in ("layers/", "_layer_checkpoint_dependencies/"):
+        path = tmp_path / "w.weights.h5"
+        path.write_bytes(keras_files.grouped({f"{root}lstm/cell": arrays}))
+        check(keras.load(path, config={"lstm": {}})["lstm"], arrays)
+
+
+# --- names ------------------------------------------------------------------------------------------------
+
+
+def nested(*models: str) -> dict[str, Any]:
+    inner = [keras_files.sequential(keras_files.layer("LSTM", "lstm", units=UNITS), name=name) for name in models]
+    return keras_files.sequential(keras_files.sequential(*inner, name="outer"))
+
+
+def test_layers_of_one_name_in_models_of_an_old_file(tmp_path: Path) -> None:
+    """All their arrays lie in one list, with the models' names before the layers'."""
+    first, second = weights(1), weights(2)
+    group = {**named("a/lstm/lstm_cell/{}", first), **named("b/lstm/lstm_cell/{}", second)}
+    path = keras_files.legacy(tmp_path / "m.h5", nested("a", "b"), {"outer": group}, "3.5.0")
+    layers = keras.load(path)
+    assert list(layers) == ["outer/a/lstm", "outer/b/lstm"]
+    check(layers["outer/a/lstm"], first)
+    check(layers["outer/b/lstm"], second)
+    path = keras_files.legacy(tmp_path / "w.h5", None, {"outer": group}, "3.5.0")
+    assert [each.name for each in keras.describe(path)] == ["outer/a/lstm", "outer/b/lstm"]
+    layers = keras.load(path, config={"outer/b/lstm": {}, "outer/a/lstm": {}})
+    check(layers["outer/a/lstm"], first)
+    check(layers["outer/b/lstm"], second)
+
+
+def test_layers_of_a_model_in_a_file_of_weights_of_keras_2(tmp_path: Path) -> None:
+    """The names of the arrays begin with the layers', and the model's is nowhere in them."""
+    first, second = weights(1), weights(2)
+    group = {**named("lstm/lstm_cell/{}:0", first), **named("lstm_1/lstm_cell_1/{}:0", second)}
+    path = keras_files.legacy(tmp_path / "w.h5", None, {"outer": group}, "2.4.0")
+    layers = keras.load(path, config={"outer/lstm": {}, "outer/lstm_1": {}})
+    check(layers["outer/lstm"], first)
+    check(layers["outer/lstm_1"], second)
+
+
+def test_names_that_tell_nothing_apart(tmp_path: Path) -> None:
+    """Arrays that could be of either layer are of none."""
+    group = {**named("x/lstm/{}", weights(1)), **named("y/lstm/{}", weights(2))}
+    path = keras_files.legacy(tmp_path / "m.h5", nested("a", "b"), {"outer": group}, "3.5.0")
+    with pytest.raises(ValueError, match="its weights are not where Keras keeps them"):
+        keras.load(path)
+    two = keras_files.sequential(*[keras_files.layer("LSTM", "lstm", units=UNITS)] * 2)
+    path = keras_files.legacy(tmp_path / "m.h5", two, {"lstm": named("lstm/{}:0", weights(1))}, "3.5.0")
+    with pytest.raises(ValueError, match="several layers of one name, which cannot be told apart: 'lstm'"):
+        keras.load(path)
+
+
+def test_layers_of_one_name_beside_each_other(tmp_path: Path) -> None:
+    """They are called by their places in the file."""
+    first, second, third = weights(1), weights(2), weights(3)
+    stored = {"layers/lstm/cell": first, "layers/lstm_1/cell": second, "layers/lstm_2/cell": third}
+    layer = [keras_files.layer("LSTM", name, units=UNITS) for name in ("rnn", "rnn", "other")]
+    path = keras_files.keras(tmp_path / "m.keras", keras_files.sequential(*layer), keras_files.grouped(stored))
+    layers = keras.load(path)
+    assert list(layers) == ["layers/lstm", "layers/lstm_1", "other"]
+    for each, arrays in zip(layers.values(), (first, second, third), strict=True):
+        check(each, arrays)
+    lstm = keras.load_lstm(path, "layers/lstm_1")
+    np.testing.assert_array_equal(lstm.weight_hh_l0, second[1].T)
+
+
+def test_layers_that_a_class_has_under_one_name(tmp_path: Path) -> None:
+    """In a file of weights, whose groups are called after the attributes of the class."""
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "w.weights.h5"
+    path.write_bytes(keras_files.grouped({"first/cell": weights(1), "second/cell": weights(2)}))
+    with h5py.File(path, "r+") as file:
+        for group in ("first", "second"):
+            file[group].create_group("vars").attrs["name"] = "lstm"
+    assert [each.name for each in keras.describe(path)] == ["first", "second"]
+    layers = keras.load(path, config={"first": {}, "second": {"return_sequences": False}})
+    check(layers["first"], weights(1))
+    check(layers["second"], weights(2))
+
+
+# --- what convert keeps -----------------------------------------------------------------------------------
+
+
+def several(folder: Path, options: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Write a ``.keras`` file of layers with options."""
+    stored = {
+        f"layers/lstm_{index}/cell" if index else "layers/lstm/cell": weights(index) for index in range(len(options))
+    }
+    layers = [keras_files.layer("LSTM", name, units=UNITS, **extra) for name, extra in options.items()]
+    return keras_files.keras(folder / "m.keras", keras_files.sequential(*layers), keras_files.grouped(stored))
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_options_of_every_layer_are_recorded(suffix: str, tmp_path: Path, capsys: Any) -> None:
+    path = several(tmp_path, {"one": {"return_sequences": True}, "two": {}, "three.": {"stateful": True}})
+    target = tmp_path / f"out{suffix}"
+    assert cli.main(["convert", str(path), str(target)]) == 0
+    printed = capsys.readouterr().out
+    assert "prefix 'three.', LSTM(3, 5, batch_first=True)" in printed
+    for prefix, name in (("one.", "one"), ("two.", "two"), ("three.", "three.")):
+        lstm = numba_lstm.LSTM.load(target, prefix=prefix).eval()
+        assert lstm.batch_first is True
+        output, (h_n, _) = lstm(X)
+        np.testing.assert_array_equal(output, keras.load_lstm(path, name)(X)[0])
+        if name == "two":
+            np.testing.assert_array_equal(h_n[0], keras.load(path)["two"](X))
+    record = json.loads(numba_lstm.io.read_contents(target).metadata["numba_lstm"])["modules"]
+    assert [record[prefix].get("left") for prefix in ("one.", "two.", "three.")] == [
+        None,
+        {"return_sequences": False},
+        {"return_sequences": False, "stateful": True},
+    ]
+    assert printed.count("return_sequences=False: what the layer returns is h_n") == 2
+    assert printed.count("stateful=True: give (h_n, c_n) to the next call") == 1
+    assert cli.main(["convert", str(target), str(tmp_path / "again.npz")]) == 0
+    assert numba_lstm.LSTM.load(tmp_path / "again.npz", prefix="two.").batch_first is True
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"go_backwards": True}, "it runs from the end to the start"),
+        ({"activation": "relu"}, "its activations are not tanh and sigmoid"),
+        ({"recurrent_activation": "hard_sigmoid"}, "its activations are not tanh and sigmoid"),
+    ],
+)
+def test_what_an_lstm_cannot_do_is_refused(options: dict[str, Any], reason: str, tmp_path: Path, capsys: Any) -> None:
+    path = several(tmp_path, {"one": {}, "two": options})
+    for chosen in ([], ["--node", "two"]):
+        assert cli.main(["convert", str(path), str(tmp_path / "out.npz"), *chosen]) == 2
+        assert reason in capsys.readouterr().err
+    assert not (tmp_path / "out.npz").exists()
+
+
+@pytest.mark.parametrize("merge_mode", ["sum", "mul", "ave", None, "concat"])
+def test_two_directions_are_side_by_side_or_refused(merge_mode: str | None, tmp_path: Path, capsys: Any) -> None:
+    inner = keras_files.layer("LSTM", "rnn", units=UNITS, return_sequences=True)
+    layer = keras_files.layer("Bidirectional", "both", layer=inner, merge_mode=merge_mode)
+    sides = ("forward_layer", "backward_layer")
+    stored = {f"layers/bidirectional/{side}/cell": weights(seed) for seed, side in enumerate(sides)}
+    path = keras_files.keras(tmp_path / "m.keras", keras_files.sequential(layer), keras_files.grouped(stored))
+    if merge_mode != "concat":
+        assert cli.main(["convert", str(path), str(tmp_path / "out.npz")]) == 2
+        assert f"its merge_mode is {merge_mode!r}" in capsys.readouterr().err
+        return
+    assert cli.main(["convert", str(path), str(tmp_path / "out.npz")]) == 0
+    lstm = numba_lstm.LSTM.load(tmp_path / "out.npz").eval()
+    assert lstm.batch_first
+    assert lstm.bidirectional
+    np.testing.assert_array_equal(lstm(X)[0], keras.load(path)["both"](X))
+
+
+def test_options_of_every_lstm_of_torch_are_recorded(tmp_path: Path) -> None:
+    """A file of two whole modules: batch_first and dropout of each."""
+    torch = pytest.importorskip("torch")
+    made = {
+        "one": torch.nn.LSTM(3, 5, batch_first=True),
+        "two": torch.nn.LSTM(3, 5, 2, dropout=0.25),
+        "cell": torch.nn.LSTMCell(3, 5).double(),
+    }
+    torch.save(torch.nn.ModuleDict(made), tmp_path / "m.pt")
+    assert cli.main(["convert", str(tmp_path / "m.pt"), str(tmp_path / "out.safetensors")]) == 0
+    one, two = (numba_lstm.LSTM.load(tmp_path / "out.safetensors", prefix=prefix) for prefix in ("one.", "two."))
+    assert (one.batch_first, one.dropout) == (True, 0.0)
+    assert (two.batch_first, two.dropout) == (False, 0.25)
+    assert numba_lstm.LSTMCell.load(tmp_path / "out.safetensors", prefix="cell.").dtype == np.float64
+
+
+def test_a_damaged_record(tmp_path: Path) -> None:
+    arrays = numba_lstm.LSTM(3, 5).state_dict(prefix="a.")
+    for record in ('{"modules": 3}', '{"modules": {"a.": 3}}', '{"modules": []}', "[]", "3", "{"):
+        numba_lstm.io.write(tmp_path / "w.npz", arrays, {"numba_lstm": record})
+        with pytest.raises(ValueError, match="the record 'numba_lstm' in it is damaged"):
+            numba_lstm.LSTM.load(tmp_path / "w.npz", prefix="a.")
+    numba_lstm.io.write(tmp_path / "w.npz", arrays, {"numba_lstm": '{"modules": {"b.": {"batch_first": true}}}'})
+    assert numba_lstm.LSTM.load(tmp_path / "w.npz", prefix="a.").batch_first is False

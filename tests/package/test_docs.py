@@ -1,0 +1,181 @@
+"""What the documentation shows is run: the examples of every docstring, and the README's path from torch."""
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+import runpy
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.places import GOLDEN_KERAS, ROOT
+
+import numba_lstm
+import numba_lstm.io
+from numba_lstm import cli
+
+README = ROOT / "README.md"
+PAGES = sorted(
+    page.relative_to(ROOT).as_posix()
+    for page in (ROOT / "docs").rglob("*.md")
+    if "_build" not in page.parts and "```python" in page.read_text(encoding="utf-8")
+)
+COMMANDS = sorted(
+    {
+        command
+        for page in (README, *(ROOT / "docs").rglob("*.md"))
+        for block in re.findall(r"^```console\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+        for command in re.findall(r"^\$ (?:.* && )?numba-lstm ([^#\n]*[^#\s])", block, re.MULTILINE)
+    }
+)
+SIZES: tuple[int, int, int] = (40, 256, 3)
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(numba_lstm.__path__, "numba_lstm.")
+    if module.name != "numba_lstm.demo.plot"  # needs matplotlib, has no example
+)
+
+pytestmark = pytest.mark.usefixtures("threads")
+
+
+def python_blocks() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["numba_lstm", *MODULES])
+def test_docstring_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder with the models that some of them load."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(GOLDEN_KERAS / "model.keras", tmp_path)
+    if name.startswith("numba_lstm.io.onnx"):
+        write_onnx_model()
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:  # what needs an extra says which
+        if "numba-lstm[" not in str(error):
+            raise
+        pytest.skip(str(error))
+    failed, _ = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert failed == 0
+
+
+def write_onnx_model() -> None:
+    """Write ``model.onnx`` with a node LSTM named "encoder", of 3 inputs and hidden_size 5."""
+    onnx_files = pytest.importorskip("onnx_files", exc_type=ImportError)
+    arrays = onnx_files.random_arrays(np.random.default_rng(0), (3, 5), 1)
+    node = onnx_files.node(("X", "W", "R", "B", "sequence_lens"), name="encoder", hidden_size=5)
+    constants = {name: arrays[name] for name in ("W", "R", "B")}
+    inputs = [onnx_files.value("X", ("T", "B", 3)), onnx_files.value("sequence_lens", ("B",), np.int32)]
+    onnx_files.save(onnx_files.model([node], constants, inputs), Path())
+
+
+def test_reference_has_an_example_of_each() -> None:
+    """Of what is called or made by the reader; classes with () after their names come from a function that has one."""
+    lacking = []
+    for page in (ROOT / "docs" / "reference").glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"^\.\. auto(?:function|class):: ([\w.]+)$", text, re.MULTILINE):
+            *modules, last = name.split(".")
+            try:
+                module = importlib.import_module(".".join(modules or ["numba_lstm"]))
+            except ModuleNotFoundError as error:
+                if "numba-lstm[" not in str(error):
+                    raise
+                continue
+            if ">>> " not in (getattr(module, last).__doc__ or ""):
+                lacking.append(name)
+    assert not lacking
+
+
+def test_readme_loads_and_runs_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("lstm.npz", **numba_lstm.LSTM(*SIZES, seed=0).state_dict())
+    names: dict[str, Any] = {}
+    _, load, _ = python_blocks()
+    run(load, names)
+    assert names["output"].shape == (8, 160, 256)
+    assert names["h_n"].shape == names["c_n"].shape == (3, 8, 256)
+
+
+def test_readme_from_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    trained = torch.nn.LSTM(*SIZES, batch_first=True)
+    save, load, _ = python_blocks()
+    names: dict[str, Any] = {"lstm": trained}
+    run(save, names)
+    run(load, names)
+    with torch.no_grad():
+        zeros = torch.zeros(8, 160, SIZES[0])
+        expected, _ = trained(zeros, trained(zeros)[1])
+    np.testing.assert_allclose(names["output"], expected.numpy(), rtol=0, atol=2e-6)
+
+
+def test_readme_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"np": np, "nl": numba_lstm}
+    run(python_blocks()[2], names)
+    assert names["ys"].shape == (64, 1, 128)
+    assert not names["pool"].state[0][:, 4].any()
+    assert names["pool"].state[0][:, 902].any()
+    assert names["h"].shape == (1, 128)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_command_lines(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of ``numba-lstm`` that README and pages show, with files of the names that they give."""
+    arguments = shlex.split(line)
+    if "--plot" in arguments:
+        pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    Path("my.fasta").write_text(">one\nMKVLAAGIVGLLLAQWERTY\n", encoding="utf-8")
+    lstm = numba_lstm.LSTM(3, 5, seed=0)
+    numba_lstm.io.write("model.safetensors", {f"lstm.{name}": array for name, array in lstm.state_dict().items()})
+    np.save("input.npy", np.zeros((2, 7, 3), np.float32))
+    if "model.onnx" in arguments:
+        pytest.importorskip("onnx")
+        write_onnx_model()
+    before = {*tmp_path.iterdir()}
+    assert cli.main(arguments) == 0
+    for named in re.findall(r"\b(?:profiles\.png|output\.npz|lstm\.safetensors)", line):
+        assert tmp_path / named in {*tmp_path.iterdir()} - before
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras on torch
+@pytest.mark.parametrize("name", PAGES)
+def test_blocks_of_pages(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other, in one folder; a block that needs other packages says so in a comment above it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "docs" / "examples" / "silero_vad")
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    names: dict[str, Any] = {"samples": np.zeros(1000, np.float32)}  # the recording of the example
+    for needs, block in re.findall(
+        r"^(?:<!-- needs: ([^>\n]*) -->\n(?:[^`<\n][^\n]*\n|\n)*)?```python\n(.*?)^```",
+        (ROOT / name).read_text(encoding="utf-8"),
+        re.DOTALL | re.MULTILINE,
+    ):
+        for package in filter(None, needs.split(", ")):
+            pytest.importorskip(package)
+        run(block, names)
+
+
+def run(block: str, names: dict[str, Any]) -> None:
+    """Run a block in the current folder, with names that it may use; add what it defines."""
+    path = Path("block.py")
+    path.write_text(block, encoding="utf-8")
+    names.update(runpy.run_path(str(path), names))
+
+
+def test_documents_of_a_release() -> None:
+    """They name the version, and are in the source archive."""
+    version = re.escape(numba_lstm.__version__)
+    assert re.search(rf"^version: {version}$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.fullmatch(rf"{version} - (?:not released yet|\d{{4}}-\d\d-\d\d)", headings[0])
+    included = re.findall(r"\"/([\w.]+)\"", (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert {path.name for kind in ("*.md", "*.cff") for path in ROOT.glob(kind)} <= {*included}

@@ -1,0 +1,158 @@
+"""What the package calls public: which names there are, and that each says it is from where it is public.
+
+The lists were those of the package before it had wings.  Whoever adds a name or takes one away changes them here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pydoc
+import re
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.places import ROOT
+
+import numba_lstm as nl
+
+REFERENCE = ROOT / "docs" / "reference"
+
+NAMES = {
+    "numba_lstm": """
+        LSTM LSTMCell PackedSequence __version__ get_num_threads pack_padded_sequence pack_sequence
+        pad_packed_sequence pad_sequence set_num_threads unpack_sequence unpad_sequence warmup
+    """,
+    "numba_lstm.io": """
+        Contents Declared WRITTEN describe files known_suffixes read read_array read_contents write write_whole
+    """,
+    "numba_lstm.io.keras": "Layer Layers describe load load_lstm runner",
+    "numba_lstm.io.onnx": "Node Nodes Outputs describe files load load_lstm runner",
+    "numba_lstm.io.torch": """
+        AcceleratedLSTM AcceleratedLSTMCell Recurrent accelerate from_module repack report restore
+    """,
+}
+"""Of each public module what its ``__all__`` has."""
+
+MET = {
+    "numba_lstm": """
+        Architecture CacheWarning Exclusive IncompatibleKeys MaskedArrayError Module Parameter SavedCell SavedModule
+        SlidingWindow Stream
+    """,
+    "numba_lstm.io": "Found Runner Taken",
+    "numba_lstm.io.keras": "",
+    "numba_lstm.io.onnx": "Activation Attributes Deferred Operation Size Supply Weights",
+    "numba_lstm.io.torch": "_blank",
+}
+"""What users meet beside that: results, errors and warnings, annotations, what pickles and ``help`` name."""
+
+MEMBERS = {
+    "LSTM": """
+        all_weights batch_first bias bias_hh_l0 bias_ih_l0 bidirectional dropout dtype eval extra_repr
+        flatten_parameters forward hidden_size input_size load load_state_dict named_parameters num_layers parameters
+        proj_size reset_parameters save sliding_window state_dict stream train training weight_hh_l0 weight_ih_l0
+    """,
+    "LSTMCell": """
+        bias bias_hh bias_ih dtype eval extra_repr forward hidden_size input_size load load_state_dict
+        named_parameters parameters reset_parameters save state_dict train training weight_hh weight_ih
+    """,
+    "PackedSequence": "batch_sizes count data index sorted_indices unsorted_indices",
+    "Stream": "batch_size dtype reset state step",
+    "SlidingWindow": "advance batch_size dtype length push reset",
+}
+"""Attributes and methods of instances; of an LSTM of one layer."""
+
+
+def module_of(name: str) -> Any:
+    """Import a public module, if what it needs is there."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if "numba-lstm[" not in str(error):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=sorted(NAMES))
+def public(request: pytest.FixtureRequest) -> tuple[Any, list[Any]]:
+    """A public module, and its classes and functions."""
+    module = module_of(request.param)
+    names = f"{NAMES[request.param]} {MET[request.param]}".split()
+    return module, [each for each in (getattr(module, name) for name in names) if callable(each)]
+
+
+def made() -> list[Any]:
+    lstm = nl.LSTM(1, 1)
+    return [lstm, nl.LSTMCell(1, 1), nl.pack_sequence([np.zeros(1)]), lstm.stream(), lstm.sliding_window(2)]
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_names(name: str) -> None:
+    assert sorted(module_of(name).__all__) == NAMES[name].split()
+
+
+def test_members() -> None:
+    found = {type(each).__name__: [name for name in dir(each) if name[0] != "_"] for each in made()}
+    assert found == {name: members.split() for name, members in MEMBERS.items()}
+
+
+def test_each_says_where_it_is_public(public: tuple[Any, list[Any]]) -> None:
+    """And is found there, as pickle has to find it."""
+    module, objects = public
+    for each in objects:
+        assert (each.__module__, getattr(module, each.__qualname__)) == (module.__name__, each)
+        if inspect.isclass(each):
+            assert repr(each) == f"<class '{module.__name__}.{each.__name__}'>"
+
+
+def test_methods_say_so_too() -> None:
+    """Those that are inherited as well."""
+    for each in made():
+        for name in MEMBERS[type(each).__name__].split():
+            member = getattr(type(each), name, None)
+            if inspect.isroutine(member) and name not in ("count", "index"):
+                assert member.__module__ == "numba_lstm", name
+        if callable(each):
+            assert type(each).__call__.__module__ == "numba_lstm"
+
+
+def test_help_shows_no_inner_path(public: tuple[Any, list[Any]]) -> None:
+    wings = {path.stem for path in Path(nl.__path__[0]).iterdir()} - {"io"}
+    inner = re.compile(rf"numba_lstm\.(?:(?:{'|'.join(sorted(wings))})\b|io\._|io\.[a-z]+\.[a-z]+\.)")
+    _, objects = public
+    for each in objects:
+        text = pydoc.plain(pydoc.render_doc(each))
+        assert not inner.search(text), text[:500]
+
+
+def test_sources_of_functions_are_found(public: tuple[Any, list[Any]]) -> None:
+    for each in filter(inspect.isfunction, public[1]):
+        assert inspect.getsource(each).startswith(f"def {each.__name__}(")
+
+
+def test_messages() -> None:
+    with pytest.raises(TypeError) as caught:
+        nl.LSTM(1, 1)(np.ma.ones((1, 1, 1)))
+    (line,) = traceback.format_exception_only(caught.value)
+    assert line.startswith("numba_lstm.MaskedArrayError: input is a masked array")
+    with pytest.raises(TypeError, match=r"got <class 'numba_lstm\.LSTM'>"):
+        nl.LSTM(1, 1).load_state_dict(nl.LSTM(1, 1))  # type: ignore[arg-type]
+
+
+def test_results() -> None:
+    lstm = nl.LSTM(1, 1)
+    kinds = [type(lstm.load_state_dict(lstm.state_dict())), type(lstm.weight_ih_l0)]
+    assert kinds == [nl.IncompatibleKeys, nl.Parameter]
+
+
+def test_the_reference_names_public_places() -> None:
+    """And every name in it is public."""
+    for page in REFERENCE.glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        current = "".join(f"{module}." for module in re.findall(r"currentmodule:: (\S+)", text))
+        for name in re.findall(r"auto(?:function|class):: ([\w.]+)", text):
+            module, _, last = f"{current}{name}".rpartition(".")
+            assert last in f"{NAMES[module]} {MET[module]}".split()
