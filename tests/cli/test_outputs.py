@@ -586,7 +586,10 @@ def test_a_full_standard_output(folder: Path, line: str) -> None:
 # --- in the middle ----------------------------------------------------------------------------------------
 
 SLOWLY = """
-import sys, time
+import signal, sys, time
+# A job in the background of a script ignores Ctrl-C, and one under nohup a closed terminal; so would what it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from pathlib import Path
 import numpy as np
 from numba_lstm import cli
@@ -603,6 +606,7 @@ sys.exit(cli.main(["run", "w.npz", "x.npy", "-o", "out.npz", "--force"]))
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGHUP, -signal.SIGHUP)]
 )
 def test_a_signal_while_it_writes(folder: Path, number: signal.Signals, status: int) -> None:
+    numba_lstm.warmup()  # else the other process says that it compiles
     Path("out.npz").write_text("older")
     variables = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     command = [sys.executable, "-c", SLOWLY]

@@ -490,7 +490,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(getattr(io, suffix[1:]), "write", full)
+        patch.setattr(io.WRITTEN[suffix], "write", full)
         with pytest.raises(OSError, match="No space left"):
             LSTM(3, 5).save(path)
     assert path.read_bytes() == b"older"

@@ -216,7 +216,7 @@ def test_memory_for_many_and_for_long_proteins(tmp_path: Path, line: str) -> Non
 def while_reading(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
     """Have something happen between two reads of a file."""
     done = []
-    for module in (io.safetensors, io.npz):
+    for module in io.WRITTEN.values():
 
         def read(file: Any, size: int, wanted: Any, original: Any = module.read) -> Any:
             def meanwhile(name: str) -> bool:
