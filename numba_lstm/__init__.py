@@ -27,10 +27,10 @@ from .contract.packed_sequence import (
     unpack_sequence,
     unpad_sequence,
 )
-from .contract.parameters import Architecture as Architecture
-from .contract.parameters import Parameter as Parameter
 from .contract.saving import SavedCell as SavedCell
 from .contract.saving import SavedModule as SavedModule
+from .contract.state_dict import Architecture as Architecture
+from .contract.state_dict import Parameter as Parameter
 from .execution.entries import warmup
 from .host.threads import get_num_threads, set_num_threads
 from .lstm import LSTM

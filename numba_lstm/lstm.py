@@ -9,7 +9,7 @@ import numpy as np
 from .contract import checks
 from .contract.module import Size
 from .contract.packed_sequence import PackedSequence
-from .contract.parameters import Parameter
+from .contract.parameter import Parameter
 from .contract.saving import SavedModule
 from .execution.network import Network
 from .execution.variable_length import State, run_packed, run_padded

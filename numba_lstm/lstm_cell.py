@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from .contract import checks
+from .contract.architecture import CELL_SUFFIX
 from .contract.module import Size
-from .contract.parameters import CELL_SUFFIX
 from .contract.saving import SavedCell
 from .execution.network import Network
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from .. import io
-from ..contract.parameters import listed, nothing_under
 from ..contract.saving import contents_of
+from ..contract.state_dict import listed, nothing_under
 from ..formats.printable import columns, padded
 from ..io import keras, names
 from ..io._by_content import format_of

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .architecture import Architecture
 from .arrays import as_array
-from .parameters import Architecture
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 

@@ -9,8 +9,9 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from ..formats.contents import WholeModule
-from .parameters import CELL_NAME, NAME, Architecture, first_name, infer, infer_cell, listed, quantized_name
+from .architecture import CELL_NAME, NAME, Architecture
 from .reparametrized import ORIGINALS, PLAIN, SAVE_PLAIN, Source, source
+from .state_dict import first_name, infer, infer_cell, listed, quantized_name
 
 _LSTM_NAME = rf"(?:{NAME})(?:[._].*)?"
 _PATTERNS = {

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from . import checks
+from .architecture import Architecture
 from .arrays import MaskedArrayError
-from .parameters import Architecture, Parameter, cast, frozen
+from .parameter import Parameter, cast, frozen
 
 Self = TypeVar("Self", bound="Module")
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from ..formats.printable import printable
 from . import checks
+from .architecture import CELL_SUFFIX, Architecture
 from .located import Located, concerns
 from .module import Module, Weights
-from .parameters import CELL_SUFFIX, Architecture
 from .record import (
     RECORDED_OR_FALSE,
     RECORDED_OR_ZERO,

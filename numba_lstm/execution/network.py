@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..contract.parameters import Architecture
+from ..contract.architecture import Architecture
 from ..host.threads import Setting
 from ..kernels.cell_rule import CellRule
 from ..kernels.frame import PLACES

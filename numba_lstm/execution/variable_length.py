@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..contract import checks
+from ..contract.architecture import Architecture
 from ..contract.packed_sequence import PackedSequence, batch_sizes_of, check_lengths, sort_by_length
 from ..contract.padding import pack_rows, padded_rows, unpack_rows
-from ..contract.parameters import Architecture
 from .network import Network
 
 State = tuple[np.ndarray, np.ndarray]

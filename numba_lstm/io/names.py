@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..contract.architecture import CELL_SUFFIX
 from ..contract.located import NOT_TAKEN, Located, other_modules
-from ..contract.parameters import CELL_SUFFIX
 from ..contract.record import check_floats
 from ..formats.contents import Contents, Declared
 from ..formats.files import describe as declared_in

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..contract import checks
+from ..contract.architecture import Architecture
 from ..contract.arrays import as_array
-from ..contract.parameters import Architecture
 
 
 def positive(name: str, value: Any) -> int:

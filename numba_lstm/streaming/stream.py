@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..contract import checks
-from ..contract.parameters import Architecture
+from ..contract.architecture import Architecture
 from ..execution.network import Network
 from ..host.threads import Setting
 from ..kernels.frame import TURN

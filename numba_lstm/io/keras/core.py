@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...contract.architecture import Architecture
 from ...contract.checks import readable_input
-from ...contract.parameters import Architecture
 from ...execution.network import Network
 from ...execution.variable_length import run_padded
 from ...kernels.cell_rule import CellRule

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...contract.parameters import Architecture
+from ...contract.architecture import Architecture
 from .attributes import Attributes, Refusal
 from .constants.graph import Graph
 from .constants.operation import Operation, check_inputs

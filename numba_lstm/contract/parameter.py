@@ -1,0 +1,90 @@
+"""Parameters: arrays that are only assigned to, never written into."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from .arrays import as_array
+
+_READ_ONLY = (
+    "parameters are read-only: assign a new array to the module's attribute instead of writing into this one, "
+    "such as lstm.weight_ih_l0 = array"
+)
+
+
+class Parameter(np.ndarray):
+    """A read-only array whose error says what to do instead; whatever is computed from it is a plain array."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not self.flags.writeable:  # copies, such as those of astype, are like any array
+            raise ValueError(_READ_ONLY)
+        super().__setitem__(key, value)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        out = options.get("out", ())
+        if any(isinstance(array, Parameter) and not array.flags.writeable for array in out):
+            raise ValueError(_READ_ONLY)
+        if out:
+            options["out"] = tuple(_plain(array) for array in out)
+        return getattr(ufunc, method)(*map(_plain, inputs), **options)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return np.asarray(self).__reduce_ex__(protocol)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return np.array(self)
+
+    def copy(self, order: Any = "C") -> Any:
+        """Return a plain array that may be written to."""
+        return np.array(self, order=order)
+
+    def __copy__(self) -> Any:
+        return np.array(self)
+
+
+def _plain(value: Any) -> Any:
+    return np.asarray(value) if isinstance(value, Parameter) else value
+
+
+def cast(value: Any, dtype: np.dtype[Any]) -> Parameter:
+    """Return a read-only C-order copy in another dtype, rounded as torch rounds: silently, to infinity if too large.
+
+    Parameters
+    ----------
+    value : array_like
+        Real numbers.
+    dtype : float32 or float64
+        Of the result.
+
+    Raises
+    ------
+    TypeError
+        If these are not real numbers.
+
+    Examples
+    --------
+    >>> weight = cast([1, 2], np.dtype(np.float32))
+    >>> weight[0] = 3
+    Traceback (most recent call last):
+        ...
+    ValueError: parameters are read-only: assign a new array to the module's attribute instead of writing into this \
+one, such as lstm.weight_ih_l0 = array
+    """
+    array = as_array(value)
+    kind = array.dtype.kind
+    # bfloat16 of other libraries is of the kind of records, too.  None would become a nan, and text what it spells.
+    number = kind not in "cSUMm" and type(array.dtype) is not np.dtypes.VoidDType
+    if not number or (kind == "O" and not all(isinstance(element, Real) for element in array.flat)):
+        raise TypeError(f"should hold real numbers, got: {array.dtype}")
+    with np.errstate(all="ignore"):
+        return frozen(np.array(array, dtype, order="C"))
+
+
+def frozen(owner: np.ndarray) -> Parameter:
+    """Return what cannot be written to, of an array that nobody else has."""
+    owner.flags.writeable = False
+    # NumPy lets the owner of memory switch writing on again, a view of a read-only owner cannot.
+    return owner.view(Parameter)
