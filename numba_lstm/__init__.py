@@ -15,7 +15,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from . import public
-from .contract.arrays import MaskedArrayError as MaskedArrayError
+from .contract.architecture import Architecture as Architecture
+from .contract.checks.arrays import MaskedArrayError as MaskedArrayError
 from .contract.module import IncompatibleKeys as IncompatibleKeys
 from .contract.module import Module as Module
 from .contract.packed_sequence import (
@@ -27,10 +28,9 @@ from .contract.packed_sequence import (
     unpack_sequence,
     unpad_sequence,
 )
+from .contract.parameter import Parameter as Parameter
 from .contract.saving import SavedCell as SavedCell
 from .contract.saving import SavedModule as SavedModule
-from .contract.state_dict import Architecture as Architecture
-from .contract.state_dict import Parameter as Parameter
 from .execution.entries import warmup
 from .host.threads import get_num_threads, set_num_threads
 from .lstm import LSTM

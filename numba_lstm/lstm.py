@@ -6,7 +6,8 @@ from typing import Any, overload
 
 import numpy as np
 
-from .contract import checks
+from .contract.checks.calls import lstm_call, ready_states
+from .contract.checks.constructor import options
 from .contract.module import Size
 from .contract.packed_sequence import PackedSequence
 from .contract.parameter import Parameter
@@ -153,7 +154,7 @@ class LSTM(SavedModule):
         dtype: Any = np.float32,
         seed: Any = None,
     ) -> None:
-        self._architecture, self.batch_first, self.dropout = checks.options(
+        self._architecture, self.batch_first, self.dropout = options(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size
         )
         super().__init__(dtype, seed)
@@ -224,7 +225,7 @@ class LSTM(SavedModule):
                 if hx is None:
                     output, h_n, c_n = network.run(plan, input, None, None)
                     return output, (h_n, c_n)
-                if checks.ready_states(hx, plan.hidden, plan.cell, dtype):
+                if ready_states(hx, plan.hidden, plan.cell, dtype):
                     output, h_n, c_n = network.run(plan, input, *hx)
                     return output, (h_n, c_n)
         architecture = self._architecture
@@ -233,7 +234,7 @@ class LSTM(SavedModule):
             if lengths is not None:
                 raise ValueError("lengths is for padded batches: a PackedSequence has its own")
             return run_packed(network, architecture, self._dtype, input, hx, dropout)
-        x, h_0, c_0, batched = checks.call(architecture, dtype, batch_first, input, hx)
+        x, h_0, c_0, batched = lstm_call(architecture, dtype, batch_first, input, hx)
         if lengths is not None:
             if not batched:
                 raise ValueError("lengths is for batches: the input is a single sequence")

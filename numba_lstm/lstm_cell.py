@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .contract import checks
 from .contract.architecture import CELL_SUFFIX
+from .contract.checks.cell_calls import cell_call
+from .contract.checks.constructor import options
 from .contract.module import Size
 from .contract.saving import SavedCell
 from .execution.network import Network
@@ -105,7 +106,7 @@ class LSTMCell(SavedCell):
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = np.float32, seed: Any = None
     ) -> None:
-        self._architecture = checks.options(
+        self._architecture = options(
             input_size, hidden_size, num_layers=1, bias=bias,
             batch_first=False, dropout=0.0, bidirectional=False, proj_size=0,
         ).architecture  # fmt: skip
@@ -152,7 +153,7 @@ class LSTMCell(SavedCell):
         ((2, 5), (2, 5))
         """
         network = self._weights.network or self._pack()
-        x, h_0, c_0, batched = checks.cell_call(self._architecture, self._dtype, input, hx)
+        x, h_0, c_0, batched = cell_call(self._architecture, self._dtype, input, hx)
         _, h_1, c_1 = network(x, h_0, c_0, batch_first=False)
         shape = h_1.shape[1:] if batched else h_1.shape[2:]
         # In place: a view would not own its memory.

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from . import checks
 from .architecture import Architecture
-from .arrays import MaskedArrayError
+from .checks.arrays import MaskedArrayError, float_dtype
+from .checks.constructor import boolean, generator, probability
 from .parameter import Parameter, cast, frozen
 
 Self = TypeVar("Self", bound="Module")
@@ -79,8 +79,8 @@ class Module:
     forward: Callable[..., Any]
 
     def __init__(self, dtype: Any, seed: Any) -> None:
-        self._dtype = checks.float_dtype(dtype)
-        self._generator = checks.generator(seed)
+        self._dtype = float_dtype(dtype)
+        self._generator = generator(seed)
         self.training = True
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -271,9 +271,9 @@ class Module:
             self._weights = weights.changed({name: array})
             return
         if name == "batch_first":
-            checks.boolean(name, value)
+            boolean(name, value)
         elif name == "dropout":
-            value = checks.probability(value)
+            value = probability(value)
         object.__setattr__(self, name, value)
 
     def __dir__(self) -> list[str]:
@@ -284,7 +284,7 @@ class Module:
         return {**self.__dict__, "_weights": self._weights.parameters}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        dtype = checks.float_dtype(state["_dtype"])  # NumPy's own object again
+        dtype = float_dtype(state["_dtype"])  # NumPy's own object again
         parameters = {name: cast(array, dtype) for name, array in state["_weights"].items()}
         self.__dict__.update(state, _dtype=dtype, _weights=Weights(parameters))
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import as_array
+from .checks.arrays import as_array
 from .padding import pack_rows, packed_rows, padded_rows, unpack_rows
 
 

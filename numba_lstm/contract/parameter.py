@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import as_array
+from .checks.arrays import as_array
 
 _READ_ONLY = (
     "parameters are read-only: assign a new array to the module's attribute instead of writing into this one, "

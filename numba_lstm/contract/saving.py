@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ..formats.printable import printable
-from . import checks
 from .architecture import CELL_SUFFIX, Architecture
+from .checks.arrays import float_dtype
+from .checks.constructor import boolean, probability
 from .located import Located, concerns
 from .module import Module, Weights
 from .record import (
@@ -97,9 +98,9 @@ class SavedModule(Module):
         a, arrays, recorded, kind = _load(path, prefix, dtype)
         try:
             if isinstance(batch_first, Recorded):
-                batch_first = checks.boolean("batch_first", recorded.get("batch_first", batch_first.otherwise))
+                batch_first = boolean("batch_first", recorded.get("batch_first", batch_first.otherwise))
             if isinstance(dropout, Recorded):
-                dropout = checks.probability(recorded.get("dropout", dropout.otherwise))
+                dropout = probability(recorded.get("dropout", dropout.otherwise))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{os.fspath(path)}: {printable(str(error))}") from error
         make: Any = cls  # whose constructor takes LSTM's arguments
@@ -243,7 +244,7 @@ def _load(path: str | os.PathLike[str], prefix: str, dtype: Any, cell: bool = Fa
         module = contents.modules.get(prefix)
         recorded = dict(module.options if module else {}) | read_record(contents.metadata, prefix)
         if dtype is None:
-            dtype = checks.float_dtype(recorded.get("dtype", common_dtype(arrays)))
+            dtype = float_dtype(recorded.get("dtype", common_dtype(arrays)))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: {printable(str(error))}") from error
     return _Loaded(architecture, arrays, recorded, dtype)

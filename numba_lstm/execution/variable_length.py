@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..contract import checks
 from ..contract.architecture import Architecture
+from ..contract.checks.calls import packed_call
 from ..contract.packed_sequence import PackedSequence, batch_sizes_of, check_lengths, sort_by_length
 from ..contract.padding import pack_rows, padded_rows, unpack_rows
 from .network import Network
@@ -31,7 +31,7 @@ def run_packed(
     dropout: Dropout,
 ) -> tuple[PackedSequence, State]:
     """Run a packed batch; states come and go in the order in which the caller packed the sequences."""
-    data, h_0, c_0 = checks.packed_call(
+    data, h_0, c_0 = packed_call(
         architecture, dtype, sequence.data, int(sequence.batch_sizes[0]), int(sequence.batch_sizes.sum()), hx
     )
     order, inverse = sequence.sorted_indices, sequence.unsorted_indices

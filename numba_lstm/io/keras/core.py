@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...contract.architecture import Architecture
-from ...contract.checks import readable_input
+from ...contract.checks.arrays import readable_input
 from ...execution.network import Network
 from ...execution.variable_length import run_padded
 from ...kernels.cell_rule import CellRule

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...contract.arrays import as_array
+from ...contract.checks.arrays import as_array
 from ...streaming.exclusive import Exclusive
 from . import masks
 from .config import Options

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...contract.arrays import as_array
-from ...contract.checks import readable_input
+from ...contract.checks.arrays import as_array, readable_input
 from ...execution.network import Network
 from ...execution.variable_length import run_padded
 from ...kernels.cell_rule import CellRule
