@@ -24,10 +24,9 @@ from .contract.packed_sequence import (
     pack_padded_sequence,
     pack_sequence,
     pad_packed_sequence,
-    pad_sequence,
     unpack_sequence,
-    unpad_sequence,
 )
+from .contract.padded_sequences import pad_sequence, unpad_sequence
 from .contract.parameter import Parameter as Parameter
 from .contract.saving import SavedCell as SavedCell
 from .contract.saving import SavedModule as SavedModule

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..contract.architecture import Architecture
 from ..contract.checks.calls import packed_call
-from ..contract.packed_sequence import PackedSequence, batch_sizes_of, check_lengths, sort_by_length
-from ..contract.padding import pack_rows, padded_rows, unpack_rows
+from ..contract.checks.sequences import check_lengths
+from ..contract.packed_sequence import PackedSequence
+from ..contract.padding import batch_sizes_of, pack_rows, padded_rows, sort_by_length, unpack_rows
 from .network import Network
 
 State = tuple[np.ndarray, np.ndarray]
