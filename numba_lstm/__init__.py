@@ -38,6 +38,7 @@ from .simd.kernel_cache import CacheWarning as CacheWarning
 from .streaming.exclusive import Exclusive as Exclusive
 from .streaming.sliding_window import SlidingWindow as SlidingWindow
 from .streaming.stream import Stream as Stream
+from .streaming.streamed_module import StreamedModule as StreamedModule
 
 __all__ = [
     "LSTM",
@@ -60,7 +61,7 @@ __version__ = "0.1.0"
 public.publish(
     globals(),
     *(SlidingWindow, Stream, IncompatibleKeys, Parameter, MaskedArrayError, CacheWarning),  # results, errors, warnings
-    *(Architecture, Exclusive, Module, SavedCell, SavedModule),  # in pickles, and bases
+    *(Architecture, Exclusive, Module, SavedCell, SavedModule, StreamedModule),  # in pickles, and bases
 )
 public.find_former(__name__)
 

@@ -15,13 +15,11 @@ from .contract.saving import SavedModule
 from .execution.network import Network
 from .execution.variable_length import State, run_packed, run_padded
 from .host.threads import Setting
-from .streaming import checks as stream_checks
-from .streaming.sliding_window import SlidingWindow
-from .streaming.stream import Stream
+from .streaming.streamed_module import StreamedModule
 
 _MASK_CHUNK = 1 << 16  # random numbers at a time, to keep the masks out of main memory
 
-class LSTM(SavedModule):
+class LSTM(SavedModule, StreamedModule):
     r"""A multi-layer long short-term memory (LSTM) network, as ``torch.nn.LSTM``.
 
     Each layer computes, for every step t of its input,
@@ -249,91 +247,10 @@ class LSTM(SavedModule):
     # The same function: another one in between would cost a call of one step 0.1 us.
     __call__ = forward
 
-    def stream(self, batch_size: int = 1) -> Stream:
-        """Return a stream: sequences that arrive step by step, with their states kept between steps.
-
-        A step costs little but its arithmetic, and gives the same bits as the whole sequence in one call.
-
-        Parameters
-        ----------
-        batch_size : int
-            How many sequences there are.  They need not advance together.
-
-        Returns
-        -------
-        Stream
-            From zero states, with the weights of this moment.
-
-        Raises
-        ------
-        ValueError
-            If the LSTM is bidirectional: the reverse direction starts at the end.
-        RuntimeError
-            If dropout would apply: call `eval` first.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> lstm = LSTM(1, 40, seed=0)
-        >>> stream = lstm.stream()
-        >>> y = stream.step(np.zeros((1, 1), np.float32))
-        >>> y.shape
-        (1, 40)
-        >>> stream.step(np.ones((1, 1), np.float32), out=y) is y
-        True
-        >>> h, c = stream.state
-        >>> stream.reset()
-        """
-        rows = stream_checks.positive("batch_size", batch_size)
-        return Stream(self._streamed("stream"), self._architecture, self._dtype, rows, self.batch_first)
-
-    def sliding_window(self, length: int, batch_size: int = 1) -> SlidingWindow:
-        """Return a sliding window: with every new input, the output for the last ``length`` of them.
-
-        Nothing is computed twice: all windows that the input belongs to advance by one step.  The result has the same
-        bits as a call with the last ``length`` inputs and zero states.
-
-        Parameters
-        ----------
-        length : int
-            Steps of a window.
-        batch_size : int
-            How many sequences there are: N.
-
-        Returns
-        -------
-        SlidingWindow
-            With the weights of this moment.
-
-        Raises
-        ------
-        ValueError
-            If the LSTM is bidirectional: the reverse direction of every window starts anew with each input.
-        RuntimeError
-            If dropout would apply: call `eval` first.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> lstm = LSTM(3, 5, seed=0)
-        >>> x = np.random.default_rng(0).standard_normal((9, 1, 3), np.float32)
-        >>> window = lstm.sliding_window(4)
-        >>> outputs = [window.push(x[t]) for t in range(9)]
-        >>> outputs[2] is None
-        True
-        >>> bool((outputs[8] == lstm(x[5:9])[0][-1]).all())
-        True
-        """
-        rows = stream_checks.positive("batch_size", batch_size)
-        steps = stream_checks.positive("length", length)
-        return SlidingWindow(self._streamed("sliding window"), self._architecture, self._dtype, steps, rows)
-
     def _dropout_applies(self) -> bool:
         return bool(self.training and self.dropout and self._architecture.num_layers > 1)
 
-    def _streamed(self, kind: str) -> Network:
-        """Return the network for a stream or a sliding window, or raise if it cannot be one."""
-        stream_checks.streamable(kind, self._architecture, self._dropout_applies())
+    def _network(self) -> Network:
         network: Network = self._weights.network or self._pack()
         return network
 

@@ -76,6 +76,7 @@ class Module:
 
     hidden_size: Any
     training: bool
+    _architecture: Architecture
     forward: Callable[..., Any]
 
     def __init__(self, dtype: Any, seed: Any) -> None:
