@@ -6,18 +6,20 @@ from typing import Any, overload
 
 import numpy as np
 
-from .contract.checks.calls import lstm_call, ready_states
+from .contract.checks.calls import lstm_call, packed_call, ready_states
 from .contract.checks.constructor import options
 from .contract.module import Size
 from .contract.packed_sequence import PackedSequence
 from .contract.parameter import Parameter
 from .contract.saving import SavedModule
-from .execution.network import Network
+from .execution.dropout import Dropout
+from .execution.network import Network, plan_key
 from .execution.variable_length import State, run_packed, run_padded
-from .host.threads import Setting
 from .streaming.streamed_module import StreamedModule
 
-_MASK_CHUNK = 1 << 16  # random numbers at a time, to keep the masks out of main memory
+_ZEROS = None, None
+"""First states that are not given."""
+
 
 class LSTM(SavedModule, StreamedModule):
     r"""A multi-layer long short-term memory (LSTM) network, as ``torch.nn.LSTM``.
@@ -213,65 +215,59 @@ class LSTM(SavedModule, StreamedModule):
         >>> bool(output[4:, 1].any())
         False
         """
-        batch_first, dtype = self.batch_first, self._dtype
-        network = self._weights.network or self._pack()
+        network = self._weights.network or self._make_network()
+        dropout = self._dropout() if self.training else None  # which in eval mode would cost a call of one step 0.05 us
         # A call of one small step takes some microseconds: arrays of shapes that were here before are let through.
-        plain = lengths is None and not (self.training and self.dropout)
-        if plain and type(input) is np.ndarray and input.dtype is dtype:
-            plan = network.plans.get((input.shape, batch_first, hx is None, Setting.count))
-            if plan and input.flags.c_contiguous and input.flags.aligned:
-                if hx is None:
-                    output, h_n, c_n = network.run(plan, input, None, None)
-                    return output, (h_n, c_n)
-                if ready_states(hx, plan.hidden, plan.cell, dtype):
-                    output, h_n, c_n = network.run(plan, input, *hx)
-                    return output, (h_n, c_n)
-        architecture = self._architecture
-        dropout = self._drop if self.training and self.dropout and architecture.num_layers > 1 else None
+        if lengths is None and type(input) is np.ndarray and input.dtype is network.dtype:
+            plan = network.plans.get(plan_key(input.shape, self.batch_first, hx is None))
+            if (
+                plan
+                and input.flags.c_contiguous
+                and input.flags.aligned
+                and (hx is None or ready_states(hx, plan.hidden, plan.cell, network.dtype))
+            ):
+                h_0, c_0 = hx or _ZEROS
+                output, h_n, c_n = network.run(plan, input, h_0, c_0, dropout)
+                return output, (h_n, c_n)
+        return self._checked(network, input, hx, lengths, dropout)
+
+    # The same function: another one in between would cost a call of one step 0.1 us.
+    __call__ = forward
+
+    def _checked(
+        self, network: Network, input: Any, hx: Any, lengths: Any, dropout: Dropout | None
+    ) -> tuple[Any, State]:
+        """Do a call whose arguments may be anything."""
+        a, dtype, batch_first = self._architecture, self._dtype, self.batch_first
         if isinstance(input, PackedSequence):
-            if lengths is not None:
-                raise ValueError("lengths is for padded batches: a PackedSequence has its own")
-            return run_packed(network, architecture, self._dtype, input, hx, dropout)
-        x, h_0, c_0, batched = lstm_call(architecture, dtype, batch_first, input, hx)
-        if lengths is not None:
-            if not batched:
-                raise ValueError("lengths is for batches: the input is a single sequence")
-            output, h_n, c_n = run_padded(network, batch_first, x, lengths, h_0, c_0, dropout)
-            return output, (h_n, c_n)
-        output, h_n, c_n = network(x, h_0, c_0, batch_first=batch_first and batched, dropout=dropout)
+            data, h_0, c_0 = packed_call(a, dtype, input.data, input.batch_sizes, hx, lengths)
+            return run_packed(network, input, data, h_0, c_0, dropout)
+        x, h_0, c_0, batched, real = lstm_call(a, dtype, batch_first, input, hx, lengths)
+        if real is None:
+            output, h_n, c_n = network(x, h_0, c_0, batch_first=batch_first and batched, dropout=dropout)
+        else:
+            output, h_n, c_n = run_padded(network, batch_first, x, real, h_0, c_0, dropout)
         if not batched:
             for array in (output, h_n, c_n):  # in place: a view would not own its memory
                 array.resize([size for axis, size in enumerate(array.shape) if axis != 1], refcheck=False)
         return output, (h_n, c_n)
 
-    # The same function: another one in between would cost a call of one step 0.1 us.
-    __call__ = forward
-
-    def _dropout_applies(self) -> bool:
-        return bool(self.training and self.dropout and self._architecture.num_layers > 1)
+    def _dropout(self) -> Dropout | None:
+        if self.training and self.dropout and self._architecture.num_layers > 1:
+            return Dropout(self.dropout, self._generator)
+        return None
 
     def _network(self) -> Network:
-        network: Network = self._weights.network or self._pack()
+        network: Network = self._weights.network or self._make_network()
         return network
 
-    def _pack(self) -> Network:
+    def _make_network(self) -> Network:
         """Return the current parameters in the kernels' order, kept until they change."""
         weights = self._weights
         plain = {name: np.asarray(array) for name, array in weights.parameters.items()}
         network = Network(self._architecture, plain, self._dtype)
         weights.network = network
         return network
-
-    def _drop(self, output: np.ndarray) -> None:
-        """Set random elements of a layer's output to zero and scale the others so that means stay."""
-        rate, flat = self.dropout, output.reshape(-1)
-        scale = 1 / (1 - rate) if rate < 1 else 0.0
-        with np.errstate(all="ignore"):
-            for start in range(0, flat.size, _MASK_CHUNK):
-                chunk = flat[start : start + _MASK_CHUNK]
-                # float32 for either dtype: the same seed then gives the same masks.
-                kept = self._generator.random(chunk.size, np.float32) >= rate
-                chunk *= kept * flat.dtype.type(scale)
 
     # --- parameters -----------------------------------------------------------------------------------------
 

@@ -152,7 +152,7 @@ class LSTMCell(SavedCell):
         >>> h.shape, c.shape
         ((2, 5), (2, 5))
         """
-        network = self._weights.network or self._pack()
+        network = self._weights.network or self._make_network()
         x, h_0, c_0, batched = cell_call(self._architecture, self._dtype, input, hx)
         _, h_1, c_1 = network(x, h_0, c_0, batch_first=False)
         shape = h_1.shape[1:] if batched else h_1.shape[2:]
@@ -163,7 +163,7 @@ class LSTMCell(SavedCell):
 
     __call__ = forward  # with its types; `Module` does the same for subclasses
 
-    def _pack(self) -> Network:
+    def _make_network(self) -> Network:
         """Return the current parameters in the kernels' order, kept until they change."""
         weights = self._weights
         plain = {name + CELL_SUFFIX: np.asarray(array) for name, array in weights.parameters.items()}

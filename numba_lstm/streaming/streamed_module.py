@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..contract.module import Module
+from ..execution.dropout import Dropout
 from ..execution.network import Network
 from .checks import positive, streamable
 from .sliding_window import SlidingWindow
@@ -18,7 +19,8 @@ class StreamedModule(Module):
         """Return the current weights as the kernels take them."""
         raise NotImplementedError
 
-    def _dropout_applies(self) -> bool:
+    def _dropout(self) -> Dropout | None:
+        """Return what is done between layers in a call now, or None."""
         raise NotImplementedError
 
     def stream(self, batch_size: int = 1) -> Stream:
@@ -104,5 +106,5 @@ class StreamedModule(Module):
 
     def _streamed(self, kind: str) -> Network:
         """Return the network for a stream or a sliding window, or raise if it cannot be one."""
-        streamable(kind, self._architecture, self._dropout_applies())
+        streamable(kind, self._architecture, self._dropout() is not None)
         return self._network()

@@ -8,11 +8,12 @@ import numpy as np
 
 from ..architecture import Architecture
 from .arrays import given_array, match_dtype, readable_input, ready
+from .sequences import check_lengths
 
-Call = tuple[np.ndarray, np.ndarray | None, np.ndarray | None, bool]
 
-
-def lstm_call(architecture: Architecture, dtype: np.dtype[Any], batch_first: bool, input: Any, hx: Any) -> Call:
+def lstm_call(
+    architecture: Architecture, dtype: np.dtype[Any], batch_first: bool, input: Any, hx: Any, lengths: Any
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, bool, np.ndarray | None]:
     """Check the arguments of a call and convert what the kernels cannot read in place.
 
     Parameters
@@ -23,6 +24,8 @@ def lstm_call(architecture: Architecture, dtype: np.dtype[Any], batch_first: boo
         (L, N, H_in), (N, L, H_in) with ``batch_first``, or (L, H_in).
     hx : pair of arrays, or None
         (h_0, c_0).
+    lengths : integers, or None
+        Real steps of each sequence of a batch.
 
     Returns
     -------
@@ -32,6 +35,7 @@ def lstm_call(architecture: Architecture, dtype: np.dtype[Any], batch_first: boo
         3-D and C-order, or both None.
     batched : bool
         Whether the caller's arrays have the batch axis.
+    lengths : (N,) int64 array, or None
 
     Raises
     ------
@@ -58,16 +62,21 @@ def lstm_call(architecture: Architecture, dtype: np.dtype[Any], batch_first: boo
     if steps == 0:
         raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
     h_0, c_0 = (None, None) if states is None else readable_states(states, dtype)
-    return readable_input(x, dtype), h_0, c_0, batched
+    x = readable_input(x, dtype)
+    if lengths is None:
+        return x, h_0, c_0, batched, None
+    if not batched:
+        raise ValueError("lengths is for batches: the input is a single sequence")
+    return x, h_0, c_0, batched, check_lengths(lengths, rows, steps)
 
 
 def packed_call(
-    architecture: Architecture, dtype: np.dtype[Any], data: np.ndarray, rows: int, total: int, hx: Any
+    architecture: Architecture, dtype: np.dtype[Any], data: np.ndarray, batch_sizes: np.ndarray, hx: Any, lengths: Any
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Check a packed batch and its states, and convert what kernels cannot read in place.
-
-    It has ``rows`` sequences and ``total`` steps in all.
-    """
+    """Check a packed batch and its states, and convert what kernels cannot read in place."""
+    if lengths is not None:
+        raise ValueError("lengths is for padded batches: a PackedSequence has its own")
+    rows, total = int(batch_sizes[0]), int(batch_sizes.sum())
     if data.dtype.newbyteorder("=") != dtype or data.ndim != 2:
         match_dtype("RNN input", "input", data, dtype)
         raise RuntimeError(f"input must have 2 dimensions, got {data.ndim}")

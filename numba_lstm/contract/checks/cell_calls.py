@@ -8,10 +8,12 @@ import numpy as np
 
 from ..architecture import Architecture
 from .arrays import given_array, match_dtype, readable_input, ready
-from .calls import Call, no_pair, readable_states
+from .calls import no_pair, readable_states
 
 
-def cell_call(architecture: Architecture, dtype: np.dtype[Any], input: Any, hx: Any) -> Call:
+def cell_call(
+    architecture: Architecture, dtype: np.dtype[Any], input: Any, hx: Any
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, bool]:
     """Check the arguments of a call of a cell and convert what the kernels cannot read in place.
 
     Parameters
