@@ -154,11 +154,10 @@ class LSTM(SavedModule, StreamedModule):
         dtype: Any = np.float32,
         seed: Any = None,
     ) -> None:
-        self._architecture, self.batch_first, self.dropout = options(
+        architecture, self.batch_first, self.dropout = options(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size
         )
-        super().__init__(dtype, seed)
-        self.reset_parameters()
+        super().__init__(architecture, dtype, seed)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return self._architecture.shapes()

@@ -106,12 +106,11 @@ class LSTMCell(SavedCell):
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = np.float32, seed: Any = None
     ) -> None:
-        self._architecture = options(
+        architecture = options(
             input_size, hidden_size, num_layers=1, bias=bias,
             batch_first=False, dropout=0.0, bidirectional=False, proj_size=0,
         ).architecture  # fmt: skip
-        super().__init__(dtype, seed)
-        self.reset_parameters()
+        super().__init__(architecture, dtype, seed)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return {name.removesuffix(CELL_SUFFIX): shape for name, shape in self._architecture.shapes().items()}

@@ -14,7 +14,7 @@ from .architecture import CELL_SUFFIX, Architecture
 from .checks.arrays import float_dtype
 from .checks.constructor import boolean, probability
 from .located import Located, concerns
-from .module import Module, Weights
+from .module import Module
 from .record import (
     RECORDED_OR_FALSE,
     RECORDED_OR_ZERO,
@@ -35,6 +35,24 @@ class SavedModule(Module):
 
     batch_first: bool
     dropout: float
+
+    @classmethod
+    def _of(
+        cls: type[OfLSTM],
+        architecture: Architecture,
+        parameters: Mapping[str, Any],
+        *,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        dtype: Any,
+        seed: Any = None,
+    ) -> OfLSTM:
+        """Return a module of some sizes and parameters."""
+        a = architecture
+        return cls._undrawn(
+            parameters, a.input_size, a.hidden_size, a.num_layers, a.bias, batch_first, dropout, a.bidirectional,
+            a.proj_size, dtype=dtype, seed=seed,
+        )  # fmt: skip
 
     @classmethod
     def load(
@@ -103,14 +121,7 @@ class SavedModule(Module):
                 dropout = probability(recorded.get("dropout", dropout.otherwise))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{os.fspath(path)}: {printable(str(error))}") from error
-        make: Any = cls  # whose constructor takes LSTM's arguments
-        lstm: OfLSTM = make(
-            a.input_size, a.hidden_size, a.num_layers, a.bias, batch_first, dropout, a.bidirectional, a.proj_size,
-            dtype=kind, seed=seed,
-        )  # fmt: skip
-        lstm._weights = Weights({})  # those that were drawn have done their part: the generator is where it should be
-        lstm.load_state_dict(arrays)
-        return lstm
+        return cls._of(a, arrays, batch_first=batch_first, dropout=dropout, dtype=kind, seed=seed)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the parameters to a file, and batch_first, dropout and dtype with them.
@@ -143,6 +154,12 @@ class SavedCell(Module):
     """The part of `LSTMCell` that reads and writes files; its constructor takes the arguments of `LSTMCell`."""
 
     @classmethod
+    def _of(cls: type[OfCell], architecture: Architecture, parameters: Mapping[str, Any], *, dtype: Any) -> OfCell:
+        """Return a cell of some sizes and parameters."""
+        a = architecture
+        return cls._undrawn(parameters, a.input_size, a.hidden_size, a.bias, dtype=dtype)
+
+    @classmethod
     def load(cls: type[OfCell], path: str | os.PathLike[str], prefix: str = "", *, dtype: Any = None) -> OfCell:
         """Make a cell from a file of weights, whose names and shapes tell the sizes.
 
@@ -172,11 +189,7 @@ class SavedCell(Module):
         LSTMCell(3, 5)
         """
         a, arrays, _, kind = _load(path, prefix, dtype, cell=True)
-        make: Any = cls
-        cell: OfCell = make(a.input_size, a.hidden_size, a.bias, dtype=kind)
-        cell._weights = Weights({})
-        cell.load_state_dict(arrays)
-        return cell
+        return cls._of(a, arrays, dtype=kind)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the parameters to a file, and dtype with them.

@@ -88,10 +88,6 @@ def parameters_of(weights: list[Weights]) -> dict[str, np.ndarray]:
 
 def lstm_of(weights: list[Weights]) -> LSTM:
     """Return an LSTM; with ``batch_first``, for inference."""
-    a, parameters = architecture_of(weights), parameters_of(weights)
-    lstm = LSTM(
-        a.input_size, a.hidden_size, bias=a.bias, batch_first=True, bidirectional=a.bidirectional,
-        dtype=np.result_type(*parameters.values()), seed=0,
-    )  # fmt: skip
-    lstm.load_state_dict(parameters)
-    return lstm.eval()
+    parameters = parameters_of(weights)
+    dtype = np.result_type(*parameters.values())
+    return LSTM._of(architecture_of(weights), parameters, batch_first=True, dtype=dtype, seed=0).eval()
