@@ -7,8 +7,8 @@ from dataclasses import dataclass
 CELL_SUFFIX = "_l0"
 """What an LSTM's first layer has after the names of a cell."""
 
-GATES = ("i", "f", "g", "o")
-"""The order in which torch stacks the gates along the first axis: input, forget, cell, output."""
+GATES = 4
+"""Stacked along the first axis of parameters, in torch's order: input, forget, cell, output (i, f, g, o)."""
 
 NAME = r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9]\d{0,5})(_reverse)?"
 CELL_NAME = r"weight_ih|weight_hh|bias_ih|bias_hh"
@@ -58,7 +58,7 @@ class Architecture:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every parameter by its name, in torch's order."""
-        rows = len(GATES) * self.hidden_size
+        rows = GATES * self.hidden_size
         result: dict[str, tuple[int, ...]] = {}
         for layer in range(self.num_layers):
             shapes = {

@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..formats.printable import MOST_LISTED, listed
 from .architecture import CELL_NAME, CELL_SUFFIX, GATES, NAME, Architecture
 
 _NAME = re.compile(NAME)
 _CELL_NAME = re.compile(CELL_NAME)
-_OTHERS = {3: "GRU", 1: "RNN"}  # gates
-_FOUND_SHOWN, _LONGEST = 10, 120  # names that a message lists, and letters of one
+OTHERS = {3: "GRU", 1: "RNN"}
+"""What has so many rows in weight_hh for each of its columns; an LSTM has four."""
 
 
 def first_name(cell: bool = False) -> str:
@@ -105,8 +106,8 @@ def infer(mapping: Mapping[str, Any], prefix: str = "", names: Iterable[str] | N
             problems.append(f"{name} has shape {shapes[name]}, not that of a matrix")
     if not problems:
         rows, width = shapes["weight_hh_l0"]
-        if rows % len(GATES) or ("weight_hr" not in kinds and rows != len(GATES) * width):
-            other = f", but of a {_OTHERS[rows // width]}" if rows in (3 * width, width) else ""
+        if rows % GATES or ("weight_hr" not in kinds and rows != GATES * width):
+            other = f", but of a {OTHERS[rows // width]}" if rows in (3 * width, width) else ""
             problems.append(
                 f"weight_hh_l0 has shape {rows, width}, not (4 * hidden_size, hidden_size): "
                 f"not the weights of an LSTM{other}"
@@ -114,7 +115,7 @@ def infer(mapping: Mapping[str, Any], prefix: str = "", names: Iterable[str] | N
     if not problems:
         architecture = Architecture(
             input_size=shapes["weight_ih_l0"][1],
-            hidden_size=rows // len(GATES),
+            hidden_size=rows // GATES,
             num_layers=len(layers),
             bias=bool(kinds & {"bias_ih", "bias_hh"}),
             bidirectional=any(reverse for _, _, reverse in parts),
@@ -193,14 +194,8 @@ def quantized_name(names: Iterable[str]) -> str | None:
 
 def _nearest(prefix: str, found: list[str]) -> list[str]:
     """Return prefixes with those first that are most like one, if they are more than a message lists."""
-    if len(found) <= _FOUND_SHOWN:
+    if len(found) <= MOST_LISTED:
         return found
 
     parts = {*prefix.split(".")} - {""}
     return sorted(found, key=lambda other: len(parts.intersection(other.split("."))), reverse=True)
-
-
-def listed(names: list[str]) -> str:
-    """Return some names in one line, or the first of them and how many there are more."""
-    shown = ", ".join(repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}...") for name in names[:_FOUND_SHOWN])
-    return f"{shown} and {len(names) - _FOUND_SHOWN} more" if len(names) > _FOUND_SHOWN else shown

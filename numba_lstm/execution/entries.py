@@ -12,6 +12,7 @@ import numpy as np
 from numba import from_dtype, int64, types
 from numba.core import event
 
+from ..contract.checks.arrays import DTYPES
 from ..host.threads import get_num_threads
 from ..kernels import launch, time_loop
 from ..simd.jit import by_address, parallel_entry, serial_entry, short_entry
@@ -163,7 +164,7 @@ def warmup(dtype: Any = np.float32, *, cells: str = "torch") -> None:
     >>> numba_lstm.warmup()
     """
     kind = np.dtype(dtype)
-    if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+    if kind not in DTYPES:
         raise TypeError(f"dtype should be float32 or float64, got: {kind}")
     if cells not in ("torch", "all"):
         raise ValueError(f"cells should be 'torch' or 'all', got: {cells!r}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ...formats.printable import printable
-from .._taken import listed
+from .._taken import whole_names
 from . import config as configs
 from . import file, weights
 from .config import Entry, Refusal
@@ -63,7 +63,7 @@ def _told_apart(found: list[Named], by_name: bool) -> list[Named]:
         found = [each._replace(names=(each.group,)) if "/".join(each.names) in twice else each for each in found]
         twice = twice if len({each.names for each in found}) < len(found) else set()
     if twice:
-        raise ValueError(f"it has several layers of one name, which cannot be told apart: {listed(sorted(twice))}")
+        raise ValueError(f"it has several layers of one name, which cannot be told apart: {whole_names(sorted(twice))}")
     return found
 
 
@@ -110,7 +110,7 @@ def _optional(stored: list[weights.Stored], given: Mapping[str, Any], version: s
     places = []
     for name, extra in given.items():
         if name not in by_name:
-            raise ValueError(f"no weights of an LSTM under {name!r}; found: {listed(list(by_name))}")
+            raise ValueError(f"no weights of an LSTM under {name!r}; found: {whole_names(list(by_name))}")
         if not isinstance(extra, Mapping) or not extra.keys() <= _OPTIONS:
             raise ValueError(f"options of {name} should be some of {', '.join(sorted(_OPTIONS))}; got: {extra}")
         place = _unknown(by_name[name])
@@ -137,7 +137,7 @@ def chosen_place(path: Path, name: str | None, config: str | Mapping[str, Any] |
     chosen = [place for place in places if name in (None, place.entry.name)]
     if len(chosen) != 1:
         what = "which layer?" if name is None else f"no recurrent layer {name!r};"
-        raise file_error(path, f"{what} found: {listed(names)}")
+        raise file_error(path, f"{what} found: {whole_names(names)}")
     if chosen[0].entry.obstacle is not None:
         raise file_error(path, f"{names[0] if name is None else name} cannot be taken: {chosen[0].entry.obstacle}")
     return chosen[0]
