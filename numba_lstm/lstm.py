@@ -8,11 +8,11 @@ import numpy as np
 
 from .contract.checks.calls import lstm_call, packed_call, ready_states
 from .contract.checks.constructor import options
+from .contract.dropout import Dropout
 from .contract.module import Size
 from .contract.packed_sequence import PackedSequence
 from .contract.parameter import Parameter
 from .contract.saving import SavedModule
-from .execution.dropout import Dropout
 from .execution.network import Network, plan_key
 from .execution.variable_length import State, run_packed, run_padded
 from .streaming.streamed_module import StreamedModule

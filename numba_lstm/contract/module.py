@@ -10,8 +10,7 @@ import numpy as np
 from .architecture import Architecture
 from .checks.arrays import MaskedArrayError, float_dtype
 from .checks.constructor import boolean, generator, probability
-from .initialization import drawn, undrawn
-from .parameter import Parameter, cast
+from .parameter import Parameter, cast, drawn, undrawn
 
 Self = TypeVar("Self", bound="Module")
 

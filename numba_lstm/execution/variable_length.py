@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..contract.dropout import Dropout
 from ..contract.packed_sequence import PackedSequence
 from ..contract.padding import batch_sizes_of, pack_rows, padded_rows, sort_by_length, unpack_rows
-from .dropout import Dropout
 from .network import Network
 
 State = tuple[np.ndarray, np.ndarray]

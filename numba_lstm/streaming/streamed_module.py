@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..contract.dropout import Dropout
 from ..contract.module import Module
-from ..execution.dropout import Dropout
 from ..execution.network import Network
 from .checks import positive, streamable
 from .sliding_window import SlidingWindow

@@ -17,7 +17,7 @@ from support.layouts import KINDS
 
 import numba_lstm
 from numba_lstm import LSTM
-from numba_lstm.execution.dropout import Dropout
+from numba_lstm.contract.dropout import Dropout
 
 F32 = np.float32
 PLAIN = Shape(3, 5, 2, steps=4, rows=2)
