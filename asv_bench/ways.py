@@ -8,7 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
-from numba_lstm.contract.parameters import Architecture
+from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution.cost import choose
 from numba_lstm.execution.machine import this_machine
 

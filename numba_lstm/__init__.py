@@ -15,7 +15,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from . import public
-from .contract.arrays import MaskedArrayError as MaskedArrayError
+from .contract.architecture import Architecture as Architecture
+from .contract.checks.arrays import MaskedArrayError as MaskedArrayError
 from .contract.module import IncompatibleKeys as IncompatibleKeys
 from .contract.module import Module as Module
 from .contract.packed_sequence import (
@@ -23,12 +24,10 @@ from .contract.packed_sequence import (
     pack_padded_sequence,
     pack_sequence,
     pad_packed_sequence,
-    pad_sequence,
     unpack_sequence,
-    unpad_sequence,
 )
-from .contract.parameters import Architecture as Architecture
-from .contract.parameters import Parameter as Parameter
+from .contract.padded_sequences import pad_sequence, unpad_sequence
+from .contract.parameter import Parameter as Parameter
 from .contract.saving import SavedCell as SavedCell
 from .contract.saving import SavedModule as SavedModule
 from .execution.entries import warmup
@@ -39,6 +38,7 @@ from .simd.kernel_cache import CacheWarning as CacheWarning
 from .streaming.exclusive import Exclusive as Exclusive
 from .streaming.sliding_window import SlidingWindow as SlidingWindow
 from .streaming.stream import Stream as Stream
+from .streaming.streamed_module import StreamedModule as StreamedModule
 
 __all__ = [
     "LSTM",
@@ -61,7 +61,7 @@ __version__ = "0.1.0"
 public.publish(
     globals(),
     *(SlidingWindow, Stream, IncompatibleKeys, Parameter, MaskedArrayError, CacheWarning),  # results, errors, warnings
-    *(Architecture, Exclusive, Module, SavedCell, SavedModule),  # in pickles, and bases
+    *(Architecture, Exclusive, Module, SavedCell, SavedModule, StreamedModule),  # in pickles, and bases
 )
 public.find_former(__name__)
 

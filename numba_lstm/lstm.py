@@ -6,21 +6,22 @@ from typing import Any, overload
 
 import numpy as np
 
-from .contract import checks
+from .contract.checks.calls import lstm_call, packed_call, ready_states
+from .contract.checks.constructor import options
+from .contract.dropout import Dropout
 from .contract.module import Size
 from .contract.packed_sequence import PackedSequence
-from .contract.parameters import Parameter
+from .contract.parameter import Parameter
 from .contract.saving import SavedModule
-from .execution.network import Network
+from .execution.network import Network, plan_key
 from .execution.variable_length import State, run_packed, run_padded
-from .host.threads import Setting
-from .streaming import checks as stream_checks
-from .streaming.sliding_window import SlidingWindow
-from .streaming.stream import Stream
+from .streaming.streamed_module import StreamedModule
 
-_MASK_CHUNK = 1 << 16  # random numbers at a time, to keep the masks out of main memory
+_ZEROS = None, None
+"""First states that are not given."""
 
-class LSTM(SavedModule):
+
+class LSTM(SavedModule, StreamedModule):
     r"""A multi-layer long short-term memory (LSTM) network, as ``torch.nn.LSTM``.
 
     Each layer computes, for every step t of its input,
@@ -153,11 +154,10 @@ class LSTM(SavedModule):
         dtype: Any = np.float32,
         seed: Any = None,
     ) -> None:
-        self._architecture, self.batch_first, self.dropout = checks.options(
+        architecture, self.batch_first, self.dropout = options(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size
         )
-        super().__init__(dtype, seed)
-        self.reset_parameters()
+        super().__init__(architecture, dtype, seed)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return self._architecture.shapes()
@@ -214,146 +214,59 @@ class LSTM(SavedModule):
         >>> bool(output[4:, 1].any())
         False
         """
-        batch_first, dtype = self.batch_first, self._dtype
-        network = self._weights.network or self._pack()
+        network = self._weights.network or self._make_network()
+        dropout = self._dropout() if self.training else None  # which in eval mode would cost a call of one step 0.05 us
         # A call of one small step takes some microseconds: arrays of shapes that were here before are let through.
-        plain = lengths is None and not (self.training and self.dropout)
-        if plain and type(input) is np.ndarray and input.dtype is dtype:
-            plan = network.plans.get((input.shape, batch_first, hx is None, Setting.count))
-            if plan and input.flags.c_contiguous and input.flags.aligned:
-                if hx is None:
-                    output, h_n, c_n = network.run(plan, input, None, None)
-                    return output, (h_n, c_n)
-                if checks.ready_states(hx, plan.hidden, plan.cell, dtype):
-                    output, h_n, c_n = network.run(plan, input, *hx)
-                    return output, (h_n, c_n)
-        architecture = self._architecture
-        dropout = self._drop if self.training and self.dropout and architecture.num_layers > 1 else None
+        if lengths is None and type(input) is np.ndarray and input.dtype is network.dtype:
+            plan = network.plans.get(plan_key(input.shape, self.batch_first, hx is None))
+            if (
+                plan
+                and input.flags.c_contiguous
+                and input.flags.aligned
+                and (hx is None or ready_states(hx, plan.hidden, plan.cell, network.dtype))
+            ):
+                h_0, c_0 = hx or _ZEROS
+                output, h_n, c_n = network.run(plan, input, h_0, c_0, dropout)
+                return output, (h_n, c_n)
+        return self._checked(network, input, hx, lengths, dropout)
+
+    # The same function: another one in between would cost a call of one step 0.1 us.
+    __call__ = forward
+
+    def _checked(
+        self, network: Network, input: Any, hx: Any, lengths: Any, dropout: Dropout | None
+    ) -> tuple[Any, State]:
+        """Do a call whose arguments may be anything."""
+        a, dtype, batch_first = self._architecture, self._dtype, self.batch_first
         if isinstance(input, PackedSequence):
-            if lengths is not None:
-                raise ValueError("lengths is for padded batches: a PackedSequence has its own")
-            return run_packed(network, architecture, self._dtype, input, hx, dropout)
-        x, h_0, c_0, batched = checks.call(architecture, dtype, batch_first, input, hx)
-        if lengths is not None:
-            if not batched:
-                raise ValueError("lengths is for batches: the input is a single sequence")
-            output, h_n, c_n = run_padded(network, batch_first, x, lengths, h_0, c_0, dropout)
-            return output, (h_n, c_n)
-        output, h_n, c_n = network(x, h_0, c_0, batch_first=batch_first and batched, dropout=dropout)
+            data, h_0, c_0 = packed_call(a, dtype, input.data, input.batch_sizes, hx, lengths)
+            return run_packed(network, input, data, h_0, c_0, dropout)
+        x, h_0, c_0, batched, real = lstm_call(a, dtype, batch_first, input, hx, lengths)
+        if real is None:
+            output, h_n, c_n = network(x, h_0, c_0, batch_first=batch_first and batched, dropout=dropout)
+        else:
+            output, h_n, c_n = run_padded(network, batch_first, x, real, h_0, c_0, dropout)
         if not batched:
             for array in (output, h_n, c_n):  # in place: a view would not own its memory
                 array.resize([size for axis, size in enumerate(array.shape) if axis != 1], refcheck=False)
         return output, (h_n, c_n)
 
-    # The same function: another one in between would cost a call of one step 0.1 us.
-    __call__ = forward
+    def _dropout(self) -> Dropout | None:
+        if self.training and self.dropout and self._architecture.num_layers > 1:
+            return Dropout(self.dropout, self._generator)
+        return None
 
-    def stream(self, batch_size: int = 1) -> Stream:
-        """Return a stream: sequences that arrive step by step, with their states kept between steps.
-
-        A step costs little but its arithmetic, and gives the same bits as the whole sequence in one call.
-
-        Parameters
-        ----------
-        batch_size : int
-            How many sequences there are.  They need not advance together.
-
-        Returns
-        -------
-        Stream
-            From zero states, with the weights of this moment.
-
-        Raises
-        ------
-        ValueError
-            If the LSTM is bidirectional: the reverse direction starts at the end.
-        RuntimeError
-            If dropout would apply: call `eval` first.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> lstm = LSTM(1, 40, seed=0)
-        >>> stream = lstm.stream()
-        >>> y = stream.step(np.zeros((1, 1), np.float32))
-        >>> y.shape
-        (1, 40)
-        >>> stream.step(np.ones((1, 1), np.float32), out=y) is y
-        True
-        >>> h, c = stream.state
-        >>> stream.reset()
-        """
-        rows = stream_checks.positive("batch_size", batch_size)
-        return Stream(self._streamed("stream"), self._architecture, self._dtype, rows, self.batch_first)
-
-    def sliding_window(self, length: int, batch_size: int = 1) -> SlidingWindow:
-        """Return a sliding window: with every new input, the output for the last ``length`` of them.
-
-        Nothing is computed twice: all windows that the input belongs to advance by one step.  The result has the same
-        bits as a call with the last ``length`` inputs and zero states.
-
-        Parameters
-        ----------
-        length : int
-            Steps of a window.
-        batch_size : int
-            How many sequences there are: N.
-
-        Returns
-        -------
-        SlidingWindow
-            With the weights of this moment.
-
-        Raises
-        ------
-        ValueError
-            If the LSTM is bidirectional: the reverse direction of every window starts anew with each input.
-        RuntimeError
-            If dropout would apply: call `eval` first.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> lstm = LSTM(3, 5, seed=0)
-        >>> x = np.random.default_rng(0).standard_normal((9, 1, 3), np.float32)
-        >>> window = lstm.sliding_window(4)
-        >>> outputs = [window.push(x[t]) for t in range(9)]
-        >>> outputs[2] is None
-        True
-        >>> bool((outputs[8] == lstm(x[5:9])[0][-1]).all())
-        True
-        """
-        rows = stream_checks.positive("batch_size", batch_size)
-        steps = stream_checks.positive("length", length)
-        return SlidingWindow(self._streamed("sliding window"), self._architecture, self._dtype, steps, rows)
-
-    def _dropout_applies(self) -> bool:
-        return bool(self.training and self.dropout and self._architecture.num_layers > 1)
-
-    def _streamed(self, kind: str) -> Network:
-        """Return the network for a stream or a sliding window, or raise if it cannot be one."""
-        stream_checks.streamable(kind, self._architecture, self._dropout_applies())
-        network: Network = self._weights.network or self._pack()
+    def _network(self) -> Network:
+        network: Network = self._weights.network or self._make_network()
         return network
 
-    def _pack(self) -> Network:
+    def _make_network(self) -> Network:
         """Return the current parameters in the kernels' order, kept until they change."""
         weights = self._weights
         plain = {name: np.asarray(array) for name, array in weights.parameters.items()}
         network = Network(self._architecture, plain, self._dtype)
         weights.network = network
         return network
-
-    def _drop(self, output: np.ndarray) -> None:
-        """Set random elements of a layer's output to zero and scale the others so that means stay."""
-        rate, flat = self.dropout, output.reshape(-1)
-        scale = 1 / (1 - rate) if rate < 1 else 0.0
-        with np.errstate(all="ignore"):
-            for start in range(0, flat.size, _MASK_CHUNK):
-                chunk = flat[start : start + _MASK_CHUNK]
-                # float32 for either dtype: the same seed then gives the same masks.
-                kept = self._generator.random(chunk.size, np.float32) >= rate
-                chunk *= kept * flat.dtype.type(scale)
 
     # --- parameters -----------------------------------------------------------------------------------------
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .contract import checks
+from .contract.architecture import CELL_SUFFIX
+from .contract.checks.cell_calls import cell_call
+from .contract.checks.constructor import options
 from .contract.module import Size
-from .contract.parameters import CELL_SUFFIX
 from .contract.saving import SavedCell
 from .execution.network import Network
 
@@ -105,12 +106,11 @@ class LSTMCell(SavedCell):
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = np.float32, seed: Any = None
     ) -> None:
-        self._architecture = checks.options(
+        architecture = options(
             input_size, hidden_size, num_layers=1, bias=bias,
             batch_first=False, dropout=0.0, bidirectional=False, proj_size=0,
         ).architecture  # fmt: skip
-        super().__init__(dtype, seed)
-        self.reset_parameters()
+        super().__init__(architecture, dtype, seed)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return {name.removesuffix(CELL_SUFFIX): shape for name, shape in self._architecture.shapes().items()}
@@ -151,8 +151,8 @@ class LSTMCell(SavedCell):
         >>> h.shape, c.shape
         ((2, 5), (2, 5))
         """
-        network = self._weights.network or self._pack()
-        x, h_0, c_0, batched = checks.cell_call(self._architecture, self._dtype, input, hx)
+        network = self._weights.network or self._make_network()
+        x, h_0, c_0, batched = cell_call(self._architecture, self._dtype, input, hx)
         _, h_1, c_1 = network(x, h_0, c_0, batch_first=False)
         shape = h_1.shape[1:] if batched else h_1.shape[2:]
         # In place: a view would not own its memory.
@@ -162,7 +162,7 @@ class LSTMCell(SavedCell):
 
     __call__ = forward  # with its types; `Module` does the same for subclasses
 
-    def _pack(self) -> Network:
+    def _make_network(self) -> Network:
         """Return the current parameters in the kernels' order, kept until they change."""
         weights = self._weights
         plain = {name + CELL_SUFFIX: np.asarray(array) for name, array in weights.parameters.items()}

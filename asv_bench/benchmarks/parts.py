@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from numba_lstm.contract.parameters import Architecture
+from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution.packing import pack
 from numba_lstm.kernels import activations
 from numba_lstm.simd.float_mode import flush_denormals, restore_mode

@@ -18,6 +18,7 @@ from numba.core import event
 import numba_lstm
 
 from ..formats.printable import printable
+from ..host.compile_notice import CompileNotice
 
 PROGRAM = "numba-lstm"
 
@@ -117,21 +118,6 @@ def fail(error: BaseException) -> int:
     return 2
 
 
-class _CompileNotice(event.Listener):
-    """Tell the user, once, why it takes long; loading compiled kernels is quick and does not come here."""
-
-    heard = False
-
-    def on_start(self, event: event.Event) -> None:
-        """Called by Numba when it starts to compile a function."""
-        if not self.heard:
-            self.heard = True
-            say("compiling kernels, once on this machine; `numba-lstm warmup` does it ahead of time ...")
-
-    def on_end(self, event: event.Event) -> None:
-        """Called by Numba when it is done with a function."""
-
-
 @contextmanager
 def _abrupt_ctrl_c() -> Iterator[None]:
     """Let Ctrl-C end the process at once, which the shell reports as 130 too.
@@ -174,9 +160,10 @@ def tidy_termination() -> Iterator[None]:
 
 
 @contextmanager
-def notice_compiling() -> Iterator[_CompileNotice]:
+def notice_compiling() -> Iterator[CompileNotice]:
     """Say so when kernels are compiled, and let Ctrl-C end that."""
-    notice = _CompileNotice()
+    text = "compiling kernels, once on this machine; `numba-lstm warmup` does it ahead of time ..."
+    notice = CompileNotice(lambda: say(text))
     with _abrupt_ctrl_c(), event.install_listener("numba:compile", notice):
         yield notice
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from .. import io
-from ..contract.parameters import listed, nothing_under
 from ..contract.saving import contents_of
-from ..formats.printable import columns, padded
+from ..contract.state_dict import nothing_under
+from ..formats.printable import columns, listed, padded
 from ..io import keras, names
 from ..io._by_content import format_of
 from ..io._found import Found

@@ -9,8 +9,10 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from ..formats.contents import WholeModule
-from .parameters import CELL_NAME, NAME, Architecture, first_name, infer, infer_cell, listed, quantized_name
+from ..formats.printable import MOST_LISTED, listed
+from .architecture import CELL_NAME, NAME, Architecture
 from .reparametrized import ORIGINALS, PLAIN, SAVE_PLAIN, Source, source
+from .state_dict import first_name, infer, infer_cell, quantized_name
 
 _LSTM_NAME = rf"(?:{NAME})(?:[._].*)?"
 _PATTERNS = {
@@ -48,8 +50,6 @@ _MARKED = re.compile(
 
 _QUANTIZED = re.compile(r"(|.*\.)(?:_all_weight_values|_packed_weight_[ih]h)(?:\.|\Z)", re.DOTALL)
 NOT_TAKEN = "save a torch.nn.LSTM or LSTMCell with its weights, if it was quantized the one from before"
-
-_SHOWN = 10
 
 
 class _Place(NamedTuple):
@@ -223,7 +223,7 @@ class Located:
     def _complain_of_other_modules(self, prefix: str, others: Mapping[str, str]) -> None:
         """Raise if there are only such, or one is what was asked for."""
         if others and (prefix in others or not self.prefixes):
-            there = "; ".join(f"under {each!r} is a {others[each]}" for each in [*others][:_SHOWN])
+            there = "; ".join(f"under {each!r} is a {others[each]}" for each in [*others][:MOST_LISTED])
             kind = "LSTMCell" if self._cell else "LSTM"
             raise ValueError(f"no parameters of torch.nn.{kind} under prefix {prefix!r}; {there}: {NOT_TAKEN}")
 

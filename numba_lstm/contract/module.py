@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from . import checks
-from .arrays import MaskedArrayError
-from .parameters import Architecture, Parameter, cast, frozen
+from .architecture import Architecture
+from .checks.arrays import MaskedArrayError, float_dtype
+from .checks.constructor import boolean, generator, probability
+from .parameter import Parameter, cast, drawn, undrawn
 
 Self = TypeVar("Self", bound="Module")
+
+_TO_COME = "_parameters_to_come"
+"""The attribute of a module whose constructor is not to draw parameters."""
 
 
 class IncompatibleKeys(NamedTuple):
@@ -63,6 +66,8 @@ class Module:
 
     Parameters
     ----------
+    architecture : Architecture
+        Sizes.
     dtype : float32 or float64
         Of parameters, inputs and outputs.
     seed : optional
@@ -70,23 +75,43 @@ class Module:
 
     Notes
     -----
-    A subclass says what its parameters are (`_shapes`) and sets them, by `reset_parameters` or in ``_weights``.
+    A subclass says what its parameters are (`_shapes`).
     """
 
     hidden_size: Any
     training: bool
+    _architecture: Architecture
     forward: Callable[..., Any]
 
-    def __init__(self, dtype: Any, seed: Any) -> None:
-        self._dtype = checks.float_dtype(dtype)
-        self._generator = checks.generator(seed)
+    def __init__(self, architecture: Architecture, dtype: Any, seed: Any) -> None:
+        self._architecture = architecture
+        self._dtype = float_dtype(dtype)
+        self._generator = generator(seed)
         self.training = True
+        if self.__dict__.pop(_TO_COME, False):
+            self._weights = Weights(undrawn(self._shapes(), self._dtype, None if seed is None else self._generator))
+        else:
+            self.reset_parameters()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "forward" in cls.__dict__:
             # The same function: another one in between would cost a call of one step 0.1 us.
             cls.__call__ = cls.forward  # type: ignore[method-assign]
+
+    @classmethod
+    def _undrawn(cls: type[Self], parameters: Mapping[str, Any], *arguments: Any, **options: Any) -> Self:
+        """Return a module of some parameters, for which none are drawn.
+
+        Its class makes it of the other arguments, so that a subclass has what its constructor gives it; the parameters
+        come last.  Random numbers that follow are those that follow in a new module of that seed.
+        """
+        module = cls.__new__(cls)
+        module.__dict__[_TO_COME] = True
+        construct: Any = module.__init__  # type: ignore[misc]
+        construct(*arguments, **options)
+        module.load_state_dict(parameters)
+        return module
 
     @classmethod
     def _calling(cls: type[Self], architecture: Architecture, network: Any, **attributes: Any) -> Self:
@@ -154,14 +179,7 @@ class Module:
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew, uniform in +-1 / sqrt(hidden_size), from the module's generator."""
-        bound = 1 / math.sqrt(self.hidden_size)
-        drawn = {}
-        for name, shape in self._shapes().items():
-            array = self._generator.random(shape, self._dtype)
-            array *= 2 * bound
-            array -= bound
-            drawn[name] = frozen(array)
-        self._weights = Weights(drawn)
+        self._weights = Weights(drawn(self._shapes(), self.hidden_size, self._dtype, self._generator))
 
     def state_dict(self, *, prefix: str = "") -> dict[str, Parameter]:
         """Return the parameters by name, in torch's order.
@@ -270,9 +288,9 @@ class Module:
             self._weights = weights.changed({name: array})
             return
         if name == "batch_first":
-            checks.boolean(name, value)
+            boolean(name, value)
         elif name == "dropout":
-            value = checks.probability(value)
+            value = probability(value)
         object.__setattr__(self, name, value)
 
     def __dir__(self) -> list[str]:
@@ -283,7 +301,7 @@ class Module:
         return {**self.__dict__, "_weights": self._weights.parameters}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        dtype = checks.float_dtype(state["_dtype"])  # NumPy's own object again
+        dtype = float_dtype(state["_dtype"])  # NumPy's own object again
         parameters = {name: cast(array, dtype) for name, array in state["_weights"].items()}
         self.__dict__.update(state, _dtype=dtype, _weights=Weights(parameters))
 

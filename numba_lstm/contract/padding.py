@@ -9,6 +9,17 @@ COPIED_BYTES = 1 << 26
 """Of one operation of NumPy, during which no signal is seen: tens of milliseconds where pages are new."""
 
 
+def sort_by_length(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return sorted_indices, the longest first and ties in the caller's order, and their inverse."""
+    order = np.argsort(-lengths, kind="stable")
+    return order, np.argsort(order)
+
+
+def batch_sizes_of(lengths: np.ndarray) -> np.ndarray:
+    """Return how many of the descending lengths exceed each step; of batch sizes, it returns the lengths."""
+    return np.searchsorted(-lengths, -np.arange(lengths[:1].sum())).astype(np.int64)
+
+
 def packed_rows(batch_sizes: np.ndarray, first_rows: np.ndarray, stride: int) -> np.ndarray:
     """Return for every packed row ``first_rows[sequence] + step * stride``."""
     sequence = np.arange(batch_sizes.sum()) - np.repeat(np.cumsum(batch_sizes) - batch_sizes, batch_sizes)
@@ -39,6 +50,17 @@ def unpack_rows(data: np.ndarray, rows: np.ndarray, padded: np.ndarray) -> None:
     flat = padded.reshape(-1, *padded.shape[2:])
     for part in _parts(data):
         flat[rows[part]] = data[part]
+
+
+def filled(rows: int, steps: int, like: np.ndarray, batch_first: bool, value: float) -> np.ndarray:
+    """Return a padded batch of nothing but padding."""
+    value, kind = np.asarray(value).item(), like.dtype.kind
+    if kind in "iu" or (kind == "f" and value == value and abs(value) != np.inf):
+        limits = np.finfo(like.dtype) if kind == "f" else np.iinfo(like.dtype)
+        # NumPy would convert the value to compare it, with a warning; integers are exact.
+        if not int(limits.min) <= value <= int(limits.max):
+            raise ValueError(f"padding_value {value} does not fit dtype {like.dtype}")
+    return np.full(((rows, steps) if batch_first else (steps, rows)) + like.shape[1:], value, like.dtype)
 
 
 def _parts(array: np.ndarray) -> Iterator[slice]:

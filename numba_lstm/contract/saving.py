@@ -10,10 +10,11 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ..formats.printable import printable
-from . import checks
+from .architecture import CELL_SUFFIX, Architecture
+from .checks.arrays import float_dtype
+from .checks.constructor import boolean, probability
 from .located import Located, concerns
-from .module import Module, Weights
-from .parameters import CELL_SUFFIX, Architecture
+from .module import Module
 from .record import (
     RECORDED_OR_FALSE,
     RECORDED_OR_ZERO,
@@ -34,6 +35,24 @@ class SavedModule(Module):
 
     batch_first: bool
     dropout: float
+
+    @classmethod
+    def _of(
+        cls: type[OfLSTM],
+        architecture: Architecture,
+        parameters: Mapping[str, Any],
+        *,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        dtype: Any,
+        seed: Any = None,
+    ) -> OfLSTM:
+        """Return a module of some sizes and parameters."""
+        a = architecture
+        return cls._undrawn(
+            parameters, a.input_size, a.hidden_size, a.num_layers, a.bias, batch_first, dropout, a.bidirectional,
+            a.proj_size, dtype=dtype, seed=seed,
+        )  # fmt: skip
 
     @classmethod
     def load(
@@ -97,19 +116,12 @@ class SavedModule(Module):
         a, arrays, recorded, kind = _load(path, prefix, dtype)
         try:
             if isinstance(batch_first, Recorded):
-                batch_first = checks.boolean("batch_first", recorded.get("batch_first", batch_first.otherwise))
+                batch_first = boolean("batch_first", recorded.get("batch_first", batch_first.otherwise))
             if isinstance(dropout, Recorded):
-                dropout = checks.probability(recorded.get("dropout", dropout.otherwise))
+                dropout = probability(recorded.get("dropout", dropout.otherwise))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{os.fspath(path)}: {printable(str(error))}") from error
-        make: Any = cls  # whose constructor takes LSTM's arguments
-        lstm: OfLSTM = make(
-            a.input_size, a.hidden_size, a.num_layers, a.bias, batch_first, dropout, a.bidirectional, a.proj_size,
-            dtype=kind, seed=seed,
-        )  # fmt: skip
-        lstm._weights = Weights({})  # those that were drawn have done their part: the generator is where it should be
-        lstm.load_state_dict(arrays)
-        return lstm
+        return cls._of(a, arrays, batch_first=batch_first, dropout=dropout, dtype=kind, seed=seed)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the parameters to a file, and batch_first, dropout and dtype with them.
@@ -142,6 +154,12 @@ class SavedCell(Module):
     """The part of `LSTMCell` that reads and writes files; its constructor takes the arguments of `LSTMCell`."""
 
     @classmethod
+    def _of(cls: type[OfCell], architecture: Architecture, parameters: Mapping[str, Any], *, dtype: Any) -> OfCell:
+        """Return a cell of some sizes and parameters."""
+        a = architecture
+        return cls._undrawn(parameters, a.input_size, a.hidden_size, a.bias, dtype=dtype)
+
+    @classmethod
     def load(cls: type[OfCell], path: str | os.PathLike[str], prefix: str = "", *, dtype: Any = None) -> OfCell:
         """Make a cell from a file of weights, whose names and shapes tell the sizes.
 
@@ -171,11 +189,7 @@ class SavedCell(Module):
         LSTMCell(3, 5)
         """
         a, arrays, _, kind = _load(path, prefix, dtype, cell=True)
-        make: Any = cls
-        cell: OfCell = make(a.input_size, a.hidden_size, a.bias, dtype=kind)
-        cell._weights = Weights({})
-        cell.load_state_dict(arrays)
-        return cell
+        return cls._of(a, arrays, dtype=kind)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the parameters to a file, and dtype with them.
@@ -243,7 +257,7 @@ def _load(path: str | os.PathLike[str], prefix: str, dtype: Any, cell: bool = Fa
         module = contents.modules.get(prefix)
         recorded = dict(module.options if module else {}) | read_record(contents.metadata, prefix)
         if dtype is None:
-            dtype = checks.float_dtype(recorded.get("dtype", common_dtype(arrays)))
+            dtype = float_dtype(recorded.get("dtype", common_dtype(arrays)))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: {printable(str(error))}") from error
     return _Loaded(architecture, arrays, recorded, dtype)

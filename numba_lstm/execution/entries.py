@@ -12,6 +12,8 @@ import numpy as np
 from numba import from_dtype, int64, types
 from numba.core import event
 
+from ..contract.checks.arrays import DTYPES
+from ..host.compile_notice import CompileNotice
 from ..host.threads import get_num_threads
 from ..kernels import launch, time_loop
 from ..simd.jit import by_address, parallel_entry, serial_entry, short_entry
@@ -21,23 +23,6 @@ _log = logging.getLogger("numba_lstm")
 
 _ready: dict[tuple[str, Any], Any] = {}
 _dispatchers: dict[tuple[str, Any], Any] = {}
-
-
-class _Notice(event.Listener):
-    """Says, once, why a first call takes seconds; loading compiled kernels is quick and does not come here."""
-
-    def __init__(self, call: str) -> None:
-        self.heard = False
-        self._call = call
-
-    def on_start(self, event: event.Event) -> None:
-        """Called by Numba when it starts to compile a function."""
-        if not self.heard:
-            self.heard = True
-            _log.warning("compiling kernels, once on this machine; numba_lstm.%s does it ahead of time", self._call)
-
-    def on_end(self, event: event.Event) -> None:
-        """Called by Numba when it is done with a function."""
 
 
 _KINDS: dict[str, tuple[Any, Any]] = {
@@ -98,7 +83,9 @@ def share_address(dtype: np.dtype[Any], general: bool = False) -> int:
     """
 
     def make() -> Any:
-        notice = _Notice("warmup(cells='all')" if general else "warmup()")
+        call = "warmup(cells='all')" if general else "warmup()"
+        text = f"compiling kernels, once on this machine; numba_lstm.{call} does it ahead of time"
+        notice = CompileNotice(lambda: _log.warning(text))
         with event.install_listener("numba:compile", notice):
             return by_address(time_loop.run_general_share if general else time_loop.run_share, _share_signature(dtype))
 
@@ -163,7 +150,7 @@ def warmup(dtype: Any = np.float32, *, cells: str = "torch") -> None:
     >>> numba_lstm.warmup()
     """
     kind = np.dtype(dtype)
-    if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+    if kind not in DTYPES:
         raise TypeError(f"dtype should be float32 or float64, got: {kind}")
     if cells not in ("torch", "all"):
         raise ValueError(f"cells should be 'torch' or 'all', got: {cells!r}")

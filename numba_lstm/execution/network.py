@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..contract.parameters import Architecture
+from ..contract.architecture import Architecture
 from ..host.threads import Setting
 from ..kernels.cell_rule import CellRule
 from ..kernels.frame import PLACES
@@ -27,6 +27,13 @@ KEPT_SIZE = 1 << 24
 """Elements of the largest piece that is kept."""
 
 _empty = np.empty
+
+PlanKey = tuple[tuple[int, ...], bool, bool, int]
+
+
+def plan_key(shape: tuple[int, ...], batch_first: bool, from_zero: bool) -> PlanKey:
+    """Return under what a network keeps the plan of a call on an input of a shape: the threads set belong to it."""
+    return shape, batch_first, from_zero, Setting.count
 
 
 class Network:
@@ -55,8 +62,8 @@ class Network:
         self.dtype = np.dtype(dtype)
         self._weights = pack(architecture, parameters, self.dtype, rule)
         self.data = self._weights.data
-        self.plans: dict[tuple[tuple[int, ...], bool, bool, int], Plan] = {}
-        """Plans of calls, by the shape of x, batch_first, whether from zero states, and the setting of threads."""
+        self.plans: dict[PlanKey, Plan] = {}
+        """Of calls that were made, by `plan_key`."""
         self._free: list[np.ndarray] = []
         self._no_work = np.empty(0, self.dtype)
 
@@ -86,7 +93,7 @@ class Network:
         -------
         output, h_n, c_n : ndarray
         """
-        key = x.shape, batch_first, h_0 is None, Setting.count
+        key = plan_key(x.shape, batch_first, h_0 is None)
         plan = self.plans.get(key)
         if plan is None:
             if len(self.plans) >= KEPT_PLANS:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..contract.parameters import Architecture
+from ..contract.architecture import Architecture
 from ..kernels.frame import FRAME_SIZE, Frame
 from ..kernels.panels import tail_vectors
 from ..simd.blocksizes import block_sizes

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..contract.parameters import Architecture
+from ..contract.architecture import Architecture
 from ..kernels.panels import count_panels
 from ..simd.blocksizes import GATES, block_sizes
 from .machine import Machine

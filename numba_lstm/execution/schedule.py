@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..contract.parameters import Architecture
+from ..contract.architecture import Architecture
 from .cost import choose, launch_steps, step_flop
 from .machine import Machine
 from .residency import Kept, core_share, kept_weights, unit_bytes

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
-from ..contract import checks
-from ..contract.packed_sequence import PackedSequence, batch_sizes_of, check_lengths, sort_by_length
-from ..contract.padding import pack_rows, padded_rows, unpack_rows
-from ..contract.parameters import Architecture
+from ..contract.dropout import Dropout
+from ..contract.packed_sequence import PackedSequence
+from ..contract.padding import batch_sizes_of, pack_rows, padded_rows, sort_by_length, unpack_rows
 from .network import Network
 
 State = tuple[np.ndarray, np.ndarray]
-Dropout = Callable[[np.ndarray], None] | None
 
 
 def _reordered(array: np.ndarray | None, order: np.ndarray | None) -> np.ndarray | None:
@@ -24,16 +19,19 @@ def _reordered(array: np.ndarray | None, order: np.ndarray | None) -> np.ndarray
 
 def run_packed(
     network: Network,
-    architecture: Architecture,
-    dtype: np.dtype[Any],
     sequence: PackedSequence,
-    hx: Any,
-    dropout: Dropout,
+    data: np.ndarray,
+    h_0: np.ndarray | None,
+    c_0: np.ndarray | None,
+    dropout: Dropout | None,
 ) -> tuple[PackedSequence, State]:
-    """Run a packed batch; states come and go in the order in which the caller packed the sequences."""
-    data, h_0, c_0 = checks.packed_call(
-        architecture, dtype, sequence.data, int(sequence.batch_sizes[0]), int(sequence.batch_sizes.sum()), hx
-    )
+    """Run a packed batch; states come and go in the order in which the caller packed the sequences.
+
+    Parameters
+    ----------
+    data, h_0, c_0 : ndarray
+        Those of the sequence and the caller, checked.
+    """
     order, inverse = sequence.sorted_indices, sequence.unsorted_indices
     h_0, c_0 = _reordered(h_0, order), _reordered(c_0, order)
     output, h_n, c_n = network.packed(data, sequence.batch_sizes, h_0, c_0, dropout=dropout)
@@ -45,27 +43,25 @@ def run_padded(
     network: Network,
     batch_first: bool,
     x: np.ndarray,
-    lengths: Any,
+    lengths: np.ndarray,
     h_0: np.ndarray | None,
     c_0: np.ndarray | None,
-    dropout: Dropout,
+    dropout: Dropout | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Run a padded batch: padding is not read, and is zero in the output.
 
     Parameters
     ----------
     x : (L, N, H_in) array, or (N, L, H_in) with ``batch_first``
-        Checked.
-    lengths : N integers
+        Checked, as all arguments are.
+    lengths : (N,) int64 array
         From 1 to L.
     """
-    rows, steps = x.shape[not batch_first], x.shape[batch_first]
-    real = check_lengths(lengths, rows, steps)
-    if not rows:
+    if not len(lengths):
         return network(x, h_0, c_0, batch_first=batch_first)
-    order, inverse = sort_by_length(real)
-    batch_sizes = batch_sizes_of(real[order])
-    places = padded_rows(batch_sizes, order, steps, batch_first)
+    order, inverse = sort_by_length(lengths)
+    batch_sizes = batch_sizes_of(lengths[order])
+    places = padded_rows(batch_sizes, order, x.shape[batch_first], batch_first)
     packed, h_n, c_n = network.packed(
         pack_rows(x, places), batch_sizes, _reordered(h_0, order), _reordered(c_0, order), dropout=dropout
     )

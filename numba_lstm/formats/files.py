@@ -1,4 +1,4 @@
-"""Weight files <-> mappings from names to arrays.  One module for a format, chosen by what is in a file."""
+"""Weight files <-> mappings from names to arrays: opened, read by the module of their format, and written whole."""
 
 from __future__ import annotations
 
@@ -168,17 +168,28 @@ def _parsed(
             problem = shards.why_incomplete(file)
             if problem is not None:
                 raise ValueError(f"{file}: {problem}")
-        before = _stamp(stream)
         stream.seek(0)
-        try:
-            made = parse(_READ[kind], stream, size)
-        except MemoryError:
-            raise
-        except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
-            reason = printable(str(error))
-            raise ValueError(f"{file}: not a complete {label(file.name, kind)} file of numbers: {reason}") from error
-        if _stamp(stream) != before:
-            raise ValueError(f"{file}: was changed while it was read")
+        what = f"{label(file.name, kind)} file of numbers"
+        return unchanged(file, stream, what, lambda: parse(_READ[kind], stream, size))
+
+
+def unchanged(file: Path, stream: BinaryIO, what: str, parse: Callable[[], T]) -> T:
+    """Return what a function makes of an open file, which stays as it is meanwhile.
+
+    Raises
+    ------
+    ValueError
+        If it is not a complete one of ``what``, or is written to; the message begins with the path.
+    """
+    before = _stamp(stream)
+    try:
+        made = parse()
+    except MemoryError:
+        raise
+    except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
+        raise ValueError(f"{file}: not a complete {what}: {printable(str(error))}") from error
+    if _stamp(stream) != before:
+        raise ValueError(f"{file}: was changed while it was read")
     return made
 
 

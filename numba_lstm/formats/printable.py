@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 
+MOST_LISTED = 10
+"""Names that a message lists."""
+
 
 def printable(text: str, encoding: str | None = None) -> str:
     r"""Return a text with all that is no character to look at written as its escape.
@@ -25,6 +28,28 @@ def printable(text: str, encoding: str | None = None) -> str:
     """
     shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return shown if encoding is None else shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def listed(names: list[str], longest: int | None = 120) -> str:
+    """Return some names in one line, or the first of them and how many there are more.
+
+    Parameters
+    ----------
+    names : list of str
+        Any.
+    longest : int, optional
+        Letters of a name that are shown; None where somebody has to copy it.
+
+    Examples
+    --------
+    >>> listed(["a", "b"]), listed([])
+    ("'a', 'b'", 'none')
+    """
+    shown = names[:MOST_LISTED]
+    if longest is not None:
+        shown = [name if len(name) <= longest else f"{name[:longest]}..." for name in shown]
+    text = ", ".join(map(repr, shown)) or "none"
+    return f"{text} and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else text
 
 
 def columns(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Weight files, and the modules of other libraries.
+"""Other libraries: their modules and models as ours, and files of arrays, which `numba_lstm.formats` reads.
 
 `numba_lstm.io.torch` and `numba_lstm.io.onnx` need the packages of these names.  They and `numba_lstm.io.keras` are
 imported when somebody first reaches for them.

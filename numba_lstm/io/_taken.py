@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from ..formats.printable import printable
+from ..formats.printable import MOST_LISTED, listed, printable
 
 T = TypeVar("T")
-
-_SHOWN = 10  # names that a message lists
 
 
 class Taken(dict[str, T]):
@@ -30,27 +28,21 @@ class Taken(dict[str, T]):
     def __missing__(self, name: str) -> T:
         if name in self.obstacles:
             raise ValueError(f"{self._path}: {printable(f'{name} cannot be taken: {self.obstacles[name]}')}")
-        raise KeyError(f"{self._path}: no recurrent {self.noun} {name!r}; found: {listed([*self, *self.obstacles])}")
+        found = whole_names([*self, *self.obstacles])
+        raise KeyError(f"{self._path}: no recurrent {self.noun} {name!r}; found: {found}")
 
     def complain_if_empty(self) -> None:
         """Raise ValueError with all reasons if nothing can be taken."""
         if self:
             return
         reasons = [
-            f"{listed([name for name, its in self.obstacles.items() if its == text])}: {text}"
-            for text in [*dict.fromkeys(self.obstacles.values())][:_SHOWN]
+            f"{whole_names([name for name, its in self.obstacles.items() if its == text])}: {text}"
+            for text in [*dict.fromkeys(self.obstacles.values())][:MOST_LISTED]
         ]
         why = "; ".join(reasons) or "none is in it"
         raise ValueError(f"{self._path}: no LSTM {self.noun} that can be taken: {printable(why)}")
 
 
-def listed(names: list[str]) -> str:
-    """Return some names for a message.
-
-    Examples
-    --------
-    >>> listed(["a", "b"])
-    "'a', 'b'"
-    """
-    shown = ", ".join(map(repr, names[:_SHOWN])) or "none"
-    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+def whole_names(names: list[str]) -> str:
+    """Return some names for a message, whole: one of them is to be given to load it."""
+    return listed(names, longest=None)

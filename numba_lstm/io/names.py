@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..contract.architecture import CELL_SUFFIX
 from ..contract.located import NOT_TAKEN, Located, other_modules
-from ..contract.parameters import CELL_SUFFIX
 from ..contract.record import check_floats
+from ..contract.state_dict import OTHERS
 from ..formats.contents import Contents, Declared
 from ..formats.files import describe as declared_in
 from ..formats.files import files as files  # what the command line asks of a format
@@ -19,9 +20,6 @@ from ..formats.files import read_contents
 from ..lstm import LSTM
 from ..lstm_cell import LSTMCell
 from ._found import Found, Runner, State
-
-_OTHERS = {3: "GRU", 1: "RNN"}
-"""What has so many rows in weight_hh for each of its columns; an LSTM has four."""
 
 
 def describe(path: Path) -> list[Found]:
@@ -64,7 +62,7 @@ def _kind(parameters: Mapping[str, tuple[tuple[int, ...], str]], cell: bool) -> 
     shape, _ = parameters.get("weight_hh" if cell else "weight_hh_l0", ((), ""))
     kind = "LSTM"
     if len(shape) == 2 and shape[1] and shape[0] % shape[1] == 0 and "weight_hr_l0" not in parameters:
-        kind = _OTHERS.get(shape[0] // shape[1], "LSTM")
+        kind = OTHERS.get(shape[0] // shape[1], "LSTM")
     return f"{kind}Cell" if cell else kind
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..contract import checks
-from ..contract.arrays import as_array
-from ..contract.parameters import Architecture
+from ..contract.architecture import Architecture
+from ..contract.checks.arrays import as_array, given_array, match_dtype, readable_input, ready
+from ..contract.checks.constructor import integer
 
 
 def positive(name: str, value: Any) -> int:
@@ -17,7 +17,7 @@ def positive(name: str, value: Any) -> int:
         value = int(value)
     if isinstance(value, bool):
         raise TypeError(f"{name} should be of type int, got: bool")
-    if checks.integer(name, value) <= 0:
+    if integer(name, value) <= 0:
         raise ValueError(f"{name} must be greater than zero, got: {value}")
     return int(value)
 
@@ -59,11 +59,11 @@ def input_array(
     architecture: Architecture, dtype: np.dtype[Any], batch_first: bool, x: Any, rows: int, axes: tuple[int, ...]
 ) -> np.ndarray:
     """Return the input of one step (N, H_in) or of several, whichever ``axes`` allow, as kernels can read it."""
-    array = checks.array("x", x, dtype)
+    array = given_array("x", x, dtype)
     if array.ndim not in axes:
         allowed = " or ".join(f"{n}D" for n in axes)
         raise ValueError(f"LSTM: Expected x to be {allowed}, got {array.ndim}D instead")
-    checks.match_dtype("RNN input", "x", array, dtype)
+    match_dtype("RNN input", "x", array, dtype)
     if array.shape[-1] != architecture.input_size:
         raise RuntimeError(
             f"x.size(-1) must be equal to input_size. Expected {architecture.input_size}, got {array.shape[-1]}"
@@ -73,7 +73,7 @@ def input_array(
         raise RuntimeError(f"Expected x to have {rows} rows, got {array.shape[axis]}")
     if array.ndim == 3 and array.shape[1 - axis] == 0:
         raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-    return checks.readable_input(array, dtype)
+    return readable_input(array, dtype)
 
 
 def output_array(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -91,7 +91,7 @@ def output_array(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None
 
 def readable(x: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
     """Return whether kernels can read x in place; False for some wrappings of the dtype that they could."""
-    return checks.ready(x, dtype) and x.shape == shape
+    return ready(x, dtype) and x.shape == shape
 
 
 def writable(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:

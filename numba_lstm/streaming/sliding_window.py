@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..contract.parameters import Architecture
+from ..contract.architecture import Architecture
 from ..execution.network import Network
 from . import checks as stream_checks
 from .checks import readable, writable

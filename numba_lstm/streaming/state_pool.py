@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..contract.parameters import Architecture
+from ..contract.architecture import Architecture
 from ..execution.network import Network
 from ..execution.schedule import Batch
 from ..host.threads import Setting

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..contract import checks
-from ..contract.parameters import Architecture
+from ..contract.architecture import Architecture
+from ..contract.checks.calls import batch_states
 from ..execution.network import Network
 from ..host.threads import Setting
 from ..kernels.frame import TURN
@@ -192,7 +192,7 @@ class Stream(Exclusive):
 
     @state.setter
     def state(self, hx: tuple[np.ndarray, np.ndarray]) -> None:
-        h, c = checks.batch_states(self._architecture, self._dtype, hx, self._batch_size)
+        h, c = batch_states(self._architecture, self._dtype, hx, self._batch_size)
         with self._free_lock():
             self._pool.h[...], self._pool.c[...] = h, c
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import numba_lstm as nl
-from numba_lstm.contract.parameters import Architecture
+from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution.packing import pack
 from numba_lstm.kernels.cell_rule import SIGMOID, TANH, CellRule
 

@@ -17,6 +17,7 @@ from support.layouts import KINDS
 
 import numba_lstm
 from numba_lstm import LSTM
+from numba_lstm.contract.dropout import Dropout
 
 F32 = np.float32
 PLAIN = Shape(3, 5, 2, steps=4, rows=2)
@@ -108,7 +109,7 @@ def test_what_kernels_can_read_is_not_copied(layout: str, monkeypatch: pytest.Mo
     lstm = module(case)
     x = {"C": case.x, "batch first": case.x.swapaxes(0, 1).copy().swapaxes(0, 1), "steps cut out": case.x[::2]}[layout]
     seen = []
-    call = type(lstm._pack()).__call__
+    call = type(lstm._network()).__call__
 
     def spy(self: Any, x: np.ndarray, *rest: Any, **options: Any) -> Any:
         seen.append(x)
@@ -349,14 +350,14 @@ def _identity_stack(size: int, layers: int, **options: Any) -> tuple[LSTM, np.nd
 def test_dropout_is_inverted_and_has_its_rate(rate: float, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     lstm, x = _identity_stack(40, 3, dropout=rate, dtype=dtype, seed=0)
     seen = []
-    drop = LSTM._drop
+    drop = Dropout.__call__
 
-    def spy(self: LSTM, output: np.ndarray) -> None:
+    def spy(self: Dropout, output: np.ndarray) -> None:
         before = output.copy()
         drop(self, output)
         seen.append((before, output.copy()))
 
-    monkeypatch.setattr(LSTM, "_drop", spy)
+    monkeypatch.setattr(Dropout, "__call__", spy)
     lstm(x)
     assert len(seen) == 2  # between layers, not after the last
     before, after = seen[0]
@@ -421,8 +422,8 @@ def test_layout_and_dtype_do_not_change_the_masks() -> None:
 
     def masks(lstm: LSTM, x: np.ndarray, monkey: pytest.MonkeyPatch) -> np.ndarray:
         seen: list[np.ndarray] = []
-        drop = LSTM._drop
-        monkey.setattr(LSTM, "_drop", lambda self, output: (drop(self, output), seen.append(output == 0)))
+        drop = Dropout.__call__
+        monkey.setattr(Dropout, "__call__", lambda self, output: (drop(self, output), seen.append(output == 0)))
         lstm(x)
         monkey.undo()
         return seen[0]

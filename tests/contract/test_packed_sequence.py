@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numba_lstm.contract import packed_sequence as ours
+import numba_lstm as ours
+from numba_lstm.contract import padding
+from numba_lstm.contract.checks.sequences import check_lengths
 from numba_lstm.contract.packed_sequence import PackedSequence
 
 DTYPES = ["float32", "float64", "float16", "int64", "int32", "uint8", "bool"]
@@ -82,7 +84,7 @@ def test_unpack() -> None:
 
 def test_ties_keep_their_order() -> None:
     lengths = np.tile([2, 3], 40)
-    order, inverse = ours.sort_by_length(lengths)
+    order, inverse = padding.sort_by_length(lengths)
     check_same(order, np.concatenate([np.arange(1, 80, 2), np.arange(0, 80, 2)]))
     check_same(order[inverse], np.arange(80))
 
@@ -356,28 +358,28 @@ def test_where_torch_would_corrupt_or_confuse(run: Callable[[], Any], error: typ
 def test_rows_of_a_padded_batch(lengths: list[int], batch_first: bool, more: int) -> None:
     steps, rows = max(lengths) + more, len(lengths)
     padded = np.arange(steps * rows * 2).reshape((rows, steps, 2) if batch_first else (steps, rows, 2))
-    real = ours.check_lengths(lengths, rows, steps)
-    order, inverse = ours.sort_by_length(real)
+    real = check_lengths(lengths, rows, steps)
+    order, inverse = padding.sort_by_length(real)
     check_same(inverse[order], np.arange(rows))
-    batch_sizes = ours.batch_sizes_of(real[order])
+    batch_sizes = padding.batch_sizes_of(real[order])
     check_same(batch_sizes, np.array([sum(n > t for n in lengths) for t in range(max(lengths))]))
-    check_same(ours.batch_sizes_of(batch_sizes), real[order])
-    index = ours.padded_rows(batch_sizes, order, steps, batch_first)
-    data = ours.pack_rows(padded, index)
+    check_same(padding.batch_sizes_of(batch_sizes), real[order])
+    index = padding.padded_rows(batch_sizes, order, steps, batch_first)
+    data = padding.pack_rows(padded, index)
     by_row = padded if batch_first else padded.swapaxes(0, 1)
     check_same(data, rows_by_definition([x[:n] for x, n in zip(by_row, lengths, strict=True)]))
     again = np.full_like(padded, -1)
-    ours.unpack_rows(data, index, again)
+    padding.unpack_rows(data, index, again)
     beyond = np.arange(steps) >= real[:, None]
     check_same(again, np.where((beyond if batch_first else beyond.T)[..., None], -1, padded))
 
 
 def test_no_sequences() -> None:
-    none = ours.check_lengths([], 0, 5)
-    order, inverse = ours.sort_by_length(none)
+    none = check_lengths([], 0, 5)
+    order, inverse = padding.sort_by_length(none)
     assert not order.size
     assert not inverse.size
-    assert not ours.padded_rows(ours.batch_sizes_of(none), order, 5, True).size
+    assert not padding.padded_rows(padding.batch_sizes_of(none), order, 5, True).size
 
 
 # --- torch ----------------------------------------------------------------------------------------------------

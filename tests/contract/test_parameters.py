@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from support.cases import Shape, parameter_shapes
 
-from numba_lstm.contract.parameters import Architecture, Parameter, cast, infer, nothing_under, prefixes
+from numba_lstm.contract.architecture import Architecture
+from numba_lstm.contract.parameter import Parameter, cast
+from numba_lstm.contract.state_dict import infer, nothing_under, prefixes
 
 F32 = np.dtype(np.float32)
 

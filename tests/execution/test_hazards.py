@@ -13,7 +13,7 @@ import pytest
 from support.cases import Shape, random_case
 from support.processes import by_layer, posix, run
 
-from numba_lstm.contract.parameters import Architecture
+from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution import launch_lock
 from numba_lstm.execution.machine import ASSUMED
 from numba_lstm.execution.network import Network

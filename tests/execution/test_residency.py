@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from numba_lstm.contract.parameters import Architecture
+from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution import plan, residency
 from numba_lstm.execution.machine import ASSUMED, Way, this_machine
 from numba_lstm.execution.packing import pack

@@ -19,7 +19,7 @@ import numba_lstm
 from support.cases import Shape, module, random_case
 from numba_lstm.kernels.cell_rule import SIGMOID, TANH, CellRule
 from numba_lstm.execution.network import Network
-from numba_lstm.contract.parameters import Architecture
+from numba_lstm.contract.architecture import Architecture
 
 dtype = np.dtype(sys.argv[1])
 threads = int(sys.argv[2])

@@ -17,7 +17,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from support.cases import Shape, assert_same_bits, parameter_shapes, random_case
 
-from numba_lstm import LSTM, cli, io
+from numba_lstm import LSTM, LSTMCell, cli, io
+from numba_lstm.contract.module import Module
 
 SUFFIXES = [".safetensors", ".npz"]
 by_suffix = pytest.mark.parametrize("suffix", SUFFIXES)
@@ -121,6 +122,59 @@ def test_a_subclass_loads_itself(tmp_path: Path) -> None:
 
     Mine(3, 5).save(tmp_path / "a.npz")
     assert type(Mine.load(tmp_path / "a.npz")) is Mine
+
+
+def test_a_subclass_is_made_by_its_constructor(tmp_path: Path) -> None:
+    """Which may read parameters and assign some; those of the file come last."""
+
+    class Remembering(LSTM):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.shapes = [array.shape for array in self.parameters()]
+            self.bias_hh_l0 = np.ones(4 * self.hidden_size)
+
+    lstm = LSTM(3, 5, seed=0)
+    lstm.save(tmp_path / "a.npz")
+    loaded = Remembering.load(tmp_path / "a.npz")
+    assert loaded.shapes == [array.shape for array in lstm.parameters()]
+    np.testing.assert_array_equal(loaded.bias_hh_l0, lstm.bias_hh_l0)
+
+
+def test_loading_draws_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    LSTM(3, 5, 2).save(tmp_path / "a.npz")
+    LSTMCell(3, 5).save(tmp_path / "b.npz")
+
+    def refuse(self: Module) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Module, "reset_parameters", refuse)
+    assert LSTM.load(tmp_path / "a.npz").num_layers == 2
+    assert LSTMCell.load(tmp_path / "b.npz").hidden_size == 5
+
+
+def _half_used(bits: Any) -> np.random.Generator:
+    generator = np.random.Generator(bits(3))
+    generator.random(1, np.float32)  # and keeps the other half of a word
+    return generator
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=("float32", "float64"))
+@pytest.mark.parametrize("hidden_size", [5, 6])
+@pytest.mark.parametrize(
+    "seed",
+    [
+        lambda: 0, lambda: np.random.SeedSequence(1), lambda: np.random.MT19937(2), lambda: np.random.PCG64DXSM(2),
+        lambda: np.random.Philox(2), lambda: _half_used(np.random.PCG64), lambda: _half_used(np.random.MT19937),
+    ],
+    ids=("integer", "sequence", "MT19937", "PCG64DXSM", "Philox", "half used", "half used MT19937"),
+)  # fmt: skip
+def test_a_seed_goes_on_as_in_a_new_module(tmp_path: Path, dtype: Any, hidden_size: int, seed: Any) -> None:
+    """Also where the number of parameters is odd."""
+    new = LSTM(3, hidden_size, proj_size=3, dtype=dtype, seed=seed())
+    new.save(tmp_path / "a.npz")
+    loaded = LSTM.load(tmp_path / "a.npz", seed=seed())
+    for kind in (np.float32, np.float64, np.float32):
+        np.testing.assert_array_equal(*(lstm._generator.random(3, kind) for lstm in (new, loaded)))
 
 
 def test_signature_shows_the_defaults() -> None:

@@ -13,7 +13,7 @@ from support.cases import Shape, random_case
 from support.places import ROOT
 
 import numba_lstm
-from numba_lstm.contract.parameters import Architecture
+from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution.machine import this_machine
 from numba_lstm.execution.network import Network
 from numba_lstm.execution.schedule import Batch

@@ -339,7 +339,7 @@ def test_one_text_for_many_names(tmp_path: Path) -> None:
 def test_headers_over_each_other() -> None:
     """Continuations of continuations, each a little further: a header of a square of the file's bytes."""
     content = bytearray(_file(lambda file: file.create_group("a")))
-    root = hdf5.File(bytes(content))._root
+    root = hdf5.File(bytes(content)).root.address
     start, count = -(-len(content) // 8) * 8, 20_000
     content += bytes(start - len(content))
     end = start + 24 * count

@@ -16,7 +16,7 @@ from support.processes import half_width, two_widths
 from support.routes import WAYS
 
 from numba_lstm import LSTM
-from numba_lstm.contract.parameters import Architecture
+from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution import entries
 from numba_lstm.execution.machine import ASSUMED
 from numba_lstm.execution.network import Network
@@ -205,7 +205,7 @@ import hashlib
 import numpy as np
 from support.general_cells import named, network
 from numba_lstm.kernels.cell_rule import CellRule, Function
-from numba_lstm.contract.parameters import Architecture
+from numba_lstm.contract.architecture import Architecture
 
 digest = hashlib.sha256()
 for dtype in (np.float32, np.float64):

@@ -15,7 +15,7 @@ from support.cases import Shape, assert_same_bits, module, random_case
 from support.places import TESTS
 
 import numba_lstm
-from numba_lstm.contract.parameters import Architecture
+from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution import cost, launch_lock
 from numba_lstm.execution.machine import ASSUMED, Way, this_machine
 from numba_lstm.host import idle_cores

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import numba_lstm
-from numba_lstm.contract.parameters import Architecture
+from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution.network import Network
 from numba_lstm.kernels.cell_rule import Activation, CellRule, Function
 from support.cases import Case, Shape, flat, module, random_case

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from numba_lstm.contract.parameters import Architecture
+from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution.network import Network
 from numba_lstm.kernels.cell_rule import Activation, CellRule
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from numba_lstm.contract.parameters import Parameter
+from numba_lstm.contract.parameter import Parameter
 
 
 def unaligned(array: np.ndarray) -> np.ndarray:

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..bfloat16 import widened
 from ..contents import OPTIONS, WholeModule
-from .pickle_machine import Global, Machine, Pairs, Placeholder
+from .pickle_machine import Machine
 from .pickled_arrays import ArrayInPickle, PickledArray, makes_array
+from .pickled_objects import Global, Pairs, Placeholder
 from .torchscript import SCRIPTED, class_name
 
 NUMBERS = {

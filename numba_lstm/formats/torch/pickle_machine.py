@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
+
+from .pickled_objects import Global, Pairs, Placeholder
 
 _OBJECT, _MEMO_ENTRY = 96, 160
 """Bytes that Python takes for an object of no length, and for an entry of a dict with its key; rounded up."""
@@ -25,32 +27,6 @@ _LONGEST_NUMBER, _LONGEST_DECIMAL = 1024, 100
 
 _UINT2, _INT4, _UINT4, _UINT8 = (struct.Struct(code) for code in ("<H", "<i", "<I", "<Q"))
 _FLOAT = struct.Struct(">d")
-
-
-class Global(NamedTuple):
-    """The name of something to import, which is not done."""
-
-    module: str
-    name: str
-
-
-class Pairs(list[Any]):
-    """A dict: keys and values in turn."""
-
-    __slots__ = ()
-
-
-class Placeholder:
-    """An object of a class that is not looked for."""
-
-    __slots__ = ("arguments", "items", "kind", "pairs", "state")
-
-    def __init__(self, kind: Any, arguments: Any) -> None:
-        self.kind = kind
-        self.arguments = arguments
-        self.items: list[Any] = []
-        self.pairs = Pairs()
-        self.state: Any = None
 
 
 class Machine:

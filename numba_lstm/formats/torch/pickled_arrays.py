@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .pickle_machine import Global, Placeholder
+from .pickled_objects import Global, Placeholder
 
 _CODES = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"}
 _ORDERS = {"<", ">", "|"}

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..contents import OPTIONS
 from ..zip_archive import Archive
-from .pickle_machine import Global
+from .pickled_objects import Global
 
 SCRIPTED = "__torch__"
 """The module that TorchScript puts before those of Python's classes."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...contract.checks import readable_input
-from ...contract.parameters import Architecture
+from ...contract.architecture import Architecture
+from ...contract.checks.arrays import readable_input
 from ...execution.network import Network
 from ...execution.variable_length import run_padded
 from ...kernels.cell_rule import CellRule
@@ -88,10 +88,6 @@ def parameters_of(weights: list[Weights]) -> dict[str, np.ndarray]:
 
 def lstm_of(weights: list[Weights]) -> LSTM:
     """Return an LSTM; with ``batch_first``, for inference."""
-    a, parameters = architecture_of(weights), parameters_of(weights)
-    lstm = LSTM(
-        a.input_size, a.hidden_size, bias=a.bias, batch_first=True, bidirectional=a.bidirectional,
-        dtype=np.result_type(*parameters.values()), seed=0,
-    )  # fmt: skip
-    lstm.load_state_dict(parameters)
-    return lstm.eval()
+    parameters = parameters_of(weights)
+    dtype = np.result_type(*parameters.values())
+    return LSTM._of(architecture_of(weights), parameters, batch_first=True, dtype=dtype, seed=0).eval()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ...formats import hdf5
-from ...formats.printable import printable
+from ...formats.files import unchanged
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
@@ -59,17 +59,8 @@ def read(path: Path) -> Saved:
     if path.is_dir():
         raise ValueError(f"{path}: a folder, such as TensorFlow's SavedModel: use model.save('name.keras') instead")
     with path.open("rb") as stream:
-        before = os.fstat(stream.fileno())
-        try:
-            saved = _read(stream, before.st_size)
-        except MemoryError:
-            raise
-        except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
-            raise ValueError(f"{path}: not a complete file of Keras: {printable(str(error))}") from error
-        after = os.fstat(stream.fileno())
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise ValueError(f"{path}: was changed while it was read")
-    return saved
+        size = os.fstat(stream.fileno()).st_size
+        return unchanged(path, stream, "file of Keras", lambda: _read(stream, size))
 
 
 def _read(stream: BinaryIO, size: int) -> Saved:

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ...contract.arrays import as_array
+from ...contract.checks.arrays import as_array
 from ...streaming.exclusive import Exclusive
+from .._shapes import check_shape
 from . import masks
 from .config import Options
 from .core import Core, State
@@ -172,10 +173,7 @@ class Layer(Exclusive):
         array = as_array(value, name)
         if array.dtype.kind not in "biuf":
             raise TypeError(f"{name} should hold real numbers, got: {array.dtype}")
-        pairs = zip(shape, array.shape, strict=False)
-        if array.ndim != len(shape) or any(want not in (None, have) for want, have in pairs):
-            wanted = ", ".join("any" if size is None else str(size) for size in shape)
-            raise ValueError(f"{name} should have shape ({wanted}), got: {array.shape}")
+        check_shape(name, array, shape)
         with np.errstate(all="ignore"):
             return array.astype(self.dtype, copy=False)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...contract.arrays import as_array
+from ...contract.checks.arrays import as_array
 from .core import Core, State
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...formats.bfloat16 import widened
 from ...formats.hdf5 import Node
 from .config import Entry, Refusal
 
@@ -120,7 +121,7 @@ def _numbers(node: Node) -> np.ndarray:
     """Return an array as float32 or float64."""
     array = node.array()
     if node.is_bfloat16:
-        return (array.view("<u2").astype(np.uint32) << 16).view(np.float32)
+        return widened(array.view("<u2"))
     if array.dtype.kind != "f":
         raise Refusal(f"{node.path} holds {array.dtype}, such as quantised weights, not real numbers")
     return array if array.dtype.itemsize == 8 else array.astype(np.float32, copy=False)

@@ -19,7 +19,7 @@ from ...formats.printable import printable
 from ...kernels.cell_rule import Activation
 from ...lstm import LSTM
 from .._found import Found, Runner, State
-from .._taken import Taken, listed
+from .._taken import Taken, whole_names
 from . import attributes as attribute_reader
 from . import stack
 from . import weights as weight_reader
@@ -184,7 +184,7 @@ def _chosen(path: StrPath, places: list[Place], name: str) -> Place:
     for place in places:
         if place.name == name:
             return place
-    raise ValueError(f"{path}: no recurrent node {name!r}; found: {listed([place.name for place in places])}")
+    raise ValueError(f"{path}: no recurrent node {name!r}; found: {whole_names([place.name for place in places])}")
 
 
 def _node(path: StrPath, place: Place, dtype: Any = None) -> Node:

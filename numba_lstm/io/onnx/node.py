@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...contract.arrays import as_array
-from ...contract.checks import readable_input
+from ...contract.checks.arrays import as_array, readable_input
 from ...execution.network import Network
 from ...execution.variable_length import run_padded
 from ...kernels.cell_rule import CellRule
+from .._shapes import check_shape
 from .attributes import Attributes
 from .supplies import Supply
 from .weights import Weights
@@ -211,10 +211,7 @@ class Node:
     def _array(self, name: str, value: Any, shape: tuple[int | None, ...]) -> np.ndarray:
         """Return an array of the node's dtype; half precision is widened."""
         array = as_array(value, name)
-        pairs = zip(shape, array.shape, strict=False)
-        if array.ndim != len(shape) or any(want not in (None, have) for want, have in pairs):
-            wanted = ", ".join("any" if size is None else str(size) for size in shape)
-            raise ValueError(f"{name} should have shape ({wanted}), got: {array.shape}")
+        check_shape(name, array, shape)
         if array.dtype.newbyteorder("=") not in (self.dtype, np.float16):
             raise TypeError(f"{name} should be {self.dtype}, got: {array.dtype}")
         return array.astype(self.dtype, copy=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...contract.architecture import Architecture
 from ...lstm import LSTM
 from .attributes import INSTEAD, Refusal
 from .constants.graph import Graph, Place
@@ -42,17 +43,14 @@ def join(places: list[Place], nodes: list[Node]) -> LSTM:
             raise Refusal(f"layers of an LSTM have the same lengths, and {both}")
     for (place, node), (after, above) in itertools.pairwise(zip(places, nodes, strict=True)):
         _check_chain(place, node, after, above)
-    lstm = LSTM(
-        first.input_size, first.hidden_size, len(nodes), bias=any(node.weights.B is not None for node in nodes),
-        batch_first=bool(first.layout), bidirectional=first.directions == 2, dtype=first.dtype, seed=0,
-    )  # fmt: skip
+    bias, both_ways = any(node.weights.B is not None for node in nodes), first.directions == 2
+    architecture = Architecture(first.input_size, first.hidden_size, len(nodes), bias, both_ways)
     # A layer without bias among others with one has zeros.
-    shapes = {name: array.shape for name, array in lstm.state_dict().items()}
-    parameters = {name: np.zeros(shape, lstm.dtype) for name, shape in shapes.items() if name.startswith("bias")}
+    shapes = architecture.shapes()
+    parameters = {name: np.zeros(shape, first.dtype) for name, shape in shapes.items() if name.startswith("bias")}
     for layer, node in enumerate(nodes):
         parameters |= node.weights.parameters(node.dtype, layer)
-    lstm.load_state_dict(parameters)
-    return lstm.eval()
+    return LSTM._of(architecture, parameters, batch_first=bool(first.layout), dtype=first.dtype, seed=0).eval()
 
 
 def _check_chain(place: Place, node: Node, after: Place, above: Node) -> None:

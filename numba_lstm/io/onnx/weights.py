@@ -7,14 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...contract.parameters import Architecture
+from ...contract.architecture import GATES, Architecture
 from .attributes import Attributes, Refusal
 from .constants.graph import Graph
 from .constants.operation import Operation, check_inputs
 from .constants.tensors import NotConstant, declared, wide
 from .constants.values import Deferred, Values
-
-GATES = 4
 
 INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 """Of the operator."""

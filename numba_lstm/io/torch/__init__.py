@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ... import public
+from ...contract.architecture import Architecture
 from ...lstm import LSTM
 from ...lstm_cell import LSTMCell
 from .modules import (
@@ -66,15 +67,13 @@ def from_module(module: Any) -> LSTM | LSTMCell:
         raise TypeError(f"module should be a torch.nn.LSTM or torch.nn.LSTMCell, and it {problem}")
     arrays = {name: _own(tensor) for name, tensor in module.state_dict().items()}
     dtype = np.result_type(*arrays.values())
+    m = module
     made: LSTM | LSTMCell
     if isinstance(module, torch.nn.LSTM):
-        made = LSTM(
-            module.input_size, module.hidden_size, module.num_layers, module.bias, module.batch_first, module.dropout,
-            module.bidirectional, module.proj_size, dtype=dtype,
-        )  # fmt: skip
+        sizes = Architecture(m.input_size, m.hidden_size, m.num_layers, m.bias, m.bidirectional, m.proj_size)
+        made = LSTM._of(sizes, arrays, batch_first=m.batch_first, dropout=m.dropout, dtype=dtype)
     else:
-        made = LSTMCell(module.input_size, module.hidden_size, module.bias, dtype=dtype)
-    made.load_state_dict(arrays)
+        made = LSTMCell._of(Architecture(m.input_size, m.hidden_size, bias=m.bias), arrays, dtype=dtype)
     made.train(module.training)
     return made
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-from ...contract.parameters import Architecture
+from ...contract.architecture import Architecture
 from .tensors import DTYPES, autocast_enabled, torch
 from .weights import CELL, LAYERS, Kind, Packing
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...contract.parameters import CELL_SUFFIX, Architecture
+from ...contract.architecture import CELL_SUFFIX, Architecture
 from ...execution.network import Network
 from ...lstm import LSTM
 from ...lstm_cell import LSTMCell

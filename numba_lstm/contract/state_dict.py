@@ -1,168 +1,18 @@
-"""torch's parameters: their names, their shapes, what the shapes tell, and arrays that are only assigned to."""
+"""What names and shapes of arrays tell: which LSTM or cell there is under a prefix, or what there is instead."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
-import numpy as np
-
-from .arrays import as_array
-
-CELL_SUFFIX = "_l0"
-"""What an LSTM's first layer has after the names of a cell."""
-
-GATES = ("i", "f", "g", "o")
-"""The order in which torch stacks the gates along the first axis: input, forget, cell, output."""
-
-NAME = r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9]\d{0,5})(_reverse)?"
-CELL_NAME = r"weight_ih|weight_hh|bias_ih|bias_hh"
-"""Patterns of the parameters' names."""
+from ..formats.printable import MOST_LISTED, listed
+from .architecture import CELL_NAME, CELL_SUFFIX, GATES, NAME, Architecture
 
 _NAME = re.compile(NAME)
 _CELL_NAME = re.compile(CELL_NAME)
-_OTHERS = {3: "GRU", 1: "RNN"}  # gates
-_FOUND_SHOWN, _LONGEST = 10, 120  # names that a message lists, and letters of one
-_READ_ONLY = (
-    "parameters are read-only: assign a new array to the module's attribute instead of writing into this one, "
-    "such as lstm.weight_ih_l0 = array"
-)
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """The sizes of a stack of LSTM layers, named as the arguments of ``torch.nn.LSTM``.
-
-    Examples
-    --------
-    >>> Architecture(3, 5, proj_size=2).shapes()
-    {'weight_ih_l0': (20, 3), 'weight_hh_l0': (20, 2), 'bias_ih_l0': (20,), 'bias_hh_l0': (20,), 'weight_hr_l0': (2, 5)}
-    """
-
-    input_size: int
-    hidden_size: int
-    num_layers: int = 1
-    bias: bool = True
-    bidirectional: bool = False
-    proj_size: int = 0
-
-    @property
-    def num_directions(self) -> int:
-        """1, or 2 if bidirectional: D."""
-        return 2 if self.bidirectional else 1
-
-    @property
-    def output_size(self) -> int:
-        """Size of h: proj_size if there is a projection, else hidden_size: H_out."""
-        return self.proj_size or self.hidden_size
-
-    def layer_input_size(self, layer: int) -> int:
-        """Return the width of a layer's input: input_size, then D * H_out."""
-        return self.input_size if layer == 0 else self.num_directions * self.output_size
-
-    def names(self, layer: int, direction: int) -> tuple[str, ...]:
-        """Return the names of one layer and direction, in torch's order."""
-        kinds: tuple[str, ...] = ("weight_ih", "weight_hh")
-        if self.bias:
-            kinds += ("bias_ih", "bias_hh")
-        if self.proj_size:
-            kinds += ("weight_hr",)
-        suffix = f"_l{layer}_reverse" if direction else f"_l{layer}"
-        return tuple(kind + suffix for kind in kinds)
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of every parameter by its name, in torch's order."""
-        rows = len(GATES) * self.hidden_size
-        result: dict[str, tuple[int, ...]] = {}
-        for layer in range(self.num_layers):
-            shapes = {
-                "weight_ih": (rows, self.layer_input_size(layer)),
-                "weight_hh": (rows, self.output_size),
-                "bias_ih": (rows,),
-                "bias_hh": (rows,),
-                "weight_hr": (self.proj_size, self.hidden_size),
-            }
-            for direction in range(self.num_directions):
-                result.update((name, shapes[name.split("_l")[0]]) for name in self.names(layer, direction))
-        return result
-
-
-class Parameter(np.ndarray):
-    """A read-only array whose error says what to do instead; whatever is computed from it is a plain array."""
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        if not self.flags.writeable:  # copies, such as those of astype, are like any array
-            raise ValueError(_READ_ONLY)
-        super().__setitem__(key, value)
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        out = options.get("out", ())
-        if any(isinstance(array, Parameter) and not array.flags.writeable for array in out):
-            raise ValueError(_READ_ONLY)
-        if out:
-            options["out"] = tuple(_plain(array) for array in out)
-        return getattr(ufunc, method)(*map(_plain, inputs), **options)
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return np.asarray(self).__reduce_ex__(protocol)
-
-    def __deepcopy__(self, memo: Any) -> Any:
-        return np.array(self)
-
-    def copy(self, order: Any = "C") -> Any:
-        """Return a plain array that may be written to."""
-        return np.array(self, order=order)
-
-    def __copy__(self) -> Any:
-        return np.array(self)
-
-
-def _plain(value: Any) -> Any:
-    return np.asarray(value) if isinstance(value, Parameter) else value
-
-
-def cast(value: Any, dtype: np.dtype[Any]) -> Parameter:
-    """Return a read-only C-order copy in another dtype, rounded as torch rounds: silently, to infinity if too large.
-
-    Parameters
-    ----------
-    value : array_like
-        Real numbers.
-    dtype : float32 or float64
-        Of the result.
-
-    Raises
-    ------
-    TypeError
-        If these are not real numbers.
-
-    Examples
-    --------
-    >>> weight = cast([1, 2], np.dtype(np.float32))
-    >>> weight[0] = 3
-    Traceback (most recent call last):
-        ...
-    ValueError: parameters are read-only: assign a new array to the module's attribute instead of writing into this \
-one, such as lstm.weight_ih_l0 = array
-    """
-    array = as_array(value)
-    kind = array.dtype.kind
-    # bfloat16 of other libraries is of the kind of records, too.  None would become a nan, and text what it spells.
-    number = kind not in "cSUMm" and type(array.dtype) is not np.dtypes.VoidDType
-    if not number or (kind == "O" and not all(isinstance(element, Real) for element in array.flat)):
-        raise TypeError(f"should hold real numbers, got: {array.dtype}")
-    with np.errstate(all="ignore"):
-        return frozen(np.array(array, dtype, order="C"))
-
-
-def frozen(owner: np.ndarray) -> Parameter:
-    """Return what cannot be written to, of an array that nobody else has."""
-    owner.flags.writeable = False
-    # NumPy lets the owner of memory switch writing on again, a view of a read-only owner cannot.
-    return owner.view(Parameter)
+OTHERS = {3: "GRU", 1: "RNN"}
+"""What has so many rows in weight_hh for each of its columns; an LSTM has four."""
 
 
 def first_name(cell: bool = False) -> str:
@@ -187,6 +37,7 @@ def infer_cell(mapping: Mapping[str, Any], prefix: str = "", names: Iterable[str
 
     Examples
     --------
+    >>> import numpy as np
     >>> infer_cell({"weight_ih": np.zeros((20, 3)), "weight_hh": np.zeros((20, 5))}).hidden_size
     5
     """
@@ -227,6 +78,7 @@ def infer(mapping: Mapping[str, Any], prefix: str = "", names: Iterable[str] | N
 
     Examples
     --------
+    >>> import numpy as np
     >>> infer({"a.weight_ih_l0": np.zeros((20, 3)), "a.weight_hh_l0": np.zeros((20, 5))}, "a.")
     Architecture(input_size=3, hidden_size=5, num_layers=1, bias=False, bidirectional=False, proj_size=0)
     """
@@ -254,8 +106,8 @@ def infer(mapping: Mapping[str, Any], prefix: str = "", names: Iterable[str] | N
             problems.append(f"{name} has shape {shapes[name]}, not that of a matrix")
     if not problems:
         rows, width = shapes["weight_hh_l0"]
-        if rows % len(GATES) or ("weight_hr" not in kinds and rows != len(GATES) * width):
-            other = f", but of a {_OTHERS[rows // width]}" if rows in (3 * width, width) else ""
+        if rows % GATES or ("weight_hr" not in kinds and rows != GATES * width):
+            other = f", but of a {OTHERS[rows // width]}" if rows in (3 * width, width) else ""
             problems.append(
                 f"weight_hh_l0 has shape {rows, width}, not (4 * hidden_size, hidden_size): "
                 f"not the weights of an LSTM{other}"
@@ -263,7 +115,7 @@ def infer(mapping: Mapping[str, Any], prefix: str = "", names: Iterable[str] | N
     if not problems:
         architecture = Architecture(
             input_size=shapes["weight_ih_l0"][1],
-            hidden_size=rows // len(GATES),
+            hidden_size=rows // GATES,
             num_layers=len(layers),
             bias=bool(kinds & {"bias_ih", "bias_hh"}),
             bidirectional=any(reverse for _, _, reverse in parts),
@@ -342,14 +194,8 @@ def quantized_name(names: Iterable[str]) -> str | None:
 
 def _nearest(prefix: str, found: list[str]) -> list[str]:
     """Return prefixes with those first that are most like one, if they are more than a message lists."""
-    if len(found) <= _FOUND_SHOWN:
+    if len(found) <= MOST_LISTED:
         return found
 
     parts = {*prefix.split(".")} - {""}
     return sorted(found, key=lambda other: len(parts.intersection(other.split("."))), reverse=True)
-
-
-def listed(names: list[str]) -> str:
-    """Return some names in one line, or the first of them and how many there are more."""
-    shown = ", ".join(repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}...") for name in names[:_FOUND_SHOWN])
-    return f"{shown} and {len(names) - _FOUND_SHOWN} more" if len(names) > _FOUND_SHOWN else shown

@@ -1,0 +1,86 @@
+"""The arguments of functions for sequences of different lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .arrays import as_array
+
+
+def check_lengths(lengths: ArrayLike, n: int, steps: int, enforce_sorted: bool = False) -> np.ndarray:
+    """Return the lengths of ``n`` sequences as int64; raise torch's error, or ValueError beyond ``steps``."""
+    real = integers(lengths, "lengths")
+    if len(real) != n:
+        raise RuntimeError(f"Expected `len(lengths)` to be equal to batch_size, but got {len(real)} (batch_size={n})")
+    if enforce_sorted and real[-1] > 0 and np.any(np.diff(real) > 0):
+        raise RuntimeError(
+            "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. "
+            "You can pass `enforce_sorted=False` to pack_padded_sequence and/or pack_sequence."
+        )
+    if np.any(real <= 0):
+        raise RuntimeError(
+            "Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0"
+        )
+    if np.any(real > steps):
+        raise ValueError(f"lengths must be at most T = {steps}, but got {real.max()}")
+    return real
+
+
+def integers(values: ArrayLike, name: str) -> np.ndarray:
+    """Return a read-only int64 copy of a 1-D sequence of integers."""
+    try:
+        array = as_array(values, name)
+    except ValueError:
+        raise ValueError(f"{name} must be 1-D, but its elements differ in length") from None
+    if array.dtype.kind not in "iuf":
+        error = ValueError if array.ndim else TypeError
+        raise error(f"{name} must be integers, but got {type(values).__name__} of dtype {array.dtype}")
+    if array.ndim != 1:
+        raise RuntimeError(f"'{name}' argument should be a 1D CPU int64 tensor, but got {array.ndim}D cpu Long tensor")
+    with np.errstate(invalid="ignore"):
+        whole = array.astype(np.int64)
+    if not np.array_equal(whole, array):
+        raise ValueError(f"{name} must be integers, but got {values!r}")
+    whole.setflags(write=False)
+    return whole
+
+
+def check_type(value: object, kinds: Any, where: str, expected: str | None = None) -> None:
+    """Raise torch's TypeError unless a value, which ``where`` names in torch's words, is of one of some types."""
+    if not isinstance(value, kinds):
+        given = type(value).__name__
+        if hasattr(value, "batch_sizes"):  # torch's, whose name is the same
+            given = f"{type(value).__module__}.{given}, of which numba_lstm.PackedSequence(*sequence) makes one of ours"
+        raise TypeError(f"{where} must be {expected or kinds.__name__}, not {given}")
+
+
+def padded_batch(value: Any, name: str, function: str) -> np.ndarray:
+    """Return an array, or what turns into one by itself, if it has two dimensions or more."""
+    if not hasattr(value, "__array__"):
+        check_type(value, np.ndarray, f"{function}(): argument '{name}' (position 1)")
+    array = as_array(value, name)
+    if array.ndim < 2:
+        raise ValueError(f"{name} must have at least 2 dimensions, but has shape {array.shape}")
+    return array
+
+
+def arrays_alike(sequences: Iterable[Any]) -> list[np.ndarray]:
+    """Return the sequences as arrays of the first one's dtype, after checking that they go together."""
+    arrays: list[np.ndarray] = []
+    for k, sequence in enumerate(sequences):
+        if not hasattr(sequence, "__array__"):
+            raise TypeError(f"expected ndarray as element {k} of sequences, but got {type(sequence).__name__}")
+        array = as_array(sequence, f"sequences[{k}]")
+        first = arrays[0] if arrays else array
+        if not array.ndim or array.shape[1:] != first.shape[1:]:
+            raise ValueError(f"sequences[{k}] of shape {array.shape} does not go with shape (*, {first.shape[1:]})")
+        if not np.can_cast(array.dtype, first.dtype, "same_kind"):
+            raise ValueError(f"sequences[{k}] of dtype {array.dtype} does not fit the first one's {first.dtype}")
+        arrays.append(array.astype(first.dtype, copy=False))
+    if not arrays:
+        raise RuntimeError("received an empty list of sequences")
+    return arrays

@@ -1,0 +1,129 @@
+"""Parameters, arrays that are only assigned to and never written into; and those that a new module begins with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from .checks.arrays import as_array
+
+_READ_ONLY = (
+    "parameters are read-only: assign a new array to the module's attribute instead of writing into this one, "
+    "such as lstm.weight_ih_l0 = array"
+)
+
+_PIECE = 1 << 16
+"""Numbers that are drawn at a time where none of them is kept."""
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Parameter(np.ndarray):
+    """A read-only array whose error says what to do instead; whatever is computed from it is a plain array."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not self.flags.writeable:  # copies, such as those of astype, are like any array
+            raise ValueError(_READ_ONLY)
+        super().__setitem__(key, value)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        out = options.get("out", ())
+        if any(isinstance(array, Parameter) and not array.flags.writeable for array in out):
+            raise ValueError(_READ_ONLY)
+        if out:
+            options["out"] = tuple(_plain(array) for array in out)
+        return getattr(ufunc, method)(*map(_plain, inputs), **options)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return np.asarray(self).__reduce_ex__(protocol)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return np.array(self)
+
+    def copy(self, order: Any = "C") -> Any:
+        """Return a plain array that may be written to."""
+        return np.array(self, order=order)
+
+    def __copy__(self) -> Any:
+        return np.array(self)
+
+
+def _plain(value: Any) -> Any:
+    return np.asarray(value) if isinstance(value, Parameter) else value
+
+
+def cast(value: Any, dtype: np.dtype[Any]) -> Parameter:
+    """Return a read-only C-order copy in another dtype, rounded as torch rounds: silently, to infinity if too large.
+
+    Parameters
+    ----------
+    value : array_like
+        Real numbers.
+    dtype : float32 or float64
+        Of the result.
+
+    Raises
+    ------
+    TypeError
+        If these are not real numbers.
+
+    Examples
+    --------
+    >>> weight = cast([1, 2], np.dtype(np.float32))
+    >>> weight[0] = 3
+    Traceback (most recent call last):
+        ...
+    ValueError: parameters are read-only: assign a new array to the module's attribute instead of writing into this \
+one, such as lstm.weight_ih_l0 = array
+    """
+    array = as_array(value)
+    kind = array.dtype.kind
+    # bfloat16 of other libraries is of the kind of records, too.  None would become a nan, and text what it spells.
+    number = kind not in "cSUMm" and type(array.dtype) is not np.dtypes.VoidDType
+    if not number or (kind == "O" and not all(isinstance(element, Real) for element in array.flat)):
+        raise TypeError(f"should hold real numbers, got: {array.dtype}")
+    with np.errstate(all="ignore"):
+        return frozen(np.array(array, dtype, order="C"))
+
+
+def frozen(owner: np.ndarray) -> Parameter:
+    """Return what cannot be written to, of an array that nobody else has."""
+    owner.flags.writeable = False
+    # NumPy lets the owner of memory switch writing on again, a view of a read-only owner cannot.
+    return owner.view(Parameter)
+
+
+def drawn(
+    shapes: Shapes, hidden_size: int, dtype: np.dtype[Any], generator: np.random.Generator
+) -> dict[str, Parameter]:
+    """Return parameters by name, uniform in +-1 / sqrt(hidden_size)."""
+    bound = 1 / math.sqrt(hidden_size)
+    made = {}
+    for name, shape in shapes.items():
+        array = generator.random(shape, dtype)
+        array *= 2 * bound
+        array -= bound
+        made[name] = frozen(array)
+    return made
+
+
+def undrawn(shapes: Shapes, dtype: np.dtype[Any], generator: np.random.Generator | None) -> dict[str, Parameter]:
+    """Return zeros that take no memory, and move a generator as far as `drawn` would: masks of dropout come after."""
+    if generator is not None:
+        _skip(sum(map(math.prod, shapes.values())), dtype, generator)
+    return {name: np.broadcast_to(np.zeros((), dtype), shape).view(Parameter) for name, shape in shapes.items()}
+
+
+def _skip(count: int, dtype: np.dtype[Any], generator: np.random.Generator) -> None:
+    """Move a generator behind so many numbers."""
+    bits = generator.bit_generator
+    # NumPy's own can leap.  It makes words of 64 bits, one for a float64 or two float32, and keeps a half left over.
+    if type(bits) is np.random.PCG64 and not bits.state["has_uint32"]:
+        words, count = divmod(count, 8 // dtype.itemsize)
+        bits.advance(words)
+    for first in range(0, count, _PIECE):
+        generator.random(min(_PIECE, count - first), dtype)

@@ -1,0 +1,31 @@
+"""What stands for the objects of a pickle, of which none is made."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Global(NamedTuple):
+    """The name of something to import, which is not done."""
+
+    module: str
+    name: str
+
+
+class Pairs(list[Any]):
+    """A dict: keys and values in turn."""
+
+    __slots__ = ()
+
+
+class Placeholder:
+    """An object of a class that is not looked for."""
+
+    __slots__ = ("arguments", "items", "kind", "pairs", "state")
+
+    def __init__(self, kind: Any, arguments: Any) -> None:
+        self.kind = kind
+        self.arguments = arguments
+        self.items: list[Any] = []
+        self.pairs = Pairs()
+        self.state: Any = None
