@@ -158,13 +158,12 @@ class Network:
         dropout: Callable[[np.ndarray], None] | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return output, h_n and c_n of what was planned; x is (1, rows, I) and output alike if it is packed."""
-        numbers, entry, _, batch_first, steps, work_size, shape, hidden, cell, steps_per_launch, one_launch = plan
-        dtype = self.dtype
-        output = target = _empty(shape, dtype)
-        if batch_first:
+        dtype, work_size = self.dtype, plan.work_size
+        output = target = _empty(plan.output, dtype)
+        if plan.batch_first:
             x, target = x.transpose(1, 0, 2), output.transpose(1, 0, 2)
         if h_0 is None or c_0 is None:
-            h, c = _empty(hidden, dtype), _empty(cell, dtype)
+            h, c = _empty(plan.hidden, dtype), _empty(plan.cell, dtype)
         else:
             h, c = h_0.copy(), c_0.copy()
         # Scratch memory goes from call to call; concurrent calls each take their own.
@@ -174,30 +173,33 @@ class Network:
             work = self._no_work
         if work.size < work_size:
             work = aligned_empty(work_size, dtype)
-        if one_launch and dropout is None:
-            entry(numbers, self.data, work, x, target, h, c)
+        if plan.one_launch and dropout is None:
+            plan.entry(plan.numbers, self.data, work, x, target, h, c)
         else:
-
-            def launch(source: np.ndarray, target: np.ndarray, first: int, last: int) -> None:
-                for s in range(0, steps, steps_per_launch):
-                    part = numbers.copy()
-                    part[PLACES.first_layer], part[PLACES.end_layer] = first, last
-                    part[PLACES.first_step], part[PLACES.end_step] = s, min(s + steps_per_launch, steps)
-                    entry(part, self.data, work, source, target, h, c)
-
-            self._launches(launch, x, target, dropout)
+            self._launch_parts(plan, work, x, target, h, c, dropout)
         if len(self._free) < KEPT_WORKSPACES and work_size <= KEPT_SIZE:
             self._free.append(work)
         return output, h, c
 
-    def _launches(
+    def _launch_parts(
         self,
-        launch: Callable[[np.ndarray, np.ndarray, int, int], None],
+        plan: Plan,
+        work: np.ndarray,
         x: np.ndarray,
         output: np.ndarray,
+        h: np.ndarray,
+        c: np.ndarray,
         dropout: Callable[[np.ndarray], None] | None,
     ) -> None:
         """Run a call as a sequence of launches, layer by layer where a layer must be complete before the next."""
+
+        def launch(source: np.ndarray, target: np.ndarray, first: int, last: int) -> None:
+            for s in range(0, plan.steps, plan.steps_per_launch):
+                part = plan.numbers.copy()
+                part[PLACES.first_layer], part[PLACES.end_layer] = first, last
+                part[PLACES.first_step], part[PLACES.end_step] = s, min(s + plan.steps_per_launch, plan.steps)
+                plan.entry(part, self.data, work, source, target, h, c)
+
         layers = self._architecture.num_layers
         if dropout is None and not self._architecture.bidirectional:
             launch(x, output, 0, layers)
