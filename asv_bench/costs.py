@@ -1,4 +1,4 @@
-"""Measure what ``numba_lstm.execution.costs`` has a row of for this kind of CPU: ``python -m asv_bench.costs``.
+"""Measure a row of ``numba_lstm.execution.planning.costs`` on this kind of CPU: ``python -m asv_bench.costs``.
 
 Each number is the least of what calls of the library took that do little else, on the first two CPUs of this process.
 A machine with one has no numbers of crews.
@@ -16,8 +16,8 @@ import numba
 import numpy as np
 
 import numba_lstm
-from numba_lstm.execution.costs import Costs, costs
-from numba_lstm.execution.machine import ASSUMED, Way, this_machine
+from numba_lstm.execution.planning.costs import Costs, costs
+from numba_lstm.execution.planning.machine import ASSUMED, Way, this_machine
 from numba_lstm.kernels.panels import count_panels
 from numba_lstm.simd.atomics import pause
 from numba_lstm.simd.blocksizes import GATES, block_sizes

@@ -9,8 +9,8 @@ from itertools import groupby
 import numpy as np
 
 from numba_lstm.contract.architecture import Architecture
-from numba_lstm.execution.cost import choose
-from numba_lstm.execution.machine import this_machine
+from numba_lstm.execution.planning.estimate import choose
+from numba_lstm.execution.planning.machine import this_machine
 
 from . import report
 

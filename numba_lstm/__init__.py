@@ -28,8 +28,8 @@ from .contract.packed_sequence import (
 )
 from .contract.padded_sequences import pad_sequence, unpad_sequence
 from .contract.parameter import Parameter as Parameter
-from .contract.saving import SavedCell as SavedCell
-from .contract.saving import SavedModule as SavedModule
+from .contract.saved.saving import SavedCell as SavedCell
+from .contract.saved.saving import SavedModule as SavedModule
 from .execution.entries import warmup
 from .host.threads import get_num_threads, set_num_threads
 from .lstm import LSTM

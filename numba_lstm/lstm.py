@@ -12,7 +12,7 @@ from .contract.dropout import Dropout
 from .contract.module import Size
 from .contract.packed_sequence import PackedSequence
 from .contract.parameter import Parameter
-from .contract.saving import SavedModule
+from .contract.saved.saving import SavedModule
 from .execution.network import Network, plan_key
 from .execution.variable_length import State, run_packed, run_padded
 from .streaming.streamed_module import StreamedModule

@@ -10,7 +10,7 @@ from .contract.architecture import CELL_SUFFIX
 from .contract.checks.cell_calls import cell_call
 from .contract.checks.constructor import options
 from .contract.module import Size
-from .contract.saving import SavedCell
+from .contract.saved.saving import SavedCell
 from .execution.network import Network
 
 

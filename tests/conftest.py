@@ -79,7 +79,7 @@ def threads() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def cpus_enough() -> Iterator[None]:
     """Have calls use the threads that a test asks for, whatever CPUs there are."""
-    from numba_lstm.execution.machine import ASSUMED
+    from numba_lstm.execution.planning.machine import ASSUMED
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ASSUMED, "cpus", 1 << 10)
@@ -89,7 +89,7 @@ def cpus_enough() -> Iterator[None]:
 @pytest.fixture
 def rested_team(monkeypatch: pytest.MonkeyPatch) -> None:
     """Launches leave no thread out, whatever other processes did during the tests before."""
-    from numba_lstm.execution.launch_lock import _Team
+    from numba_lstm.execution.launch_lock import Team
 
     for name, value in (("fewer", 0), ("pause", 0.0), ("resumes", 0.0)):
-        monkeypatch.setattr(_Team, name, value)
+        monkeypatch.setattr(Team, name, value)

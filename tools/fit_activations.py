@@ -1,4 +1,4 @@
-"""Derive the constants in ``numba_lstm/activations.py``, and print them.
+"""Derive the constants in ``numba_lstm/kernels/cells/activations.py``, and print them.
 
     python tools/fit_activations.py
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution.packing import pack
-from numba_lstm.kernels import activations
+from numba_lstm.kernels.cells import activations
 from numba_lstm.simd.float_mode import flush_denormals, restore_mode
 from numba_lstm.simd.vectors import lanes, load, pointer, store
 

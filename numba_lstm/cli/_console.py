@@ -17,8 +17,8 @@ from numba.core import event
 
 import numba_lstm
 
+from ..execution.compile_notice import CompileNotice
 from ..formats.printable import printable
-from ..host.compile_notice import CompileNotice
 
 PROGRAM = "numba-lstm"
 

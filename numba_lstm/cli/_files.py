@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import io
-from ..contract.saving import contents_of
+from ..contract.saved.saving import contents_of
 from ..contract.state_dict import nothing_under
 from ..formats.printable import columns, listed, padded
 from ..io import keras, names
@@ -31,7 +31,7 @@ from ._console import (
 from ._output import STANDARD, Output
 
 _ITEM_SIZES = {"bfloat16": 2}
-"""Of dtypes that NumPy lacks."""
+"""Bytes of numbers of dtypes that NumPy lacks."""
 
 _SHOWN = 10
 """Reasons in one message."""

@@ -137,7 +137,7 @@ class Module:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of parameters, inputs and outputs; cannot be changed."""
+        """The dtype of parameters, inputs and outputs; cannot be changed."""
         return self._dtype
 
     # --- modes ----------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 COPIED_BYTES = 1 << 26
-"""Of one operation of NumPy, during which no signal is seen: tens of milliseconds where pages are new."""
+"""The size of one operation of NumPy, during which no signal is seen: tens of milliseconds where pages are new."""
 
 
 def sort_by_length(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

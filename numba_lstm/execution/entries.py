@@ -13,10 +13,10 @@ from numba import from_dtype, int64, types
 from numba.core import event
 
 from ..contract.checks.arrays import DTYPES
-from ..host.compile_notice import CompileNotice
 from ..host.threads import get_num_threads
 from ..kernels import launch, time_loop
 from ..simd.jit import by_address, parallel_entry, serial_entry, short_entry
+from .compile_notice import CompileNotice
 from .launch_lock import compile_lock, with_team
 
 _log = logging.getLogger("numba_lstm")

@@ -27,7 +27,7 @@ compile_lock = threading.RLock()
 """Held by the thread that compiles kernels."""
 
 
-class _Team:
+class Team:
     """Numba's threads, which one launch has at a time.
 
     With workqueue, two Python threads that launch together abort the process; with OpenMP, two spinning teams stall
@@ -56,7 +56,6 @@ class _Team:
         """In a child: locks may be held by threads that are not there."""
         cls.new_locks()
         cls.lost = cls.lost or bool(threading_layer._is_initialized)
-
 
     @classmethod
     def note(cls, late: bool, numbers: Any) -> None:
@@ -94,7 +93,7 @@ class _Team:
         return part
 
 
-_Team.new_locks()
+Team.new_locks()
 
 
 _held: list[Any] = []
@@ -117,7 +116,7 @@ def _after_fork() -> None:
 
 def _after_fork_in_child() -> None:
     _after_fork()
-    _Team.after_fork()
+    Team.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
@@ -140,19 +139,19 @@ def with_team(parallel: Callable[..., int], serial: Callable[..., None]) -> Call
     """
 
     def launch_or_run(numbers: Any, *arrays: Any) -> None:
-        locks = _Team.locks
+        locks = Team.locks
         taken = [lock.locked() for lock in locks]
         part = numbers
-        if _Team.lost or (True in taken and not _wise(numbers, taken)):
+        if Team.lost or (True in taken and not _wise(numbers, taken)):
             part = None
-        elif _Team.fewer:
-            part = _Team.reduced(numbers)
+        elif Team.fewer:
+            part = Team.reduced(numbers)
         # All locks are taken by ``with`` itself: released whatever Ctrl-C interrupts.
         if part is not None:
             with locks[0]:
                 late = parallel(part, *arrays)
-            if late or _Team.pause:
-                _Team.note(bool(late), part)
+            if late or Team.pause:
+                Team.note(bool(late), part)
         elif all(taken[1:]):
             serial(numbers, *arrays)
         else:

@@ -8,14 +8,14 @@ import numpy as np
 
 from ..contract.architecture import Architecture
 from ..host.threads import Setting
-from ..kernels.cell_rule import CellRule
+from ..kernels.cells.cell_rule import CellRule
 from ..kernels.frame import PLACES
 from ..simd.memory import aligned_empty
-from .cost import launch_steps
-from .machine import this_machine
 from .packing import pack
-from .plan import Plan, make_plan
-from .schedule import Batch
+from .planning.estimate import launch_steps
+from .planning.machine import this_machine
+from .planning.plan import Plan, make_plan
+from .planning.schedule import Batch
 
 KEPT_PLANS = 256
 """Plans that a network keeps; sequence lengths vary without end in a process that lives long."""
@@ -63,7 +63,7 @@ class Network:
         self._weights = pack(architecture, parameters, self.dtype, rule)
         self.data = self._weights.data
         self.plans: dict[PlanKey, Plan] = {}
-        """Of calls that were made, by `plan_key`."""
+        """Plans of calls that were made, by `plan_key`."""
         self._free: list[np.ndarray] = []
         self._no_work = np.empty(0, self.dtype)
 

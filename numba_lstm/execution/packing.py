@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..contract.architecture import Architecture
-from ..kernels.cell_rule import Activation, CellRule, Function
+from ..kernels.cells.cell_rule import Activation, CellRule, Function
 from ..kernels.frame import CellRecord
 from ..kernels.panels import gate_panels, projection_panels
 from ..simd.blocksizes import GATES, block_sizes

@@ -29,7 +29,7 @@ class WholeModule(NamedTuple):
     kind: str
     """Its class, with the module that the class is in."""
     options: Mapping[str, Any]
-    """Those of `OPTIONS` that the file has."""
+    """Options that the file has, some of `OPTIONS`."""
 
     @property
     def is_other_lstm(self) -> bool:
@@ -74,9 +74,9 @@ class Contents(NamedTuple):
     """What was read from a file."""
 
     arrays: dict[str, np.ndarray]
-    """Those that were wanted, by name."""
+    """Arrays that were wanted, by name."""
     names: list[str]
-    """Of all arrays in the file."""
+    """Names of all arrays in the file."""
     metadata: dict[str, str]
     """What was recorded beside the arrays."""
     inner: Mapping[str, str] = {}

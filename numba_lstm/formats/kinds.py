@@ -28,7 +28,7 @@ _START_SIZE = 512
 """Bytes at the start of a file that are looked at."""
 
 _LENGTH_SIZE, _NO_TEXT = 8, 1 << 48
-"""Of the length of a safetensors header, in which eight letters are a larger number than this."""
+"""The size of the length of a safetensors header, in which eight letters are a larger number than this."""
 
 _TORCH_PROTOCOL_2, _TORCH_PROTOCOL_0 = b"\x80", b"L119547037146038801333356L"
 """How torch's files from before version 1.6 start: a pickle of a large number, in new protocols or the oldest two."""

@@ -26,7 +26,7 @@ class Target(NamedTuple):
     place: Path
     """Behind all links."""
     status: os.stat_result | None
-    """Of what is there; None if nothing is."""
+    """The status of what is there; None if nothing is."""
     opened: int | Path | None
     """What is open already, under a name such as ``/dev/stdout``: our own descriptor, or a name to open again."""
 

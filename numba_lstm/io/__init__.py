@@ -12,16 +12,7 @@ from typing import TYPE_CHECKING
 
 from .. import public
 from ..formats.contents import Contents, Declared
-from ..formats.files import (
-    WRITTEN,
-    describe,
-    files,
-    known_suffixes,
-    read,
-    read_array,
-    read_contents,
-    write,
-)
+from ..formats.files import WRITTEN, describe, files, known_suffixes, read, read_array, read_contents, write
 from ..formats.writing import write_whole
 from ._found import Found as Found
 from ._found import Runner as Runner

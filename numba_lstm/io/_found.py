@@ -14,7 +14,7 @@ class Found(NamedTuple):
     """Something recurrent in a file."""
 
     name: str
-    """By which it is loaded: a prefix, a node's name, a layer's."""
+    """The name by which it is loaded: a prefix, a node's name, a layer's."""
     kind: str
     """Its type, in the words of the format: ``"LSTM"``, ``"Bidirectional(LSTM)"``, ``"GRU"``."""
     sizes: Mapping[str, object]
@@ -31,6 +31,6 @@ class Runner(NamedTuple):
     """Something of a file, made ready to run."""
 
     dtype: np.dtype[Any]
-    """Of input, states and results."""
+    """The dtype of input, states and results."""
     run: Callable[[np.ndarray, State | None], dict[str, np.ndarray]]
     """From input and initial states to results by name, in the shapes of the format."""

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..contract.architecture import CELL_SUFFIX
-from ..contract.located import NOT_TAKEN, Located, other_modules
-from ..contract.record import check_floats
+from ..contract.saved.located import NOT_TAKEN, Located, other_modules
+from ..contract.saved.record import check_floats
 from ..contract.state_dict import OTHERS
 from ..formats.contents import Contents, Declared
 from ..formats.files import describe as declared_in

@@ -93,7 +93,7 @@ class Frame(NamedTuple):
     """1 if its rows lie as those of the packed batch."""
 
     run_share: int
-    """The address of ``time_loop.run_share`` for this dtype."""
+    """The address of ``time_loop.run_share``, or of ``run_general_share``, for this dtype."""
     weights_address: int = 0
     """For ``run_short``, whose arrays stay where they are."""
     work_address: int = 0

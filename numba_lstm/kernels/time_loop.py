@@ -18,11 +18,11 @@ from ..simd.float_mode import flush_denormals, restore_mode
 from ..simd.jit import inlined, inner
 from ..simd.records import numbers_of
 from ..simd.vectors import at, lanes
-from .cell import CellWeights, Sizes, State, panel_vectors, project, step_panel, step_row
+from .cells.postgemm import Rule
+from .cells.step import CellWeights, Sizes, State, panel_vectors, project, step_panel, step_row
 from .crew import alone, direction_crew, expect, meet, regroup, share, sign_in, sign_out
 from .frame import CELL_SIZE, FRAME_SIZE, as_cell, as_frame
 from .microkernels import BROADCAST, Following, panel_gemm
-from .postgemm import Rule
 from .rows import Block, View, active_rows, gather, pool_row, row_at, run_end, spread, time_distance
 
 FORWARD = 0

@@ -118,8 +118,6 @@ def let_others_run(tyctx):
     return types.void(), generate
 
 
-
-
 @intrinsic
 def sleep_while(tyctx, word, number):
     """Leave the core until ``wake`` is called for a word, for a millisecond at most; not if it is another number.

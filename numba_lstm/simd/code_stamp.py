@@ -24,12 +24,16 @@ class UnknownCodeError(Exception):
 
 
 def _modules() -> list[str]:
-    """Return the names of the wings and of their modules."""
-    names = list(STAMPED)
-    for wing in STAMPED:
-        spec = importlib.util.find_spec(wing)  # which imports none of it
+    """Return the names of the wings, of their modules, and of those within them."""
+    names, packages = list(STAMPED), list(STAMPED)
+    while packages:
+        package = packages.pop()
+        spec = importlib.util.find_spec(package)  # which imports no more than what it lies in
         folders = spec.submodule_search_locations if spec is not None else None
-        names += [each.name for each in pkgutil.iter_modules(folders or (), f"{wing}.")]
+        for each in pkgutil.iter_modules(folders or (), f"{package}."):
+            names.append(each.name)
+            if each.ispkg:
+                packages.append(each.name)
     return sorted(names)
 
 
@@ -84,6 +88,6 @@ def code_stamp() -> str:
     for module in modules:
         digest.update(f"{module}\n{_content(module)}\n".encode())
     for name in list(sys.modules):
-        if name.rpartition(".")[0] in STAMPED and name not in modules:
+        if name.startswith(tuple(f"{wing}." for wing in STAMPED)) and name not in modules:
             raise UnknownCodeError(f"{name} is not among the modules that its loader lists")
     return digest.hexdigest()

@@ -59,7 +59,7 @@ class SlidingWindow(Exclusive):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of inputs and outputs."""
+        """The dtype of inputs and outputs."""
         return self._dtype
 
     def push(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..contract.architecture import Architecture
 from ..execution.network import Network
-from ..execution.schedule import Batch
+from ..execution.planning.schedule import Batch
 from ..host.threads import Setting
 from ..kernels.frame import PLACES, TURN
 from ..simd.memory import aligned_empty

@@ -54,7 +54,7 @@ class Stream(Exclusive):
         self._dtype, self._batch_size, self._batch_first = dtype, batch_size, batch_first
         self._pool = Pool(network, architecture, dtype, batch_size)
         self._ready: dict[tuple[int, ...], _Ready] = {}
-        self._short = self._lock, self._ready, dtype  # one look-up instead of three
+        self._known = self._lock, self._ready, dtype  # one look-up instead of three
         self._keep((batch_size, architecture.input_size), 1)
 
     @property
@@ -64,7 +64,7 @@ class Stream(Exclusive):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of inputs, outputs and states."""
+        """The dtype of inputs, outputs and states."""
         return self._dtype
 
     def step(self, x: np.ndarray, out: np.ndarray | None = None, *, rows: Any = None) -> np.ndarray:
@@ -106,7 +106,7 @@ class Stream(Exclusive):
         >>> stream.step(x[0, :1], rows=[1]).shape
         (1, 5)
         """
-        lock, shapes, dtype = self._short
+        lock, shapes, dtype = self._known
         if lock.locked():
             lock = self._free_lock()
         with lock:

@@ -17,7 +17,7 @@ import pytest
 import numba_lstm as nl
 from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution.packing import pack
-from numba_lstm.kernels.cell_rule import SIGMOID, TANH, CellRule
+from numba_lstm.kernels.cells.cell_rule import SIGMOID, TANH, CellRule
 
 LSTM = nl.LSTM(3, 2, seed=0).eval()
 CELL = nl.LSTMCell(3, 2, seed=0)

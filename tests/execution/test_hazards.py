@@ -15,9 +15,9 @@ from support.processes import by_layer, posix, run
 
 from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution import launch_lock
-from numba_lstm.execution.machine import ASSUMED
 from numba_lstm.execution.network import Network
-from numba_lstm.execution.schedule import Batch
+from numba_lstm.execution.planning.machine import ASSUMED
+from numba_lstm.execution.planning.schedule import Batch
 from numba_lstm.kernels.frame import FRAME_SIZE, PLACES
 
 SETUP = """
@@ -25,7 +25,7 @@ import os, sys, threading
 import numpy as np
 import numba_lstm
 from support.cases import Shape, assert_same_bits, module, random_case
-from numba_lstm.execution.machine import ASSUMED
+from numba_lstm.execution.planning.machine import ASSUMED
 
 numba_lstm.set_num_threads(2)
 ASSUMED["cpus"] = 2  # where there is one, as well
@@ -165,8 +165,8 @@ def frame_of(threads: int) -> np.ndarray:
 def ways_of_calls(threads: int, calls: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return how calls are made that begin one after the other, each in a thread of its own, and end together."""
     monkeypatch.setattr(launch_lock.config, "NUMBA_NUM_THREADS", threads)
-    monkeypatch.setattr(launch_lock._Team, "locks", ())
-    launch_lock._Team.new_locks()
+    monkeypatch.setattr(launch_lock.Team, "locks", ())
+    launch_lock.Team.new_locks()
     ways: list[str] = []
     begun, end = threading.Semaphore(0), threading.Event()
 
@@ -186,7 +186,7 @@ def ways_of_calls(threads: int, calls: int, monkeypatch: pytest.MonkeyPatch) -> 
     end.set()
     for worker in workers:
         worker.join()
-    assert not any(lock.locked() for lock in launch_lock._Team.locks)
+    assert not any(lock.locked() for lock in launch_lock.Team.locks)
     return ways
 
 
@@ -202,13 +202,13 @@ def test_calls_that_keep_the_cores_busy_leave_the_team_alone(
     threads: int, others: int, taken: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once more cores are busy than idle, a launch on all of them would wait for its members."""
-    monkeypatch.setattr(launch_lock._Team, "locks", tuple(threading.Lock() for _ in range(5)))
-    for lock in launch_lock._Team.locks[1 : 1 + others]:
+    monkeypatch.setattr(launch_lock.Team, "locks", tuple(threading.Lock() for _ in range(5)))
+    for lock in launch_lock.Team.locks[1 : 1 + others]:
         lock.acquire()
     ways: list[str] = []
     launch_lock.with_team(lambda frame: ways.append("team"), lambda frame: ways.append("alone"))(frame_of(threads))
     assert ways == ["team" if taken else "alone"]
-    assert sum(lock.locked() for lock in launch_lock._Team.locks) == others
+    assert sum(lock.locked() for lock in launch_lock.Team.locks) == others
 
 
 def test_what_a_call_raises_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,12 +216,12 @@ def test_what_a_call_raises_gives_its_place_back(monkeypatch: pytest.MonkeyPatch
         raise KeyboardInterrupt
 
     for taken in (0, 1):
-        monkeypatch.setattr(launch_lock._Team, "locks", tuple(threading.Lock() for _ in range(3)))
+        monkeypatch.setattr(launch_lock.Team, "locks", tuple(threading.Lock() for _ in range(3)))
         if taken:
-            launch_lock._Team.locks[0].acquire()
+            launch_lock.Team.locks[0].acquire()
         with pytest.raises(KeyboardInterrupt):
             launch_lock.with_team(interrupted, interrupted)(frame_of(2))
-        assert [lock.locked() for lock in launch_lock._Team.locks] == [bool(taken), False, False]
+        assert [lock.locked() for lock in launch_lock.Team.locks] == [bool(taken), False, False]
 
 
 def test_plans_have_no_more_threads_than_cpus(monkeypatch: pytest.MonkeyPatch) -> None:

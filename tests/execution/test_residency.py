@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from numba_lstm.contract.architecture import Architecture
-from numba_lstm.execution import plan, residency
-from numba_lstm.execution.machine import ASSUMED, Way, this_machine
 from numba_lstm.execution.packing import pack
-from numba_lstm.execution.schedule import Batch
+from numba_lstm.execution.planning import plan, residency
+from numba_lstm.execution.planning.machine import ASSUMED, Way, this_machine
+from numba_lstm.execution.planning.schedule import Batch
 from numba_lstm.kernels.frame import PLACES
 from numba_lstm.simd import blocksizes
 

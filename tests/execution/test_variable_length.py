@@ -12,7 +12,7 @@ from support import oracle
 
 import numba_lstm
 from numba_lstm.contract import padding
-from numba_lstm.execution.machine import ASSUMED
+from numba_lstm.execution.planning.machine import ASSUMED
 
 OPTIONS = [
     {},

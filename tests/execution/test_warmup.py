@@ -17,7 +17,7 @@ from numba.core.dispatcher import Dispatcher
 
 import numba_lstm
 from support.cases import Shape, module, random_case
-from numba_lstm.kernels.cell_rule import SIGMOID, TANH, CellRule
+from numba_lstm.kernels.cells.cell_rule import SIGMOID, TANH, CellRule
 from numba_lstm.execution.network import Network
 from numba_lstm.contract.architecture import Architecture
 

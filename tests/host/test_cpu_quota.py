@@ -14,9 +14,9 @@ from support.places import ROOT
 
 import numba_lstm
 from numba_lstm.contract.architecture import Architecture
-from numba_lstm.execution.machine import this_machine
 from numba_lstm.execution.network import Network
-from numba_lstm.execution.schedule import Batch
+from numba_lstm.execution.planning.machine import this_machine
+from numba_lstm.execution.planning.schedule import Batch
 from numba_lstm.host import threads as thread_count
 from numba_lstm.host.cpu_quota import cpu_quota
 from numba_lstm.kernels.frame import PLACES

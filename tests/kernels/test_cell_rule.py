@@ -18,12 +18,12 @@ from support.routes import WAYS
 from numba_lstm import LSTM
 from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution import entries
-from numba_lstm.execution.machine import ASSUMED
 from numba_lstm.execution.network import Network
-from numba_lstm.execution.schedule import Batch
-from numba_lstm.kernels.cell_rule import SIGMOID, TANH, CellRule, Function
+from numba_lstm.execution.planning.machine import ASSUMED
+from numba_lstm.execution.planning.schedule import Batch
+from numba_lstm.kernels.cells.cell_rule import SIGMOID, TANH, CellRule, Function
+from numba_lstm.kernels.cells.general_cell import activate
 from numba_lstm.kernels.frame import PLACES
-from numba_lstm.kernels.general_cell import activate
 from numba_lstm.simd.float_mode import flush_denormals, restore_mode
 from numba_lstm.simd.vectors import fill, lanes, load, pointer, store
 
@@ -204,7 +204,7 @@ _SCRIPT = """
 import hashlib
 import numpy as np
 from support.general_cells import named, network
-from numba_lstm.kernels.cell_rule import CellRule, Function
+from numba_lstm.kernels.cells.cell_rule import CellRule, Function
 from numba_lstm.contract.architecture import Architecture
 
 digest = hashlib.sha256()

@@ -16,8 +16,9 @@ from support.places import TESTS
 
 import numba_lstm
 from numba_lstm.contract.architecture import Architecture
-from numba_lstm.execution import cost, launch_lock
-from numba_lstm.execution.machine import ASSUMED, Way, this_machine
+from numba_lstm.execution import launch_lock
+from numba_lstm.execution.planning import estimate
+from numba_lstm.execution.planning.machine import ASSUMED, Way, this_machine
 from numba_lstm.host import idle_cores
 from numba_lstm.kernels.crew import crew_words, meet, regroup, share, sign_in, sign_out
 from numba_lstm.kernels.frame import FRAME_SIZE, PLACES
@@ -101,7 +102,7 @@ import os, sys
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
 from support.cases import Shape, assert_same_bits, module, random_case
-from numba_lstm.execution.machine import ASSUMED, Way
+from numba_lstm.execution.planning.machine import ASSUMED, Way
 
 case = random_case(Shape(20, 52, 2, bidirectional=True, steps=30, rows=1), 1)
 ASSUMED["way"] = Way(1, 1, 0)
@@ -136,7 +137,7 @@ def test_choices() -> None:
     """What is far from where two ways are equally fast."""
 
     def choose(sizes: Architecture, steps: int, rows: int, threads: int) -> tuple[int, ...]:
-        return cost.choose(sizes, np.dtype(np.float32), steps, rows, this_machine()._replace(threads=threads))[:2]
+        return estimate.choose(sizes, np.dtype(np.float32), steps, rows, this_machine()._replace(threads=threads))[:2]
 
     small, large = Architecture(1, 40), Architecture(1024, 1024, 2)
     assert choose(small, 1, 1, 2) == (1, 1)
@@ -208,7 +209,7 @@ def test_a_member_without_a_core_leaves_and_the_others_do_its_part(size: int) ->
 BESIDE_OTHERS = """
 import subprocess, sys
 from support.cases import Shape, assert_same_bits, module, random_case
-from numba_lstm.execution.machine import ASSUMED, Way
+from numba_lstm.execution.planning.machine import ASSUMED, Way
 
 others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
 try:
@@ -254,7 +255,7 @@ class Clock:
 def clock_of_team(rested_team: None, monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr(launch_lock, "time", made)
-    monkeypatch.setattr(launch_lock._Team, "cores", made)
+    monkeypatch.setattr(launch_lock.Team, "cores", made)
     return made
 
 
@@ -310,7 +311,7 @@ def test_late_slices_leave_no_more_threads_out_than_there_are(clock_of_team: Clo
         for _ in range(50):
             launch(frame_of(1, threads))
             clock_of_team.now += 0.001
-    assert launch_lock._Team.fewer == 1
+    assert launch_lock.Team.fewer == 1
 
 
 def test_where_the_system_does_not_tell_pauses_grow(clock_of_team: Clock) -> None:
@@ -332,7 +333,7 @@ def test_where_the_system_does_not_tell_pauses_grow(clock_of_team: Clock) -> Non
         launch(frame_of(2))
         clock_of_team.now += 0.001
     assert len(full) > 840
-    assert launch_lock._Team.pause == 0
+    assert launch_lock.Team.pause == 0
 
 
 STAT = """cpu  90 0 0 180 30 0 0 0 0 0

@@ -40,7 +40,7 @@ NAMES = {
 MET = {
     "numba_lstm": """
         Architecture CacheWarning Exclusive IncompatibleKeys MaskedArrayError Module Parameter SavedCell SavedModule
-        SlidingWindow Stream
+        SlidingWindow Stream StreamedModule
     """,
     "numba_lstm.io": "Found Runner Taken",
     "numba_lstm.io.keras": "",

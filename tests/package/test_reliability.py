@@ -24,7 +24,7 @@ import signal, sys, time
 import numpy as np
 import numba_lstm
 from support.cases import Shape, assert_same_bits, module, random_case
-from numba_lstm.execution.machine import ASSUMED, Way
+from numba_lstm.execution.planning.machine import ASSUMED, Way
 
 kind, threads = sys.argv[1], int(sys.argv[2])
 # Ctrl-C comes after so many seconds of this process's own work, however little of the CPUs others leave to it.

@@ -19,8 +19,8 @@ from support.layouts import layouts, unaligned
 from support.streams import BAD_SIZES, C_ORDER, CREW_OF_THREE, NO_DTYPE, NO_LIST, THREE_SLICES, Slow, same_bits
 
 import numba_lstm
-from numba_lstm.execution.cost import step_flop
-from numba_lstm.execution.machine import ASSUMED, this_machine
+from numba_lstm.execution.planning.estimate import step_flop
+from numba_lstm.execution.planning.machine import ASSUMED, this_machine
 from numba_lstm.streaming import state_pool
 
 

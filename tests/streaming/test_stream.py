@@ -27,7 +27,7 @@ from support.layouts import layouts, unaligned
 from support.streams import BAD_SIZES, C_ORDER, CREW_OF_THREE, NO_DTYPE, NO_LIST, THREE_SLICES, Slow, same_bits
 
 import numba_lstm
-from numba_lstm.execution.machine import ASSUMED, Way
+from numba_lstm.execution.planning.machine import ASSUMED, Way
 from numba_lstm.kernels.panels import gate_panels, tail_vectors
 from numba_lstm.streaming import state_pool, stream
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from numba_lstm.kernels import activations
+from numba_lstm.kernels.cells import activations
 from numba_lstm.simd.float_mode import flush_denormals, restore_mode
 from numba_lstm.simd.vectors import lanes, load, pointer, store
 

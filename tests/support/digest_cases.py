@@ -18,7 +18,7 @@ import numpy as np
 import numba_lstm
 from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution.network import Network
-from numba_lstm.kernels.cell_rule import Activation, CellRule, Function
+from numba_lstm.kernels.cells.cell_rule import Activation, CellRule, Function
 from support.cases import Case, Shape, flat, module, random_case
 
 COUNT = 500

@@ -8,7 +8,7 @@ import numpy as np
 
 from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution.network import Network
-from numba_lstm.kernels.cell_rule import Activation, CellRule
+from numba_lstm.kernels.cells.cell_rule import Activation, CellRule
 
 NUMBERS = {
     "Affine": (0.7, 0.1),

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import numba_lstm
-from numba_lstm.execution.machine import ASSUMED, Way, this_machine
+from numba_lstm.execution.planning.machine import ASSUMED, Way, this_machine
 from support.cases import Case, Shape, assert_same_bits, flat, module, random_case
 
 Pick = Callable[[str, Sequence[Any]], Any]

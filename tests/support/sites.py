@@ -10,7 +10,7 @@ from support.processes import PACKAGE
 
 Form = Callable[[Path], Path]
 
-OTHER_KERNEL = "kernels/postgemm.py", "3 * units", "0 * units"
+OTHER_KERNEL = "kernels/cells/postgemm.py", "3 * units", "0 * units"
 """A file, what is in it, and what would give other numbers in the same number of bytes."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numba_lstm.execution.machine import Way
+from numba_lstm.execution.planning.machine import Way
 from support.cases import assert_same_bits
 
 NO_LIST = "x should be a NumPy array, got: list. Convert it: np.asarray(x, dtype=np.float32)"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-"""Of parameters, inputs and outputs."""
+"""Dtypes of parameters, inputs and outputs."""
 
 _MASKED = (
     "is a masked array, and which of its numbers count would be forgotten: "

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ...kernels.cell_rule import SIGMOID, TANH, Activation
+from ...kernels.cells.cell_rule import SIGMOID, TANH, Activation
 
 VERSION = "give keras_version= (numba-lstm: --keras-version)"
 INSTEAD = "run this layer with Keras, or export the model to ONNX and run it with ONNX Runtime"

@@ -8,7 +8,7 @@ from ...contract.architecture import Architecture
 from ...contract.checks.arrays import readable_input
 from ...execution.network import Network
 from ...execution.variable_length import run_padded
-from ...kernels.cell_rule import CellRule
+from ...kernels.cells.cell_rule import CellRule
 from ...lstm import LSTM
 from .config import Options
 from .weights import Weights

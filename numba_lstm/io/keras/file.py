@@ -35,9 +35,9 @@ class Saved(NamedTuple):
     config: Mapping[str, Any] | None
     """The model's class and options, if they are there."""
     version: str | None
-    """Of the Keras that wrote it."""
+    """The version of the Keras that wrote it."""
     root: hdf5.Node
-    """Of the arrays."""
+    """The folder of the arrays."""
     size: int
     """Bytes of arrays and of all that tells where they are."""
     by_name: bool

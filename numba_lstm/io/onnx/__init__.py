@@ -16,7 +16,7 @@ import numpy as np
 
 from ... import public
 from ...formats.printable import printable
-from ...kernels.cell_rule import Activation
+from ...kernels.cells.cell_rule import Activation
 from ...lstm import LSTM
 from .._found import Found, Runner, State
 from .._taken import Taken, whole_names

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ...kernels.cell_rule import Activation, CellRule, Function
+from ...kernels.cells.cell_rule import Activation, CellRule, Function
 from .constants.operation import Operation
 
 DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}

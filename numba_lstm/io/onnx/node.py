@@ -11,7 +11,7 @@ import numpy as np
 from ...contract.checks.arrays import as_array, readable_input
 from ...execution.network import Network
 from ...execution.variable_length import run_padded
-from ...kernels.cell_rule import CellRule
+from ...kernels.cells.cell_rule import CellRule
 from .._shapes import check_shape
 from .attributes import Attributes
 from .supplies import Supply

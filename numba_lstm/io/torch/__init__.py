@@ -15,14 +15,7 @@ from ... import public
 from ...contract.architecture import Architecture
 from ...lstm import LSTM
 from ...lstm_cell import LSTMCell
-from .modules import (
-    AcceleratedLSTM,
-    AcceleratedLSTMCell,
-    _blank,
-    accelerated,
-    as_torch,
-    class_before_parametrizations,
-)
+from .modules import AcceleratedLSTM, AcceleratedLSTMCell, _blank, accelerated, as_torch, class_before_parametrizations
 from .operators import packing_in
 from .recurrent import OURS, Recurrent, can_be_replaced, class_name, look, obstacle, recurrent_modules
 from .tensors import torch

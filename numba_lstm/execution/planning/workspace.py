@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..contract.architecture import Architecture
-from ..kernels.crew import crew_words
-from ..kernels.panels import count_panels
-from ..simd.blocksizes import GATES, block_sizes
-from ..simd.memory import CACHE_LINE, round_up
+from ...contract.architecture import Architecture
+from ...kernels.crew import crew_words
+from ...kernels.panels import count_panels
+from ...simd.blocksizes import GATES, block_sizes
+from ...simd.memory import CACHE_LINE, round_up
 from .schedule import Batch, Schedule
 
 WORD_BYTES = 8

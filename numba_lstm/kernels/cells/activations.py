@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..simd.jit import inner
-from ..simd.vectors import (
+from ...simd.jit import inner
+from ...simd.vectors import (
     absolute,
     add,
     add_exponent,

@@ -14,9 +14,9 @@ from collections import namedtuple
 from numba import types
 from numba.extending import overload
 
-from ..simd.blocksizes import GATES
-from ..simd.jit import inlined
-from ..simd.vectors import at, fma, lanes, load, store
+from ...simd.blocksizes import GATES
+from ...simd.jit import inlined
+from ...simd.vectors import at, fma, lanes, load, store
 from .activations import sigmoid, sigmoid_times_tanh
 from .general_cell import update_cell, update_hidden
 

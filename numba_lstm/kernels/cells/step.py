@@ -5,10 +5,10 @@ from collections import namedtuple
 
 import numpy as np
 
-from ..simd.blocksizes import GATES
-from ..simd.jit import inlined
-from ..simd.vectors import at, lanes
-from .microkernels import BROADCAST, Following, pair_gemm, panel_gemm, panel_share, row_gemm, tile_gemm, tiling
+from ...simd.blocksizes import GATES
+from ...simd.jit import inlined
+from ...simd.vectors import at, lanes
+from ..microkernels import BROADCAST, Following, pair_gemm, panel_gemm, panel_share, row_gemm, tile_gemm, tiling
 from .postgemm import update_pair, update_state
 
 CellWeights = namedtuple("CellWeights", "bias weight_ih weight_hh weight_hr zeros rule")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..simd.target import Target, host
+from ...simd.target import Target, host
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,19 @@ _ZEN5 = Costs(
     pause_ns=23.0,
 )
 
-COSTS = {"zen4": _SAPPHIRE_RAPIDS, "zen5": _ZEN5, "": _SAPPHIRE_RAPIDS}
-"""Rows by the family of ``target``."""
+COSTS = {
+    "zen4": _ZEN4,
+    "zen5": _ZEN5,
+    "avx512": _SAPPHIRE_RAPIDS,
+    # Not measured yet.
+    "avx2": _SAPPHIRE_RAPIDS,
+    "neon": _SAPPHIRE_RAPIDS,
+    "sse2": _SAPPHIRE_RAPIDS,
+}
+"""Rows by the family of ``target``, or by the instruction set for CPUs of no family."""
 
 
 def costs(target: Target | None = None) -> Costs:
     """Return the row of the table for a target, this process's by default."""
-    return COSTS[(target or host()).family]
+    target = target or host()
+    return COSTS.get(target.family) or COSTS[target.isa]

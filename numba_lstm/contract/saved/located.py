@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from ..formats.contents import WholeModule
-from ..formats.printable import MOST_LISTED, listed
-from .architecture import CELL_NAME, NAME, Architecture
+from ...formats.contents import WholeModule
+from ...formats.printable import MOST_LISTED, listed
+from ..architecture import CELL_NAME, NAME, Architecture
+from ..state_dict import first_name, infer, infer_cell, quantized_name
 from .reparametrized import ORIGINALS, PLAIN, SAVE_PLAIN, Source, source
-from .state_dict import first_name, infer, infer_cell, quantized_name
 
 _LSTM_NAME = rf"(?:{NAME})(?:[._].*)?"
 _PATTERNS = {

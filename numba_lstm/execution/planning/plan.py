@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ..contract.architecture import Architecture
-from ..kernels.frame import FRAME_SIZE, Frame
-from ..kernels.panels import tail_vectors
-from ..simd.blocksizes import block_sizes
-from .entries import entry_for, share_address
+from ...contract.architecture import Architecture
+from ...kernels.frame import FRAME_SIZE, Frame
+from ...kernels.panels import tail_vectors
+from ...simd.blocksizes import block_sizes
+from ..entries import entry_for, share_address
+from ..packing import PackedWeights
 from .machine import Machine
-from .packing import PackedWeights
 from .schedule import Batch, Schedule, make_schedule
 from .workspace import Workspace, lay_out
 

@@ -10,8 +10,8 @@ functions of 20 to 100 instructions; code compiled for each combination would co
 """
 from __future__ import annotations
 
-from ..simd.jit import inlined, inner
-from ..simd.vectors import (
+from ...simd.jit import inlined, inner
+from ...simd.vectors import (
     absolute,
     add,
     div,

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ..contract.architecture import Architecture
-from ..simd.blocksizes import GATES, block_sizes
+from ...contract.architecture import Architecture
+from ...simd.blocksizes import GATES, block_sizes
 from .machine import Machine, Way
 from .residency import L2_SHARE, core_share, unit_bytes
 

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..contract.architecture import Architecture
-from .cost import choose, launch_steps, step_flop
+from ...contract.architecture import Architecture
+from .estimate import choose, launch_steps, step_flop
 from .machine import Machine
 from .residency import Kept, core_share, kept_weights, unit_bytes
 

@@ -5,13 +5,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..contract.architecture import Architecture
-from ..kernels.panels import count_panels
-from ..simd.blocksizes import GATES, block_sizes
+from ...contract.architecture import Architecture
+from ...kernels.panels import count_panels
+from ...simd.blocksizes import GATES, block_sizes
 from .machine import Machine
 
 L2_SHARE = 0.8
 """Weights stay in L2 up to this part of it, beside states and sums."""
+
 
 class Kept(NamedTuple):
     """What stays in a cache, in L2 where nothing else is said, if one core reads all of it in turn."""
@@ -19,7 +20,7 @@ class Kept(NamedTuple):
     recurrent: bool
     """The weights of the state of one layer and direction."""
     layer: bool
-    """Those and the weights of its input, of the largest layer."""
+    """The weights of the state and of the input of the largest layer."""
     network: bool
     """All weights."""
     shared: bool

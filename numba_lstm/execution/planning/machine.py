@@ -3,9 +3,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..host.threads import get_num_threads, usable_cpus
-from ..simd.blocksizes import fetching
-from ..simd.target import l2_bytes
+from ...host.threads import get_num_threads, usable_cpus
+from ...simd.blocksizes import fetching
+from ...simd.target import l2_bytes
 from .costs import Costs, costs
 
 L3_ROOM = 32 << 20
@@ -53,7 +53,7 @@ class Machine(NamedTuple):
     """Steps of a pool below this, some ten microseconds, keep Python's lock: another thread would keep it for
     longer."""
     way: Way | None = None
-    """The way of every call; None: the one that takes the least time by ``cost``."""
+    """The way of every call; None: the one that takes the least time by ``estimate``."""
     most_steps: int | None = None
     """Most steps of a launch; None: as many as take ``launch_ns``."""
 

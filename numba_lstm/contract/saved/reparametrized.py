@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..formats.printable import listed
+from ...formats.printable import listed
 
 PLAIN = "{}"
 """The part of a recipe that is the parameter itself."""

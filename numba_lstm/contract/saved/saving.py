@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from ..formats.printable import printable
-from .architecture import CELL_SUFFIX, Architecture
-from .checks.arrays import float_dtype
-from .checks.constructor import boolean, probability
+from ...formats.printable import printable
+from ..architecture import CELL_SUFFIX, Architecture
+from ..checks.arrays import float_dtype
+from ..checks.constructor import boolean, probability
+from ..module import Module
 from .located import Located, concerns
-from .module import Module
 from .record import (
     RECORDED_OR_FALSE,
     RECORDED_OR_ZERO,
@@ -145,7 +145,7 @@ class SavedModule(Module):
         >>> lstm = LSTM(3, 5, batch_first=True)
         >>> lstm.save("lstm.safetensors")
         """
-        from ..formats import files
+        from ...formats import files
 
         files.write(path, *contents_of({"": self}))
 
@@ -209,7 +209,7 @@ class SavedCell(Module):
         >>> from numba_lstm import LSTMCell
         >>> LSTMCell(3, 5).save("cell.safetensors")
         """
-        from ..formats import files
+        from ...formats import files
 
         files.write(path, *contents_of({"": self}))
 
@@ -236,14 +236,14 @@ def contents_of(
 class _Loaded(NamedTuple):
     architecture: Architecture
     arrays: dict[str, np.ndarray]
-    """By the module's own names."""
+    """Arrays by the module's own names."""
     recorded: dict[str, Any]
     dtype: Any
 
 
 def _load(path: str | os.PathLike[str], prefix: str, dtype: Any, cell: bool = False) -> _Loaded:
     """Read what is under a prefix of a file; ``dtype`` as given to `LSTM.load`."""
-    from ..formats import files
+    from ...formats import files  # here, as for saving: who makes modules otherwise need not import readers of files
 
     contents = files.read_contents(path, lambda name: concerns(name, prefix, cell))
     try:
