@@ -14,9 +14,10 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from . import npy, npz, safetensors, shards
+from . import safetensors, shards
 from .contents import Contents, Declared
 from .kinds import SUFFIXES, Unreadable, kind_by_name, kind_of, label, what_a_folder_is
+from .numpy_files import npy, npz
 from .printable import printable
 from .torch import archive
 from .writing import write_whole

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ..contents import Contents, Declared
 from . import npy
-from .contents import Contents, Declared
 
 _METADATA = "__metadata__"  # what safetensors calls it in its header
 

@@ -1,0 +1,1 @@
+"""What NumPy writes: one array in a file, or several in an archive."""
