@@ -14,7 +14,8 @@ from numba_lstm.execution.planning.machine import this_machine
 
 from . import report
 
-SIZES = range(8, 1025, 8)
+SIZES = range(32, 1025, 32)
+"""Units that fill an even number of vectors, so that each of two threads has as many."""
 STEPS = (1, 16, 160)
 BATCHES = (1, 2, 4, 16, 64)
 
@@ -45,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         [f"{batch}", f"{steps}", ranges(steps, batch, options.threads)] for batch in BATCHES for steps in STEPS
     ]
     text = report.markdown_table(["rows N", "steps L", "one layer of I = H units"], rows)
-    text += f"\n\nFloat32, {options.threads} threads, an L2 cache of {this_machine().l2_bytes >> 10} KiB."
+    text += f"\n\nFloat32, {options.threads} threads, multiples of {SIZES.step} units, "
+    text += f"an L2 cache of {this_machine().l2_bytes >> 10} KiB."
     report.publish("ways", text, report.own_circumstances(), options.page)
 
 
