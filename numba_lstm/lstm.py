@@ -136,6 +136,8 @@ class LSTM(SavedModule, StreamedModule):
     bidirectional = Size()
     proj_size = Size()
 
+    _FRONT_END = True
+
     batch_first: bool
     dropout: float
     training: bool
@@ -154,10 +156,10 @@ class LSTM(SavedModule, StreamedModule):
         dtype: Any = np.float32,
         seed: Any = None,
     ) -> None:
-        architecture, self.batch_first, self.dropout = options(
+        self._architecture, self.batch_first, self.dropout = options(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size
         )
-        super().__init__(architecture, dtype, seed)
+        super().__init__(dtype, seed)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return self._architecture.shapes()

@@ -101,16 +101,18 @@ class LSTMCell(SavedCell):
     bias_ih = _Bias()
     bias_hh = _Bias()
 
+    _FRONT_END = True
+
     training: bool
 
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = np.float32, seed: Any = None
     ) -> None:
-        architecture = options(
+        self._architecture = options(
             input_size, hidden_size, num_layers=1, bias=bias,
             batch_first=False, dropout=0.0, bidirectional=False, proj_size=0,
         ).architecture  # fmt: skip
-        super().__init__(architecture, dtype, seed)
+        super().__init__(dtype, seed)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return {name.removesuffix(CELL_SUFFIX): shape for name, shape in self._architecture.shapes().items()}

@@ -10,19 +10,37 @@ import inspect
 import sys
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
 FORMER = {
-    "numba_lstm": (
-        "arrays", "entries", "kernel_cache", "module", "packed_sequence", "parameters", "sliding_window", "stream",
-        "threads",
-    ),
-    "numba_lstm.io": ("io._contents", "io._writing"),
-    "numba_lstm.io.onnx": ("cell_rule", "io.onnx.operation", "io.onnx.sizes", "io.onnx.values"),
-    "numba_lstm.io.torch": ("io._torch_modules", "io._torch_recurrent"),
-}  # fmt: skip
-"""Modules that were in the package before it had wings, by where what they held is public now.
+    "numba_lstm": {
+        "arrays": "MaskedArrayError",
+        "entries": "warmup",
+        "kernel_cache": "CacheWarning",
+        "module": "IncompatibleKeys Module",
+        "packed_sequence": "PackedSequence pack_padded_sequence pack_sequence pad_packed_sequence pad_sequence "
+        "unpack_sequence unpad_sequence",
+        "parameters": "Architecture Parameter",
+        "sliding_window": "SlidingWindow",
+        "stream": "Stream",
+        "threads": "get_num_threads set_num_threads",
+    },
+    "numba_lstm.io": {"io._contents": "Contents Declared", "io._writing": "write_whole"},
+    "numba_lstm.io.onnx": {
+        "cell_rule": "Activation",
+        "io.onnx.operation": "Operation",
+        "io.onnx.sizes": "Size",
+        "io.onnx.values": "Deferred",
+    },
+    "numba_lstm.io.torch": {
+        "io._torch_modules": "AcceleratedLSTM AcceleratedLSTMCell _blank",
+        "io._torch_recurrent": "Recurrent",
+    },
+}
+"""Modules that were in the package before it had wings, with what they held that is public or in pickles, by where
+that is now.
 
 Pickles made then name them, so that unpickling finds them here; nothing else should.
 """
@@ -57,18 +75,22 @@ def publish(namespace: Mapping[str, Any], *met: Any) -> None:
 class _Former(ModuleType):
     """A module that is no more.  What it held is looked up, and imported, when somebody asks for it."""
 
-    def __init__(self, name: str, now: str) -> None:
+    def __init__(self, name: str, now: str, held: str) -> None:
         super().__init__(name, f"Only for pickles that name it: what it held is in {now}.")
-        self._now = now
+        self.__spec__ = ModuleSpec(name, None)
+        self._now, self._held = now, held.split()
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # who looks through sys.modules asks for its file
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        return getattr(import_module(self._now), name)
+        if name in self._held:  # all else is asked for by who looks through sys.modules, as pickle does
+            try:
+                return getattr(import_module(self._now), name)
+            except ImportError as error:
+                raise AttributeError(f"{self.__name__}.{name} is in {self._now}: {error}") from error
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
 
 
 def find_former(package: str) -> None:
     """Let imports find the modules of `FORMER`, of which no file is left."""
-    for now, names in FORMER.items():
-        for name in names:
-            sys.modules[f"{package}.{name}"] = _Former(f"{package}.{name}", now)
+    for now, modules in FORMER.items():
+        for name, held in modules.items():
+            sys.modules[f"{package}.{name}"] = _Former(f"{package}.{name}", now, held)

@@ -10,7 +10,7 @@ import numpy as np
 from .architecture import Architecture
 from .checks.arrays import MaskedArrayError, float_dtype
 from .checks.constructor import boolean, generator, probability
-from .parameter import Parameter, cast, drawn, undrawn
+from .parameter import Parameter, cast, drawn, skip_drawing
 
 Self = TypeVar("Self", bound="Module")
 
@@ -66,8 +66,6 @@ class Module:
 
     Parameters
     ----------
-    architecture : Architecture
-        Sizes.
     dtype : float32 or float64
         Of parameters, inputs and outputs.
     seed : optional
@@ -75,7 +73,7 @@ class Module:
 
     Notes
     -----
-    A subclass says what its parameters are (`_shapes`).
+    A front end sets ``_architecture`` before, and says what its parameters are (`_shapes`).
     """
 
     hidden_size: Any
@@ -83,13 +81,13 @@ class Module:
     _architecture: Architecture
     forward: Callable[..., Any]
 
-    def __init__(self, architecture: Architecture, dtype: Any, seed: Any) -> None:
-        self._architecture = architecture
+    def __init__(self, dtype: Any, seed: Any) -> None:
         self._dtype = float_dtype(dtype)
         self._generator = generator(seed)
         self.training = True
         if self.__dict__.pop(_TO_COME, False):
-            self._weights = Weights(undrawn(self._shapes(), self._dtype, None if seed is None else self._generator))
+            if seed is not None:
+                skip_drawing(self._shapes(), self._dtype, self._generator)
         else:
             self.reset_parameters()
 
@@ -101,15 +99,20 @@ class Module:
 
     @classmethod
     def _undrawn(cls: type[Self], parameters: Mapping[str, Any], *arguments: Any, **options: Any) -> Self:
-        """Return a module of some parameters, for which none are drawn.
+        """Return a module of some parameters, for which a front end draws none.
 
-        Its class makes it of the other arguments, so that a subclass has what its constructor gives it; the parameters
-        come last.  Random numbers that follow are those that follow in a new module of that seed.
+        Random numbers that follow are those that follow in a new module of that seed.  A subclass is called like any
+        class, since nobody knows what its constructor does with what was drawn.
         """
-        module = cls.__new__(cls)
-        module.__dict__[_TO_COME] = True
-        construct: Any = module.__init__  # type: ignore[misc]
-        construct(*arguments, **options)
+        if "_FRONT_END" in vars(cls):
+            module = cls.__new__(cls)
+            module.__dict__[_TO_COME] = True
+            construct: Any = module.__init__  # type: ignore[misc]
+            construct(*arguments, **options)
+        else:
+            make: Any = cls
+            module = make(*arguments, **options)
+        module._weights = Weights({})
         module.load_state_dict(parameters)
         return module
 

@@ -111,16 +111,9 @@ def drawn(
     return made
 
 
-def undrawn(shapes: Shapes, dtype: np.dtype[Any], generator: np.random.Generator | None) -> dict[str, Parameter]:
-    """Return zeros that take no memory, and move a generator as far as `drawn` would: masks of dropout come after."""
-    if generator is not None:
-        _skip(sum(map(math.prod, shapes.values())), dtype, generator)
-    return {name: np.broadcast_to(np.zeros((), dtype), shape).view(Parameter) for name, shape in shapes.items()}
-
-
-def _skip(count: int, dtype: np.dtype[Any], generator: np.random.Generator) -> None:
-    """Move a generator behind so many numbers."""
-    bits = generator.bit_generator
+def skip_drawing(shapes: Shapes, dtype: np.dtype[Any], generator: np.random.Generator) -> None:
+    """Move a generator as far as `drawn` would: masks of dropout come after."""
+    bits, count = generator.bit_generator, sum(map(math.prod, shapes.values()))
     # NumPy's own can leap.  It makes words of 64 bits, one for a float64 or two float32, and keeps a half left over.
     if type(bits) is np.random.PCG64 and not bits.state["has_uint32"]:
         words, count = divmod(count, 8 // dtype.itemsize)

@@ -7,6 +7,7 @@ import itertools
 import pickle
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -507,3 +508,50 @@ def test_repr_is_torchs() -> None:
     )
     assert repr(lstm) == f"LSTM({lstm.extra_repr()})"
     assert repr(LSTM(3, 5, 2, dropout=1)) == "LSTM(3, 5, num_layers=2, dropout=1.0)"
+
+
+# --- subclasses that are loaded -----------------------------------------------------------------------------
+
+
+class Drawn(numba_lstm.LSTM):
+    """Looks at what its constructor drew, draws in a way of its own, and at sizes whenever it is assigned to."""
+
+    def __new__(cls, input_size: int, *others: Any, **options: Any) -> Drawn:
+        made = super().__new__(cls)
+        made.__dict__["first_argument"] = input_size
+        return made
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.mass = float(np.abs(self.weight_ih_l0).sum())
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("batch_first", "dropout", "training"):
+            assert self.num_layers > 0
+        super().__setattr__(name, value)
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        self.__dict__["draws"] = self.__dict__.get("draws", 0) + 1
+
+
+def test_a_subclass_is_loaded_as_it_is_made(tmp_path: Path) -> None:
+    numba_lstm.LSTM(3, 5, num_layers=2, dropout=0.5, seed=9).save(tmp_path / "a.npz")
+    loaded, made = Drawn.load(tmp_path / "a.npz", seed=4), Drawn(3, 5, num_layers=2, dropout=0.5, seed=4)
+    assert (loaded.mass, loaded.first_argument, loaded.draws) == (made.mass, 3, 1)
+    made.load_state_dict(loaded.state_dict())
+    x = np.ones((4, 2, 3), np.float32)
+    assert_same_bits(loaded(x), made(x))  # the masks are those that follow
+
+
+def test_a_subclass_that_loads_nothing_has_no_weights(tmp_path: Path) -> None:
+    """And not zeros, which would give a wrong number without a word."""
+
+    class Nothing(numba_lstm.LSTM):
+        def load_state_dict(self, *arguments: Any, **options: Any) -> Any:
+            return None
+
+    numba_lstm.LSTM(3, 5, seed=9).save(tmp_path / "a.npz")
+    loaded = Nothing.load(tmp_path / "a.npz")
+    with pytest.raises(KeyError, match="weight_ih_l0"):
+        loaded(np.ones((4, 2, 3), np.float32))

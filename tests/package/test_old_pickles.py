@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import importlib.util
 import io
 import pickle
 import pickletools
@@ -145,23 +146,41 @@ print(*(module in sys.modules for module in ("numba_lstm", "numba_lstm.io", "num
 # --- former modules ---------------------------------------------------------------------------------------
 
 
-def former() -> Iterator[tuple[str, str]]:
-    for now, names in public.FORMER.items():
-        yield from ((f"numba_lstm.{name}", now) for name in names)
+def former() -> Iterator[tuple[str, str, str]]:
+    for now, modules in public.FORMER.items():
+        yield from ((f"numba_lstm.{name}", now, held) for name, held in modules.items())
 
 
-@pytest.mark.parametrize(("name", "now"), [*former()])
-def test_a_former_module_is_none(name: str, now: str) -> None:
+@pytest.mark.parametrize(("name", "now", "held"), [*former()])
+def test_a_former_module_is_none(name: str, now: str, held: str) -> None:
     """No file has its name, it has what is public only, and whoever looks through all modules imports nothing by it."""
     assert not (FOLDER.parents[2] / Path(*name.split("."))).with_suffix(".py").exists()
     module = importlib.import_module(name)
     assert not hasattr(module, "__file__")
     assert not hasattr(module, "__path__")
     assert now in (module.__doc__ or "")
+    assert not hasattr(module, "nothing_of_this_name")
+    assert importlib.util.find_spec(name) is not None
     if now == "numba_lstm":
-        with pytest.raises(AttributeError):
-            _ = module.nothing_of_this_name
-        assert module.LSTM is nl.LSTM
+        assert all(getattr(module, each) is getattr(nl, each) for each in held.split())
+
+
+def test_who_asks_all_modules_for_a_name_imports_nothing() -> None:
+    """As pickle does for objects without a module, while it goes through ``sys.modules``."""
+    code = """
+import pickle, sys
+import numba_lstm
+import numpy as np
+
+def ours():
+    return {name for name in sys.modules if name.startswith("numba_lstm")}
+
+before = ours()
+assert not any(hasattr(module, "app") for name, module in list(sys.modules.items()) if name.startswith("numba_lstm"))
+pickle.dumps(np.frompyfunc)
+assert ours() == before, ours() - before
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=HANG)
 
 
 def test_documented_before() -> None:
