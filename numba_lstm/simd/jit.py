@@ -112,6 +112,34 @@ _SIZES: dict[str, int] = {}
 """Bytes of LLVM's types, by their names."""
 
 
+_SIGNATURES: dict[tuple[types.Function, tuple[types.Type, ...]], Any] = {}
+"""What a call of an operator, of another function of Numba's or of an intrinsic was found to be, by the types of its
+arguments, on which alone it depends."""
+
+
+class _TypingContext:
+    """Numba's typing context, with a memory.
+
+    Numba tries all that an operator may mean, lists, sets and strings too, wherever it stands in the code, and kernels
+    mean the same few things by it: half of the time that types take, and 8 % of a first call.
+    """
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def resolve_function_type(self, function: Any, args: Any, kws: Any) -> Any:
+        """Return the signature of a call.  Another of our kernels has a memory of its own, its dispatcher."""
+        if type(function) is not types.Function or kws:
+            return self._context.resolve_function_type(function, args, kws)
+        known = _SIGNATURES.get((function, args))
+        if known is None:
+            known = _SIGNATURES[function, args] = self._context.resolve_function_type(function, args, kws)
+        return known
+
+
 class _WholeCompiler(Compiler):
     """Numba's compiler, with a library of this module and without what kernels do not need."""
 
@@ -120,6 +148,7 @@ class _WholeCompiler(Compiler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         state = self.state
+        state.typingctx = _TypingContext(state.typingctx)
         state.library = self.library(state.targetctx.codegen(), "numba_lstm")
         state.library.enable_object_caching()
         measure = state.targetctx.get_abi_sizeof  # of this compilation's own copy of the target context
