@@ -49,6 +49,8 @@ class Network:
         Of parameters, inputs and outputs.
     rule : CellRule, optional
         What its cells do, if they are not those of torch.
+    form : {"float16", "bfloat16", "int8"}, optional
+        In which weights are kept, if not in float32: parameters are then what ``weight_form`` keeps of them.
     """
 
     def __init__(
@@ -57,10 +59,11 @@ class Network:
         parameters: Mapping[str, np.ndarray],
         dtype: np.dtype[Any],
         rule: CellRule | None = None,
+        form: str | None = None,
     ) -> None:
         self._architecture = architecture
         self.dtype = np.dtype(dtype)
-        self._weights = pack(architecture, parameters, self.dtype, rule)
+        self._weights = pack(architecture, parameters, self.dtype, rule, form)
         self.data = self._weights.data
         self.plans: dict[PlanKey, Plan] = {}
         """Plans of calls that were made, by `plan_key`."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..contract.architecture import Architecture
+from ..contract.weight_form import dequantized
 from ..kernels.cells.cell_rule import Activation, CellRule, Function
 from ..kernels.frame import CellRecord
 from ..kernels.panels import gate_panels, projection_panels
@@ -46,8 +47,11 @@ def pack(
     parameters: Mapping[str, np.ndarray],
     dtype: np.dtype[Any],
     rule: CellRule | None = None,
+    form: str | None = None,
 ) -> PackedWeights:
     """Return a network's parameters, by torch's names, as panels, and the numbers of its rule."""
+    if form is not None:
+        parameters = dequantized(parameters, form)
     a, lanes, line = architecture, block_sizes().lanes(dtype), CACHE_LINE // dtype.itemsize
     if rule is not None and rule.plain:
         rule = None

@@ -16,3 +16,30 @@ def widened(bits: np.ndarray) -> np.ndarray:
     whole = bits.astype(np.uint32, order="C")
     whole <<= 16
     return whole.view(np.float32)
+
+
+def narrowed(array: np.ndarray) -> np.ndarray:
+    """Return the upper halves of float32 numbers rounded to bfloat16, to even where two are equally near.
+
+    Examples
+    --------
+    >>> [hex(half) for half in narrowed(np.array([1, 1.00390625, 1.004], np.float32))]
+    ['0x3f80', '0x3f80', '0x3f81']
+    """
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    rounded = bits + np.uint32(0x7FFF)
+    rounded += bits >> 16 & np.uint32(1)
+    # The sum would carry the digits of a nan into its sign.
+    whole = np.where(np.isnan(array), bits | np.uint32(1 << 22), rounded)
+    return (whole >> 16).astype(np.uint16)
+
+
+def rounded(array: np.ndarray) -> np.ndarray:
+    """Return float32 numbers rounded to bfloat16, as float32.
+
+    Examples
+    --------
+    >>> rounded(np.array([3.14159], np.float32))
+    array([3.140625], dtype=float32)
+    """
+    return widened(narrowed(array))

@@ -1,0 +1,128 @@
+"""Forms of weights that take fewer bytes than float32: what is kept of a parameter, and which numbers that stands for.
+
+==========  ==============================================================  =====================================
+form        what is kept of a weight matrix                                 what it stands for
+==========  ==============================================================  =====================================
+float16     a float16 array                                                 its numbers
+bfloat16    a float32 array whose numbers are bfloat16, which NumPy lacks   its numbers
+int8        an int8 array, -127 to 127, and under its name with ``_scale``  each row times its scale
+            a float32 array with a number for each of its rows
+==========  ==============================================================  =====================================
+
+A row of ``weight_ih`` or ``weight_hh`` belongs to one gate of one unit.  Biases stay float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..formats import bfloat16
+
+FORMS = ("float16", "bfloat16", "int8")
+
+SCALE = "_scale"
+"""What is put behind the name of an int8 array for that of its scales."""
+
+LARGEST = 127
+"""The largest int8 weight and, with the other sign, the smallest: -128 would have no counterpart."""
+
+_SMALLEST_SCALE = np.finfo(np.float32).tiny
+"""Kernels take smaller numbers for zero."""
+
+_PIECE = 1 << 18
+"""Numbers that are rounded at a time, so that what lies in between stays in cache."""
+
+
+def quantized(parameters: Mapping[str, np.ndarray], form: str) -> dict[str, np.ndarray]:
+    """Return what is kept of parameters in a form.
+
+    Parameters
+    ----------
+    parameters : mapping of str to array
+        float32, by torch's names.
+    form : {"float16", "bfloat16", "int8"}
+
+    Raises
+    ------
+    ValueError
+        If a weight is beyond float16, or is not finite, which no scale could be made of.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> kept = quantized({"weight_hh_l0": np.float32([[127, 64.4], [-0.5, 0.25]])}, "int8")
+    >>> kept["weight_hh_l0"].tolist(), kept["weight_hh_l0_scale"].tolist()
+    ([[127, 64], [-127, 64]], [1.0, 0.003937007859349251])
+    """
+    kept: dict[str, np.ndarray] = {}
+    for name, array in parameters.items():
+        if not name.startswith("weight_"):
+            kept[name] = array
+        elif form == "int8":
+            kept[name], kept[_scale_name(name)] = _to_int8(name, array)
+        elif form == "float16":
+            kept[name] = _to_float16(name, array)
+        else:
+            kept[name] = _to_bfloat16(name, array)
+    return kept
+
+
+def dequantized(kept: Mapping[str, np.ndarray], form: str) -> dict[str, np.ndarray]:
+    """Return the float32 numbers that what is kept stands for, by torch's names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> dequantized({"weight_hh_l0": np.int8([[127]]), "weight_hh_l0_scale": np.float32([0.5])}, "int8")
+    {'weight_hh_l0': array([[63.5]], dtype=float32)}
+    """
+    if form != "int8":
+        return {name: array.astype(np.float32) for name, array in kept.items()}
+    scales = {name: kept[_scale_name(name)] for name in kept if _scale_name(name) in kept}
+    return {
+        name: array * scales[name][:, None] if name in scales else array.astype(np.float32)
+        for name, array in kept.items()
+        if not name.endswith(SCALE)
+    }
+
+
+def _scale_name(name: str) -> str:
+    return name + SCALE
+
+
+def _to_float16(name: str, array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        kept = array.astype(np.float16)
+    _complain_of_overflow(name, array, kept, "float16 ends at 65504: take bfloat16, which ends where float32 does")
+    return kept
+
+
+def _to_bfloat16(name: str, array: np.ndarray) -> np.ndarray:
+    kept = bfloat16.rounded(array)
+    _complain_of_overflow(name, array, kept, "bfloat16 ends at 3.39e38")
+    return kept
+
+
+def _complain_of_overflow(name: str, array: np.ndarray, kept: np.ndarray, reason: str) -> None:
+    if np.isfinite(kept).all():  # which takes less time than to look at both
+        return
+    beyond = np.isfinite(array) & ~np.isfinite(kept)
+    if beyond.any():
+        raise ValueError(f"{name} has {array[beyond][0]:g}, and {reason}")
+
+
+def _to_int8(name: str, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    rows, columns = array.shape
+    kept, scales = np.empty(array.shape, np.int8), np.empty(rows, np.float32)
+    step = max(1, _PIECE // columns)
+    for first in range(0, rows, step):
+        piece = array[first : first + step]
+        largest = np.maximum(piece.max(axis=1), -piece.min(axis=1))
+        if not np.isfinite(largest).all():
+            raise ValueError(f"{name} has {piece[~np.isfinite(piece)][0]}, of which int8 has nothing")
+        scale = scales[first : first + step] = np.maximum(largest / np.float32(LARGEST), _SMALLEST_SCALE)
+        quotient = piece / scale[:, None]
+        kept[first : first + step] = np.rint(quotient, out=quotient)
+    return kept, scales
