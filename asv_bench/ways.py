@@ -11,6 +11,7 @@ import numpy as np
 from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution.planning.estimate import choose
 from numba_lstm.execution.planning.machine import this_machine
+from numba_lstm.execution.planning.numerics import Numerics
 
 from . import report
 
@@ -23,7 +24,7 @@ BATCHES = (1, 2, 4, 16, 64)
 def way(size: int, steps: int, batch: int, threads: int) -> str:
     """Return how a call of a layer uses threads, in a word."""
     machine = this_machine()._replace(threads=threads, cpus=threads)
-    chosen = choose(Architecture(size, size), np.dtype(np.float32), steps, batch, machine)
+    chosen = choose(Architecture(size, size), Numerics(np.dtype(np.float32)), steps, batch, machine)
     if chosen.crew > 1:
         return "shared units"
     return "shared batch" if chosen.slices > 1 else "one thread"

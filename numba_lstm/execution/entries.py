@@ -13,8 +13,10 @@ from numba import from_dtype, int64, types
 from numba.core import event
 
 from ..contract.checks.arrays import DTYPES
+from ..contract.weight_form import FORMS
 from ..host.threads import get_num_threads
-from ..kernels import launch, time_loop
+from ..kernels import launch
+from ..kernels.share import share_of
 from ..simd.jit import by_address, parallel_entry, serial_entry, short_entry
 from .compile_notice import CompileNotice
 from .launch_lock import compile_lock, with_team
@@ -76,20 +78,19 @@ def _compiled(key: tuple[str, Any], make: Callable[[], Any]) -> Any:
     return _ready[key]
 
 
-def share_address(dtype: np.dtype[Any], general: bool = False) -> int:
-    """Return the address of what launches of all kinds call, compiled for a dtype.
-
-    With ``general`` it is ``time_loop.run_general_share``, else ``time_loop.run_share``.
-    """
+def share_address(dtype: np.dtype[Any], form: str | None = None, general: bool = False) -> int:
+    """Return the address of what launches of all kinds call, compiled for a dtype and what ``share_of`` takes."""
 
     def make() -> Any:
-        call = "warmup(cells='all')" if general else "warmup()"
+        options = [f"weights={form!r}"] * (form is not None) + ["cells='all'"] * general
+        call = f"warmup({', '.join(options)})"
         text = f"compiling kernels, once on this machine; numba_lstm.{call} does it ahead of time"
         notice = CompileNotice(lambda: _log.warning(text))
         with event.install_listener("numba:compile", notice):
-            return by_address(time_loop.run_general_share if general else time_loop.run_share, _share_signature(dtype))
+            return by_address(share_of(form, general), _share_signature(dtype))
 
-    address: int = _compiled(("general" if general else "all", dtype), make).address
+    kind = " ".join(filter(None, ("general" if general else "all", form)))
+    address: int = _compiled((kind, dtype), make).address
     return address
 
 
@@ -126,7 +127,7 @@ def cache_folder(dtype: np.dtype[Any]) -> str | None:
     return path
 
 
-def warmup(dtype: Any = np.float32, *, cells: str = "torch") -> None:
+def warmup(dtype: Any = np.float32, *, cells: str = "torch", weights: str | None = None) -> None:
     """Compile, or load from the cache, every kernel that calls of this dtype can need.
 
     Parameters
@@ -136,13 +137,15 @@ def warmup(dtype: Any = np.float32, *, cells: str = "torch") -> None:
     cells : {"torch", "all"}
         Whether cells that torch does not have, which files of ONNX and Keras may ask for, are to come as well: other
         activations, peepholes, coupled gates, clipping.  They take seconds more to compile.
+    weights : {"float16", "bfloat16", "int8"}, optional
+        The form of quantized modules to come.  Those that are not quantized need a call of their own.
 
     Raises
     ------
     TypeError
         If it is another dtype.
     ValueError
-        If cells is something else.
+        If cells or weights are something else.
 
     Examples
     --------
@@ -154,9 +157,11 @@ def warmup(dtype: Any = np.float32, *, cells: str = "torch") -> None:
         raise TypeError(f"dtype should be float32 or float64, got: {kind}")
     if cells not in ("torch", "all"):
         raise ValueError(f"cells should be 'torch' or 'all', got: {cells!r}")
-    share_address(kind)
-    if cells == "all":
-        share_address(kind, general=True)
+    if weights is not None and (weights not in FORMS or kind != np.float32):
+        raise ValueError(f"weights should be one of {', '.join(FORMS)} and dtype float32, got: {weights!r} and {kind}")
+    share_address(kind, weights)
+    if cells == "all" and weights != "int8":  # which has torch's cells only
+        share_address(kind, weights, general=True)
     entry_for("serial", kind)
     entry_for("short", kind)
     if get_num_threads() > 1:

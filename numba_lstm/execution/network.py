@@ -14,6 +14,7 @@ from ..simd.memory import aligned_empty
 from .packing import pack
 from .planning.estimate import launch_steps
 from .planning.machine import this_machine
+from .planning.numerics import Numerics
 from .planning.plan import Plan, make_plan
 from .planning.schedule import Batch
 
@@ -150,7 +151,7 @@ class Network:
 
     def steps_per_launch(self, rows: int) -> int:
         """Return how many steps a launch may have, so that signals get in between two."""
-        return launch_steps(self._architecture, self.dtype, rows, this_machine())
+        return launch_steps(self._architecture, Numerics(self.dtype, self._weights.form), rows, this_machine())
 
     def run(
         self,

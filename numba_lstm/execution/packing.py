@@ -7,12 +7,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..contract.architecture import Architecture
-from ..contract.weight_form import dequantized
+from ..contract.weight_form import LARGEST, SCALE
+from ..formats import bfloat16
 from ..kernels.cells.cell_rule import Activation, CellRule, Function
 from ..kernels.frame import CellRecord
 from ..kernels.panels import gate_panels, projection_panels
 from ..simd.blocksizes import GATES, block_sizes
 from ..simd.memory import CACHE_LINE, aligned_empty, round_up
+from ..simd.weights.dot_products import left_offset
+from ..simd.weights.forms import LINES_BEHIND
+
+MOST_INT8_TERMS = (2**31 - 1) // LARGEST**2
+"""Products of two int8 whose sum is an int32, whatever they are."""
 
 
 class PackedWeights(NamedTuple):
@@ -26,6 +32,8 @@ class PackedWeights(NamedTuple):
     """Whether every recurrent weight is finite, so that a zero state contributes exactly nothing."""
     general: bool
     """Whether the cells have a rule of their own."""
+    form: str | None
+    """That of the weights, if they are not of the dtype of the data."""
 
 
 def _rule_numbers(
@@ -50,8 +58,6 @@ def pack(
     form: str | None = None,
 ) -> PackedWeights:
     """Return a network's parameters, by torch's names, as panels, and the numbers of its rule."""
-    if form is not None:
-        parameters = dequantized(parameters, form)
     a, lanes, line = architecture, block_sizes().lanes(dtype), CACHE_LINE // dtype.itemsize
     if rule is not None and rule.plain:
         rule = None
@@ -61,7 +67,7 @@ def pack(
     def place(piece: np.ndarray) -> int:
         nonlocal size
         start = size
-        pieces.append(piece.ravel())
+        pieces.append(piece.reshape(-1))
         size = round_up(start + piece.size, line)
         return start
 
@@ -70,16 +76,16 @@ def pack(
     zeros = place(np.zeros(GATES * lanes, dtype))
     for layer in range(a.num_layers):
         for direction in range(a.num_directions):
-            named = {name.split("_l")[0]: parameters[name] for name in a.names(layer, direction)}
+            named = {name.split("_l")[0]: _elements(name, parameters, form) for name in a.names(layer, direction)}
             bias = np.zeros((GATES * a.hidden_size, 1), dtype)
             if a.bias:
                 bias[:, 0] = named["bias_ih"] + named["bias_hh"]
             cell = CellRecord(
                 src_size=a.layer_input_size(layer),
                 bias=place(gate_panels(bias, lanes)),
-                weight_ih=place(gate_panels(named["weight_ih"], lanes)),
-                weight_hh=place(gate_panels(named["weight_hh"], lanes)),
-                weight_hr=place(projection_panels(named["weight_hr"], lanes)) if a.proj_size else 0,
+                weight_ih=place(gate_panels(named["weight_ih"], lanes).view(dtype)),
+                weight_hh=place(gate_panels(named["weight_hh"], lanes).view(dtype)),
+                weight_hr=place(projection_panels(named["weight_hr"], lanes).view(dtype)) if a.proj_size else 0,
                 zeros=zeros,
             )
             if rule is not None:
@@ -87,14 +93,43 @@ def pack(
                 numbers = _rule_numbers(rule, functions, len(cells), a.hidden_size, lanes).astype(dtype)
                 cell = _with_rule(cell, rule, functions, place(numbers))
             cells.append(cell)
-            finite = finite and all(bool(np.isfinite(named[n]).all()) for n in ("weight_hh", "weight_hr") if n in named)
+            recurrent = (name for name in a.names(layer, direction) if name.startswith(("weight_hh", "weight_hr")))
+            finite = finite and all(bool(np.isfinite(parameters[name]).all()) for name in recurrent)
     data = aligned_empty(size, dtype)
     data[:] = 0
     start = 0
     for piece in pieces:
         data[start : start + piece.size] = piece
         start = round_up(start + piece.size, line)
-    return PackedWeights(data, np.array(cells, np.int64), finite, rule is not None)
+    return PackedWeights(data, np.array(cells, np.int64), finite, rule is not None, form)
+
+
+def _elements(name: str, parameters: Mapping[str, np.ndarray], form: str | None) -> np.ndarray:
+    """Return a parameter as elements of panels, see ``weights.forms``; biases are in no other form."""
+    array = np.asarray(parameters[name])
+    if form is None or name.startswith("bias_"):
+        return array
+    if form == "float16":
+        return array.view(np.uint16)
+    if form == "bfloat16":
+        return bfloat16.narrowed(array)
+    return _words(name, array, parameters[name + SCALE])
+
+
+def _words(name: str, matrix: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """Return words of four numbers and, behind each row, what its sums begin at and its scale."""
+    rows, columns = matrix.shape
+    if columns > MOST_INT8_TERMS:
+        raise ValueError(
+            f"{name} has rows of {columns:,} numbers, and sums of int8 products are sure to stay within 32 bits for "
+            f"{MOST_INT8_TERMS:,}: keep these weights in 16 bits"
+        )
+    depth = -(-columns // 4)
+    words = np.zeros((rows, depth + LINES_BEHIND), np.int32)
+    words[:, :depth].view(np.int8)[:, :columns] = matrix
+    words[:, depth] = matrix.sum(axis=1, dtype=np.int32) * -left_offset()
+    words[:, depth + 1] = scales.view(np.int32)
+    return words
 
 
 def _with_rule(

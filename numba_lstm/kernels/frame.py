@@ -84,6 +84,13 @@ class Frame(NamedTuple):
     """Elements between the gate sums of two members of a crew; 0: each has its panels."""
     gate_distance: int
     """Elements between the gate sums of two panels; 0: they take turns."""
+    left: int
+    """Copies of rows, where weights are int8, see ``left_rows``: (chunk, rows, left_stride) of the input, and .."""
+    left_hidden: int
+    """.. so many elements behind them (rows, left_stride) of h."""
+    left_stride: int
+    left_member: int
+    """Elements between those of two members of a crew."""
     between: int
     """(2, steps, rows, D * H_out): what lies between layers, steps of a span if there is one direction; it is behind
     all slices where ``between_packed``."""
@@ -93,7 +100,7 @@ class Frame(NamedTuple):
     """1 if its rows lie as those of the packed batch."""
 
     run_share: int
-    """The address of ``time_loop.run_share``, or of ``run_general_share``, for this dtype."""
+    """The address of what ``share.share_of`` gives for these weights and cells."""
     weights_address: int = 0
     """For ``run_short``, whose arrays stay where they are."""
     work_address: int = 0

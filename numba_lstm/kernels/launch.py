@@ -1,4 +1,4 @@
-"""What Python calls: arrays become pointers, and ``time_loop.run_share`` is called, once for every share of the work.
+"""What Python calls: arrays become pointers, and ``share.share_of`` is called, once for every share of the work.
 
 These functions are small.  The one that they call is compiled once for each dtype, whatever calls it, and its address
 is in the frame.

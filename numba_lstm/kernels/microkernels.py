@@ -6,7 +6,7 @@ Operands
     ``left`` (rows, depth), unit stride in k, rows ``stride`` elements apart.  ``panel.weights`` (depth, vectors,
     LANES), C order, with 4, 2 or 1 vectors, see ``panels``.  ``source`` and ``target`` (rows, vectors * LANES), rows
     ``source_stride`` and ``target_stride`` apart; a source stride of ``BROADCAST`` (0) adds one row, the bias, to all.
-    ``source`` may be ``target``.  depth >= 1.
+    ``source`` may be ``target``.  depth >= 1.  With weights of int8, k counts words of four, see ``weight_forms``.
 Prefetch
     While a tile works, its share of the panel that comes next is fetched into L2, if the panels are streamed: 8 rows
     88 -> 114 GFLOP/s and 48 rows 167 -> 186 of 229 at depth 1024, whose panels lie in L3.  Where they stay in L2 the
@@ -15,7 +15,8 @@ Prefetch
     of which ``blocksizes.FETCHING`` says so.
 Order of summation
     A block is ``SUM_BLOCK`` ascending k, one chain of fused multiply-adds that starts at zero; block sums are added to
-    the source in order.  It depends on nothing else, so a row has the same bits in a tile of any size.
+    the source in order.  It depends on nothing else, so a row has the same bits in a tile of any size.  Sums of int8
+    are integers, exact in any order, and become floats once.
 Pairs
     One row has four chains of sums for a panel, as many as the latency of a multiply-add asks for and none to spare.
     Two panels side by side have eight, and read each number of ``left`` once: 20 % less time at H = 40, whose weights
@@ -42,6 +43,7 @@ from ..simd.blocksizes import GATES, NEAR_KEPT_ROWS, SUM_BLOCK, UNROLL, UNROLL_S
 from ..simd.jit import inlined, inner
 from ..simd.tiles import tile_add, tile_fma, tile_zero
 from ..simd.vectors import at, lanes, prefetch
+from ..simd.weights.forms import chain_of, lines_behind
 
 MAX_ROWS, HALF_ROWS, HALF_ROWS_KEPT = block_sizes().max_rows, block_sizes().half_rows, block_sizes().half_rows_kept
 
@@ -123,8 +125,9 @@ def _kernel(rows: int, fewest: int, vectors: int, pitch: int) -> Callable[..., A
     @(inlined if rows == 1 else inner)
     def exactly(count, left, stride, panel, depth, source, source_stride, target, target_stride):
         width = pitch * lanes(left)
-        for first in range(0, depth, SUM_BLOCK):
-            last = min(first + SUM_BLOCK, depth)
+        behind, chain = at(panel.weights, depth * width), chain_of(left, SUM_BLOCK)
+        for first in range(0, depth, chain):
+            last = min(first + chain, depth)
             tile = tile_zero(left, rows, vectors)
             near = NEAR_ROWS > 0 and panel.near
             if near or (fetch > 0 and panel.pace > 0):
@@ -141,7 +144,7 @@ def _kernel(rows: int, fewest: int, vectors: int, pitch: int) -> Callable[..., A
                     tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), pitch, UNROLL)
             for k in range(unrolled, last):
                 tile = tile_fma(tile, at(left, k), stride, at(panel.weights, k * width), pitch, 1)
-            tile_add(tile, source, source_stride, target, target_stride)
+            tile_add(tile, left, stride, behind, pitch, source, source_stride, target, target_stride)
             source, source_stride = target, target_stride
 
     if rows == fewest:
@@ -178,9 +181,11 @@ def _pair_kernel(vectors: int) -> Callable[..., Any]:
     @inner
     def pair(left, panel, depth, source, source_apart, target, apart):
         width, width_2 = GATES * lanes(left), vectors * lanes(left)
-        panel_2 = at(panel, depth * width)
-        for first in range(0, depth, SUM_BLOCK):
-            last = min(first + SUM_BLOCK, depth)
+        behind, chain = at(panel, depth * width), chain_of(left, SUM_BLOCK)
+        panel_2 = at(behind, lines_behind(panel) * width)
+        behind_2 = at(panel_2, depth * width_2)
+        for first in range(0, depth, chain):
+            last = min(first + chain, depth)
             unrolled = last - (last - first) % UNROLL
             tile, tile_2 = tile_zero(left, 1, GATES), tile_zero(left, 1, vectors)
             for k in range(first, unrolled, UNROLL):
@@ -189,8 +194,8 @@ def _pair_kernel(vectors: int) -> Callable[..., Any]:
             for k in range(unrolled, last):
                 tile = tile_fma(tile, at(left, k), 0, at(panel, k * width), GATES, 1)
                 tile_2 = tile_fma(tile_2, at(left, k), 0, at(panel_2, k * width_2), vectors, 1)
-            tile_add(tile, source, 0, target, 0)
-            tile_add(tile_2, at(source, source_apart), 0, at(target, apart), 0)
+            tile_add(tile, left, 0, behind, GATES, source, 0, target, 0)
+            tile_add(tile_2, left, 0, behind_2, vectors, at(source, source_apart), 0, at(target, apart), 0)
             source, source_apart = target, apart
 
     return pair

@@ -12,16 +12,16 @@ from collections import namedtuple
 
 import numpy as np
 
-from ..simd.atomics import words
 from ..simd.blocksizes import GATES
-from ..simd.float_mode import flush_denormals, restore_mode
 from ..simd.jit import inlined, inner
 from ..simd.records import numbers_of
 from ..simd.vectors import at, lanes
+from ..simd.weights.forms import depth_of, same_form
 from .cells.postgemm import Rule
-from .cells.step import CellWeights, Sizes, State, panel_vectors, project, step_panel, step_row
-from .crew import alone, direction_crew, expect, meet, regroup, share, sign_in, sign_out
-from .frame import CELL_SIZE, FRAME_SIZE, as_cell, as_frame
+from .cells.step import CellWeights, Sizes, State, panel_at, panel_vectors, project, step_panel, step_row
+from .crew import direction_crew, meet, regroup, share
+from .frame import CELL_SIZE, FRAME_SIZE, as_cell
+from .left_rows import input_rows, left_rows
 from .microkernels import BROADCAST, Following, panel_gemm
 from .rows import Block, View, active_rows, gather, pool_row, row_at, run_end, spread, time_distance
 
@@ -34,48 +34,50 @@ Part = namedtuple(
 """What one member of a crew does: panels of the gates; vectors of h when it is set; panels of the projection; numbers
 of h that it makes."""
 
-Gates = namedtuple("Gates", "sums distance fused")
-"""Where a member's gate sums of a chunk lie: those of panel 0, and how far from them those of the next panel; whether
-the chunk is of one step, in which the sums of one panel at a time are made and used, so that they stay in L1."""
+Room = namedtuple("Room", "sums distance fused left")
+"""A member's part of the workspace of a chunk: gate sums, those of panel 0, and how far from them those of the next
+panel; whether the chunk is of one step, in which the sums of one panel at a time are made and used, so that they stay
+in L1; copies of rows, see ``left_rows``."""
 
 Cell = namedtuple("Cell", "index direction weights sizes src dst hidden half c unprojected")
 """One layer and direction: its place among all, in torch's order; its direction, `CellWeights` and `Sizes`; the rows
 that it reads and those that it writes, as `View`; pointers to two states h, ``half`` numbers apart, which steps read
 and write in turn, and to the other parts of `State`."""
 
-Call = namedtuple("Call", "frame weights h c kind")
-"""What stays the same for all layers and rows of a call: pointers.  h and c are the first states and become the last
-ones, (layers * directions, pool, H_out) and (.., H).  ``kind`` is that of ``postgemm.Rule``."""
+Call = namedtuple("Call", "frame weights panels h c kind")
+"""What stays the same for all layers and rows of a call: pointers.  ``panels`` has the type of what panels hold, see
+``weights.forms``, and the place of ``weights``.  h and c are the first states and become the last ones, (layers *
+directions, pool, H_out) and (.., H).  ``kind`` is that of ``postgemm.Rule``."""
 
 
 @inner
-def _begin_rows(call, index, block, part, sizes, state, first, last):
+def _begin_rows(call, cell, block, part, before, first, last):
     """Set this member's part of the state of rows that enter."""
-    frame, width = call.frame, lanes(state.cell)
+    frame, sizes, width = call.frame, cell.sizes, lanes(cell.c)
     known = 1 - frame.from_zero
     for b in range(first, last):
-        row = pool_row(frame, index, block.first + b) * known
+        row = pool_row(frame, cell.index, block.first + b) * known
         h, c = at(call.h, row * sizes.output_size), at(call.c, row * sizes.hidden_size)
-        target, k = at(state.before, b * sizes.hidden_stride), part.first_vector * width
+        target, k = at(before, b * sizes.hidden_stride), part.first_vector * width
         room = part.end_vector - part.first_vector
         spread(at(h, k), known * sizes.output_size - k, at(target, k), width, room)
-        target, k = at(state.cell, (part.first_panel * sizes.rows + b) * width), part.first_panel * width
+        target, k = at(cell.c, (part.first_panel * sizes.rows + b) * width), part.first_panel * width
         room = part.end_panel - part.first_panel
         spread(at(c, k), known * sizes.hidden_size - k, target, sizes.rows * width, room)
 
 
 @inner
-def _end_rows(call, index, block, part, sizes, state, first, last):
+def _end_rows(call, cell, block, part, after, first, last):
     """Hand out this member's part of the state of rows that leave."""
-    width = lanes(state.cell)
+    sizes, width = cell.sizes, lanes(cell.c)
     k = part.first_panel * width
     units = min(part.end_panel * width, sizes.hidden_size) - k
     for b in range(first, last):
-        row = pool_row(call.frame, index, block.first + b)
+        row = pool_row(call.frame, cell.index, block.first + b)
         h, c = at(call.h, row * sizes.output_size), at(call.c, row * sizes.hidden_size)
-        source = at(state.after, b * sizes.hidden_stride + part.first_output)
+        source = at(after, b * sizes.hidden_stride + part.first_output)
         gather(source, width, at(h, part.first_output), part.outputs)
-        source = at(state.cell, (part.first_panel * sizes.rows + b) * width)
+        source = at(cell.c, (part.first_panel * sizes.rows + b) * width)
         gather(source, sizes.rows * width, at(c, k), units)
 
 
@@ -83,13 +85,13 @@ def _end_rows(call, index, block, part, sizes, state, first, last):
 def _input_panel(j, upcoming, frame, block, weights, sizes, src, gates, t_first, t_last):
     """Fill ``gates`` (steps, rows, 4, LANES) with bias + input blocks of panel j for some steps.
 
-    ``upcoming`` is the panel that comes next.
+    ``upcoming`` is the panel that comes next, and ``src`` the view of what ``left_rows`` has made of the input.
     """
     line = GATES * lanes(gates)
     steps = t_last - t_first
-    depth, vectors = sizes.src_size, panel_vectors(sizes, j)
-    panel = at(weights.weight_ih, j * depth * line)
-    following = Following(at(weights.weight_ih, upcoming * depth * line), frame.streamed_ih)
+    depth, vectors = depth_of(weights.weight_ih, sizes.src_size), panel_vectors(sizes, j)
+    panel = panel_at(weights.weight_ih, j, sizes.src_size, line)
+    following = Following(panel_at(weights.weight_ih, upcoming, sizes.src_size, line), frame.streamed_ih)
     bias = at(weights.bias, j * line)
     if frame.offsets == 0 and (steps == 1 or src.time == block.rows * src.row):  # evenly spaced rows
         left = row_at(src, frame, t_first, block.first)
@@ -126,10 +128,12 @@ def _part(sizes, crew, width):
 
 
 @inlined
-def _gates(frame, block, crew, direction):
-    """Return where a member's gate sums lie."""
-    place = frame.gate_sums + direction * frame.direction_size + crew.index * frame.gate_member
-    return Gates(at(block.work, place), frame.gate_distance, frame.chunk == 1)
+def _room(frame, block, crew, direction):
+    """Return a member's part of the workspace."""
+    here = at(block.work, direction * frame.direction_size)
+    sums = at(here, frame.gate_sums + crew.index * frame.gate_member)
+    left = at(here, frame.left + crew.index * frame.left_member)
+    return Room(sums, frame.gate_distance, frame.chunk == 1, left)
 
 
 @inlined
@@ -140,9 +144,9 @@ def _cell(call, block, layer, direction, src, dst):
     record = as_cell(at(numbers_of(frame), FRAME_SIZE + index * CELL_SIZE))
     weights = CellWeights(
         at(call.weights, record.bias),
-        at(call.weights, record.weight_ih),
-        at(call.weights, record.weight_hh),
-        at(call.weights, record.weight_hr),
+        same_form(at(call.weights, record.weight_ih), call.panels),
+        same_form(at(call.weights, record.weight_hh), call.panels),
+        same_form(at(call.weights, record.weight_hr), call.panels),
         at(call.weights, record.zeros),
         Rule(call.kind, record, at(call.weights, record.numbers)),
     )
@@ -164,13 +168,13 @@ def _cell(call, block, layer, direction, src, dst):
 
 
 @inlined
-def _step(call, block, crew, part, gates, cell, s, place, streamed):
+def _step(call, block, crew, part, room, cell, src, s, place, streamed):
     """Do this member's part of step s, in the order of processing, of one layer and direction.
 
     ``place`` is the step's among those of its chunk, in the order of time.  Its gate sums hold the input part already,
-    unless ``gates`` are fused.
+    unless they are fused; then it is made of ``src``, a view of what ``left_rows`` has made of the input.
     """
-    frame, weights, sizes, src, width = call.frame, cell.weights, cell.sizes, cell.src, lanes(block.work)
+    frame, weights, sizes, width = call.frame, cell.weights, cell.sizes, lanes(block.work)
     reverse = cell.direction != FORWARD
     t = frame.steps - 1 - s if reverse else s
     back = -1 if reverse else 1
@@ -178,43 +182,48 @@ def _step(call, block, crew, part, gates, cell, s, place, streamed):
     earlier = active_rows(frame, block, t - back) if s > 0 else 0
     later = active_rows(frame, block, t + back) if s + 1 < frame.steps else 0
     odd = (s + frame.turn) & 1
-    after = at(cell.hidden, (1 - odd) * cell.half)
-    state = State(at(cell.hidden, odd * cell.half), after, cell.c, cell.unprojected)
+    before, after = at(cell.hidden, odd * cell.half), at(cell.hidden, (1 - odd) * cell.half)
     from_zero = earlier == 0 and frame.from_zero != 0 and frame.finite != 0
     if earlier < rows:
-        _begin_rows(call, cell.index, block, part, sizes, state, earlier, rows)
+        _begin_rows(call, cell, block, part, before, earlier, rows)
         if not from_zero:
             meet(crew)
+    copies, beyond = at(room.left, frame.left_hidden), np.float32(1 if sizes.proj_panels == 0 else 0)
+    copied = 0 if from_zero else rows
+    left, stride = left_rows(call.panels, call, copies, copied, sizes.output_size, before, sizes.hidden_stride, beyond)
+    state = State(before, after, cell.c, cell.unprojected, left, stride)
     # Rows that all read the same input, such as the windows of a stream, share their input part.
-    shared = gates.fused and src.row == 0 and rows > 1 and not from_zero
+    shared = room.fused and src.row == 0 and rows > 1 and not from_zero
     inputs = Block(block.first, 1 if shared else block.rows, block.work, block.between)
     line = GATES * width
-    sums = at(gates.sums, place * block.rows * line)
+    sums = at(room.sums, place * block.rows * line)
     # Every other step walks back: the panels read last are still in cache when the weights exceed it.
     first, end, walks_back = part.first_panel, part.end_panel, odd != 0
     if rows == 1 and end - first > 1:
         x, pairs = row_at(src, frame, t, block.first), frame.pairs != 0
         step_row(
-            first, end, walks_back, pairs, streamed, gates.fused, from_zero, weights, sizes, x, sums, gates.distance,
+            first, end, walks_back, pairs, streamed, room.fused, from_zero, weights, sizes, x, sums, room.distance,
             state,
         )  # fmt: skip
         first = end
     for n in range(first, end):
         j = first + end - 1 - n if walks_back else n
-        here = at(sums, j * gates.distance)
+        here = at(sums, j * room.distance)
         source, source_stride = (at(here, frame.rows * line), BROADCAST) if shared else (here, line)
         upcoming = j if n + 1 == end else j + (-1 if walks_back else 1)
-        if gates.fused:
+        if room.fused:
             _input_panel(j, upcoming, frame, inputs, weights, sizes, src, source, t, t + 1)
         step_panel(j, upcoming, streamed, rows, from_zero, weights, sizes, source, source_stride, here, state)
     if sizes.proj_panels > 0:
         meet(crew)
-        project(part.first_proj, part.end_proj, streamed, rows, weights, sizes, state)
+        source, stride = cell.unprojected, sizes.panels * width
+        left, stride = left_rows(call.panels, call, copies, rows, sizes.hidden_size, source, stride, np.float32(1))
+        project(part.first_proj, part.end_proj, streamed, rows, weights, sizes, left, stride, after)
     for b in range(rows):
         target = at(row_at(cell.dst, frame, t, block.first + b), cell.direction * frame.output_size + part.first_output)
         gather(at(after, b * sizes.hidden_stride + part.first_output), width, target, part.outputs)
     if later < rows:
-        _end_rows(call, cell.index, block, part, sizes, state, later, rows)
+        _end_rows(call, cell, block, part, after, later, rows)
 
 
 @inner
@@ -224,23 +233,24 @@ def _chunk(call, block, crew, cell, first, last):
     Return the crew that has done the last of them, of size 0 if this member is not of it any more.
     """
     frame, width, reverse = call.frame, lanes(block.work), cell.direction != FORWARD
-    part, gates = _part(cell.sizes, crew, width), _gates(frame, block, crew, cell.direction)
-    if not gates.fused:
-        t_first = frame.steps - last if reverse else first
+    part, room = _part(cell.sizes, crew, width), _room(frame, block, crew, cell.direction)
+    t_first = frame.steps - last if reverse else first
+    t_last = t_first + last - first
+    src = input_rows(call.panels, call, block, room.left, cell.sizes.src_size, cell.src, t_first, t_last)
+    if not room.fused:
         for j in range(part.first_panel, part.end_panel):
-            upcoming, sums = min(j + 1, part.end_panel - 1), at(gates.sums, j * gates.distance)
-            t_last = t_first + last - first
-            _input_panel(j, upcoming, frame, block, cell.weights, cell.sizes, cell.src, sums, t_first, t_last)
+            upcoming, sums = min(j + 1, part.end_panel - 1), at(room.sums, j * room.distance)
+            _input_panel(j, upcoming, frame, block, cell.weights, cell.sizes, src, sums, t_first, t_last)
     for s in range(first, last):
         place = last - 1 - s if reverse else s - first
-        _step(call, block, crew, part, gates, cell, s, place, np.int64(s - first < frame.streamed_steps))
+        _step(call, block, crew, part, room, cell, src, s, place, np.int64(s - first < frame.streamed_steps))
         meet(crew)
         remaining = regroup(crew)
         if remaining.size < crew.size:
             crew = remaining
             if crew.size == 0:
                 break
-            part, gates = _part(cell.sizes, crew, width), _gates(frame, block, crew, cell.direction)
+            part, room = _part(cell.sizes, crew, width), _room(frame, block, crew, cell.direction)
     return crew
 
 
@@ -255,7 +265,7 @@ def _between(frame, block, half, s):
 
 
 @inner
-def _network(call, block, crew, src, dst):
+def run_network(call, block, crew, src, dst):
     """Take a block of rows through the layers and steps of a launch, a span of steps through all layers at a time.
 
     Return the crew that has done the last of it, of size 0 if this member is not of it any more.
@@ -286,58 +296,3 @@ def _network(call, block, crew, src, dst):
                 if crew.size == 0:
                     return crew
     return crew
-
-
-@inlined
-def _share(numbers, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index, kind):
-    """Do one thread's share of a launch, with cells of a kind.
-
-    Parameters
-    ----------
-    numbers : pointer to int64
-        What the launch does: those of a `Frame`, and what follows them.
-    weights, work : pointer
-        Panels and scratch memory.  ``work`` carries the states from one call to the next stretch of steps.
-    h, c : pointer
-        States (layers * directions, pool, H_out), (.., H), which are updated; written only where the first are zero.
-    x, output : pointer
-        Input and output: the first step's first row.
-    x_time, x_row, output_time, output_row : int
-        Distances of two steps and of two rows, in elements; of no meaning for steps of a packed batch.
-    index : int
-        The share: a slice of the batch, or -1 for a place in the crew.
-    """
-    frame = as_frame(numbers)
-    shared = words(at(work, frame.crew_words))
-    crew = sign_in(shared, frame.crew, frame.patience) if index < 0 else alone(shared)
-    if crew.size == 0:
-        sign_out(shared, crew)
-        return
-    members = direction_crew(crew, FORWARD) if frame.apart != 0 and crew.size % 2 == 0 else crew
-    expect(members, frame.panels)
-    expect(members, frame.proj_panels)
-    mode = flush_denormals()
-    call = Call(frame, weights, h, c, kind)
-    packed = frame.offsets != 0
-    src, dst = View(x, x_time, x_row, packed), View(output, output_time, output_row, packed)
-    place = max(index, 0)
-    first, last = place * frame.batch // frame.slices, (place + 1) * frame.batch // frame.slices
-    here = at(work, place * frame.slice_size)
-    between = at(work if frame.between_packed != 0 else here, frame.between)
-    for b in range(first, last, frame.rows):
-        crew = _network(call, Block(b, min(last - b, frame.rows), here, between), crew, src, dst)
-        if crew.size == 0:
-            break
-    restore_mode(mode)
-    if index < 0:
-        sign_out(shared, crew)
-
-
-def run_share(numbers, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index):
-    """Do one thread's share of a launch, of the LSTM of torch; ``entries`` compiles it, as the next one."""
-    _share(numbers, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index, None)
-
-
-def run_general_share(numbers, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index):
-    """Do one thread's share of a launch, of cells with a rule."""
-    _share(numbers, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index, np.int64(1))

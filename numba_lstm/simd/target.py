@@ -28,18 +28,24 @@ class Target:
     """Whether a fused multiply-add is an instruction (without it, LLVM calls libm for every lane)."""
     family: str = ""
     """A row of ``blocksizes.FETCHING``: CPUs whose caches want to be asked in a way of their own."""
+    dot: str = "plain"
+    """A row of ``dot_products``: how four int8 are multiplied at once."""
+    half: bool = False
+    """Whether to widen float16 is an instruction (without it, LLVM calls a function for every lane)."""
 
 
 def classify(architecture: str, features: frozenset[str]) -> Target:
     """Choose the row of the table that suits an architecture with these LLVM features."""
     if architecture == "aarch64":
-        return Target(architecture, "neon", True)
+        return Target(architecture, "neon", True, dot="dotprod" if "dotprod" in features else "plain", half=True)
     if architecture == "x86":
         fma = "fma" in features
         if "avx512f" in features:
-            return Target(architecture, "avx512", True, _family(features))
+            dot = "vnni" if "avx512vnni" in features else "maddubs" if "avx512bw" in features else "plain"
+            return Target(architecture, "avx512", True, _family(features), dot, True)
         if "avx2" in features and fma:
-            return Target(architecture, "avx2", True)
+            dot = "vnni" if features & {"avxvnni", "avx512vnni"} else "maddubs"
+            return Target(architecture, "avx2", True, dot=dot, half="f16c" in features)
         return Target(architecture, "sse2", fma)
     return Target("other", "sse2", False)
 

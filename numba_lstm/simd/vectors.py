@@ -26,21 +26,23 @@ _INDEX = ir.IntType(64)
 _LANE = ir.IntType(32)
 
 
-def lane_count(dtype: types.Float) -> int:
-    """Return the lanes of a vector of this Numba dtype."""
-    return block_sizes().lanes(np.dtype(str(dtype)))
+def lane_count(dtype: Any) -> int:
+    """Return the lanes of a vector of this Numba dtype; numbers of 16 bits are widened to 32 when they are loaded."""
+    return block_sizes().lanes(np.dtype(str(dtype) if dtype.bitwidth > 16 else np.float32))
 
 
 class Vector(types.Type):
     """The Numba type of a vector."""
 
-    def __init__(self, dtype: types.Float, lanes: int) -> None:
+    def __init__(self, dtype: Any, lanes: int) -> None:
         self.dtype, self.lanes = dtype, lanes
         self.bits = dtype.bitwidth
         super().__init__(name=f"Vector({dtype} x {lanes})")
 
     @property
     def llvm(self) -> ir.VectorType:
+        if isinstance(self.dtype, types.Integer):
+            return self.llvm_bits
         return ir.VectorType(ir.FloatType() if self.bits == 32 else ir.DoubleType(), self.lanes)
 
     @property
@@ -149,15 +151,17 @@ def lanes(tyctx, base):
 @intrinsic(prefer_literal=True)
 def prefetch(tyctx, base, index, count, level):
     """Ask for ``count`` vectors from element ``index`` on, into the cache of a ``level``: 1 or 2; constants both."""
+    vector_bytes = lane_count(base.dtype) * base.dtype.bitwidth // 8  # what is widened takes less than a register
+    step = block_sizes().vector_bytes
 
     def generate(context, builder, signature, args):
         byte = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte, _LANE, _LANE, _LANE])
         locality = {1: 3, 2: 2}[level.literal_value]
         read, into, data = ir.Constant(_LANE, 0), ir.Constant(_LANE, locality), ir.Constant(_LANE, 1)
-        first = emit_at(builder, *args[:2])
-        for v in range(count.literal_value):
-            target = builder.bitcast(emit_at(builder, first, v * lane_count(base.dtype)), byte)
+        first = builder.bitcast(emit_at(builder, *args[:2]), byte)
+        for place in range(0, count.literal_value * vector_bytes, step):
+            target = emit_at(builder, first, place)
             function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
             builder.call(function, [target, read, into, data])
         return context.get_dummy_value()

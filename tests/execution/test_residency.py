@@ -9,11 +9,12 @@ from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution.packing import pack
 from numba_lstm.execution.planning import plan, residency
 from numba_lstm.execution.planning.machine import ASSUMED, Way, this_machine
+from numba_lstm.execution.planning.numerics import Numerics
 from numba_lstm.execution.planning.schedule import Batch
 from numba_lstm.kernels.frame import PLACES
 from numba_lstm.simd import blocksizes
 
-FLOAT = np.dtype(np.float32)
+FLOAT = Numerics(np.dtype(np.float32))
 
 
 def architecture(inputs: int, hidden: int, layers: int = 1, bidirectional: bool = False, proj: int = 0) -> Architecture:
@@ -55,12 +56,13 @@ def test_what_stays(sizes: tuple[int, ...], crew: int, kept: tuple[bool, ...]) -
     ],
 )
 def test_directions_take_turns_where_half_of_one_stays(hidden: int, dtype: type, share: tuple[int, int]) -> None:
-    assert residency.core_share(architecture(40, hidden, 1, True), np.dtype(dtype), 2, this_machine()) == share
+    numerics = Numerics(np.dtype(dtype))
+    assert residency.core_share(architecture(40, hidden, 1, True), numerics, 2, this_machine()) == share
 
 
 def planned(sizes: Architecture, steps: int, rows: int) -> dict[str, int]:
-    parameters = {name: np.zeros(shape, FLOAT) for name, shape in sizes.shapes().items()}
-    made = plan.make_plan(sizes, pack(sizes, parameters, FLOAT), Batch(steps, rows), this_machine())
+    parameters = {name: np.zeros(shape, FLOAT.dtype) for name, shape in sizes.shapes().items()}
+    made = plan.make_plan(sizes, pack(sizes, parameters, FLOAT.dtype), Batch(steps, rows), this_machine())
     return {name: int(made.numbers[place]) for name, place in PLACES._asdict().items()}
 
 

@@ -19,6 +19,7 @@ from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution import launch_lock
 from numba_lstm.execution.planning import estimate
 from numba_lstm.execution.planning.machine import ASSUMED, Way, this_machine
+from numba_lstm.execution.planning.numerics import Numerics
 from numba_lstm.host import idle_cores
 from numba_lstm.kernels.crew import crew_words, meet, regroup, share, sign_in, sign_out
 from numba_lstm.kernels.frame import FRAME_SIZE, PLACES
@@ -137,7 +138,8 @@ def test_choices() -> None:
     """What is far from where two ways are equally fast."""
 
     def choose(sizes: Architecture, steps: int, rows: int, threads: int) -> tuple[int, ...]:
-        return estimate.choose(sizes, np.dtype(np.float32), steps, rows, this_machine()._replace(threads=threads))[:2]
+        numerics, machine = Numerics(np.dtype(np.float32)), this_machine()._replace(threads=threads)
+        return estimate.choose(sizes, numerics, steps, rows, machine)[:2]
 
     small, large = Architecture(1, 40), Architecture(1024, 1024, 2)
     assert choose(small, 1, 1, 2) == (1, 1)

@@ -141,7 +141,7 @@ def test_every_kernel_has_a_file_of_its_own(kernels: Path) -> None:
     (folder,) = kernels.iterdir()
     names = sorted(path.name.split("-")[0] for path in folder.iterdir())
     launches = [f"numba_lstm.kernels.launch.run_{kind}" for kind in ("parallel", "serial", "short")]
-    assert names == [*launches, "numba_lstm.kernels.time_loop.run_share"]
+    assert names == [*launches, "numba_lstm.kernels.share.run_share"]
 
 
 def _flipped(data: bytes) -> bytes:

@@ -1,14 +1,13 @@
 """How long a call takes, roughly: what decides between one thread, slices of the batch, and a crew."""
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ...contract.architecture import Architecture
-from ...simd.blocksizes import GATES, block_sizes
+from ...simd.blocksizes import GATES
 from .machine import Machine, Way
-from .residency import L2_SHARE, core_share, unit_bytes
+from .numerics import Numerics
+from .residency import L2_SHARE, core_panels, core_share
 
 MOST_PATIENCE_NS = 1e6
 
@@ -19,19 +18,19 @@ def step_flop(a: Architecture) -> int:
     return 2 * a.num_directions * GATES * a.hidden_size * terms
 
 
-def launch_steps(a: Architecture, dtype: np.dtype[Any], rows: int, machine: Machine) -> int:
+def launch_steps(a: Architecture, numerics: Numerics, rows: int, machine: Machine) -> int:
     """Return how many steps of so many rows a launch may have, whatever its threads and caches do."""
     if machine.most_steps is not None:
         return machine.most_steps
     terms, costs = step_flop(a) // 2, machine.costs
-    multiply = terms * rows / block_sizes().lanes(dtype) * costs.fma_ns
-    read = terms * dtype.itemsize / costs.shared_l3_bytes_per_ns
+    multiply = terms * rows / numerics.lanes / numerics.terms * costs.fma_ns
+    read = terms * numerics.weight_bytes / costs.shared_l3_bytes_per_ns
     return max(1, int(machine.launch_ns / max(multiply, read)))
 
 
 def choose(
     a: Architecture,
-    dtype: np.dtype[Any],
+    numerics: Numerics,
     steps: int,
     rows: int,
     machine: Machine,
@@ -46,27 +45,27 @@ def choose(
     mean_rows: float = rows
     if batch_sizes is not None:  # the first slice has the longest sequences, and the others wait for it
         slice_rows, mean_rows = np.minimum(batch_sizes, slice_rows).mean(), batch_sizes.mean()
-    alone = _call_ns(a, dtype, steps, mean_rows, machine)
+    alone = _call_ns(a, numerics, steps, mean_rows, machine)
     patience = int(min(alone / 2, MOST_PATIENCE_NS) / machine.costs.pause_ns)
     ways = [(alone, 1, 1)]
     if threads > 1 and rows > 0:
-        ways.append((_call_ns(a, dtype, steps, slice_rows, machine, slices=slices) + launch_ns, slices, 1))
-        ways.append((_call_ns(a, dtype, steps, mean_rows, machine, crew=threads) + launch_ns, 1, threads))
+        ways.append((_call_ns(a, numerics, steps, slice_rows, machine, slices=slices) + launch_ns, slices, 1))
+        ways.append((_call_ns(a, numerics, steps, mean_rows, machine, crew=threads) + launch_ns, 1, threads))
     _, slices, crew = min(ways)
     return Way(slices, crew, patience)
 
 
 def _call_ns(
-    a: Architecture, dtype: np.dtype[Any], steps: int, rows: float, machine: Machine, *, crew: int = 1, slices: int = 1
+    a: Architecture, numerics: Numerics, steps: int, rows: float, machine: Machine, *, crew: int = 1, slices: int = 1
 ) -> float:
     """Return the time of all layers and steps for the rows of one thread, of one of some slices, or of a crew."""
     costs = machine.costs
-    directions, crew = core_share(a, dtype, crew, machine)
-    line = unit_bytes(a, dtype, crew)
-    share = line // (GATES * block_sizes().lanes(dtype) * dtype.itemsize)
+    directions, crew = core_share(a, numerics, crew, machine)
+    share = core_panels(a, numerics, crew)
+    line = numerics.line_bytes(share)
     recurrent = line * a.output_size
     l3_speed = costs.l3_bytes_per_ns if slices == 1 else costs.shared_l3_bytes_per_ns
-    exchange = rows * a.output_size * dtype.itemsize * (crew - 1) / crew / costs.exchange_bytes_per_ns
+    exchange = rows * a.output_size * numerics.dtype.itemsize * (crew - 1) / crew / costs.exchange_bytes_per_ns
     total = 0.0
     for layer in range(a.num_layers):
         # The input part of several steps is one product, for which the weights are read once; h needs a step each.
@@ -74,7 +73,7 @@ def _call_ns(
         resident = recurrent if steps > 1 else (src + a.output_size) * line * a.num_layers
         speed = l3_speed if resident > L2_SHARE * machine.l2_bytes else costs.l2_bytes_per_ns
         read = (recurrent + (src * line if steps == 1 else 0)) / speed
-        fma = rows * share * GATES * costs.fma_ns
+        fma = rows * share * GATES * costs.fma_ns / numerics.terms
         step = max(fma * a.output_size, read) + fma * src + rows * share * costs.update_ns
         if crew > 1:
             step += costs.meet_ns * (2 if a.proj_size else 1) + exchange

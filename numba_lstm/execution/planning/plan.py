@@ -13,6 +13,7 @@ from ...simd.blocksizes import block_sizes
 from ..entries import entry_for, share_address
 from ..packing import PackedWeights
 from .machine import Machine
+from .numerics import Numerics
 from .schedule import Batch, Schedule, make_schedule
 from .workspace import Workspace, lay_out
 
@@ -39,9 +40,9 @@ class Plan:
 
 def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch, machine: Machine) -> Plan:
     """Plan a call of a network on a batch."""
-    a, dtype = architecture, weights.data.dtype
-    schedule = make_schedule(a, dtype, batch, machine)
-    workspace = lay_out(a, dtype, batch, schedule)
+    a, numerics = architecture, Numerics(weights.data.dtype, weights.form)
+    schedule = make_schedule(a, numerics, batch, machine)
+    workspace = lay_out(a, numerics, batch, schedule)
     kind = "parallel" if schedule.slices * schedule.crew > 1 else "short" if schedule.short else "serial"
     shape = (batch.rows, batch.steps) if batch.batch_first else (batch.steps, batch.rows)
     if batch.offsets is not None:
@@ -49,7 +50,7 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch, 
     cells = len(weights.cells)
     return Plan(
         numbers=_numbers(a, weights, batch, machine, schedule, workspace),
-        entry=entry_for(kind, dtype),
+        entry=entry_for(kind, numerics.dtype),
         short=schedule.short,
         batch_first=batch.batch_first,
         steps=batch.steps,
@@ -114,9 +115,13 @@ def _numbers(
         direction_size=workspace.direction_size,
         gate_member=workspace.gate_member,
         gate_distance=workspace.gate_distance,
+        left=workspace.left,
+        left_hidden=workspace.left_hidden,
+        left_stride=workspace.left_stride,
+        left_member=workspace.left_member,
         between=workspace.between,
         between_size=workspace.between_size,
         between_packed=workspace.between_packed,
-        run_share=share_address(dtype, weights.general),
+        run_share=share_address(dtype, weights.form, weights.general),
     )
     return np.concatenate([np.array(frame, np.int64), *parts])

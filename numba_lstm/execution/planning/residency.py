@@ -1,14 +1,12 @@
 """Which weights a core finds in its L2 again when it needs them next."""
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from ...contract.architecture import Architecture
 from ...kernels.panels import count_panels
-from ...simd.blocksizes import GATES, block_sizes
 from .machine import Machine
+from .numerics import Numerics
 
 L2_SHARE = 0.8
 """Weights stay in L2 up to this part of it, beside states and sums."""
@@ -30,17 +28,17 @@ class Kept(NamedTuple):
     """Sizes of the first and of the third, for one core."""
 
 
-def unit_bytes(a: Architecture, dtype: np.dtype[Any], parts: int) -> int:
-    """Return the bytes of the gate weights of one input number, for one core's units of ``parts``."""
-    lanes = block_sizes().lanes(dtype)
-    return -(-count_panels(a.hidden_size, lanes) // parts) * GATES * lanes * dtype.itemsize
+def core_panels(a: Architecture, numerics: Numerics, parts: int) -> int:
+    """Return how many panels a core has, of units that are in so many parts."""
+    return -(-count_panels(a.hidden_size, numerics.lanes) // parts)
 
 
-def _recurrent_bytes(a: Architecture, dtype: np.dtype[Any], parts: int) -> int:
-    return unit_bytes(a, dtype, parts) * a.output_size + a.proj_size * a.hidden_size * dtype.itemsize // parts
+def _recurrent_bytes(a: Architecture, numerics: Numerics, parts: int) -> int:
+    line = numerics.line_bytes(core_panels(a, numerics, parts))
+    return line * a.output_size + a.proj_size * a.hidden_size * numerics.weight_bytes // parts
 
 
-def core_share(a: Architecture, dtype: np.dtype[Any], crew: int, machine: Machine) -> tuple[int, int]:
+def core_share(a: Architecture, numerics: Numerics, crew: int, machine: Machine) -> tuple[int, int]:
     """Return how many directions of a layer a core of a crew computes, and how many parts its units are in.
 
     Each half of a crew takes one of two directions and need not wait for the other, unless its weights of the state
@@ -49,15 +47,15 @@ def core_share(a: Architecture, dtype: np.dtype[Any], crew: int, machine: Machin
     if not a.bidirectional or crew % 2 == 1:
         return a.num_directions, crew
     room = L2_SHARE * machine.l2_bytes
-    in_turn = _recurrent_bytes(a, dtype, crew) <= room < _recurrent_bytes(a, dtype, crew // 2)
+    in_turn = _recurrent_bytes(a, numerics, crew) <= room < _recurrent_bytes(a, numerics, crew // 2)
     return (2, crew) if in_turn else (1, crew // 2)
 
 
-def kept_weights(a: Architecture, dtype: np.dtype[Any], crew: int, machine: Machine) -> Kept:
+def kept_weights(a: Architecture, numerics: Numerics, crew: int, machine: Machine) -> Kept:
     """Return what stays in the L2 of each core of a crew of so many."""
-    directions, parts = core_share(a, dtype, crew, machine)
-    line = unit_bytes(a, dtype, parts)
-    recurrent = _recurrent_bytes(a, dtype, parts)
+    directions, parts = core_share(a, numerics, crew, machine)
+    line = numerics.line_bytes(core_panels(a, numerics, parts))
+    recurrent = _recurrent_bytes(a, numerics, parts)
     inputs = [line * a.layer_input_size(layer) for layer in range(a.num_layers)]
     room = L2_SHARE * machine.l2_bytes
     total = directions * (sum(inputs) + recurrent * a.num_layers)

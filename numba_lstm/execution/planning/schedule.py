@@ -1,14 +1,15 @@
 """Who does a call's work, and in which order: threads, blocks of rows, chunks of steps."""
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ...contract.architecture import Architecture
 from .estimate import choose, launch_steps, step_flop
 from .machine import Machine
-from .residency import Kept, core_share, kept_weights, unit_bytes
+from .numerics import Numerics
+from .residency import Kept, core_panels, core_share, kept_weights
 
 
 class Batch(NamedTuple):
@@ -59,19 +60,20 @@ def _split(number: int, most: int) -> int:
     return -(-number // -(-number // most))
 
 
-def make_schedule(a: Architecture, dtype: np.dtype[Any], batch: Batch, machine: Machine) -> Schedule:
+def make_schedule(a: Architecture, numerics: Numerics, batch: Batch, machine: Machine) -> Schedule:
     """Decide how a call is done."""
     steps, rows = batch.steps, batch.rows
     batch_sizes = None if batch.offsets is None else np.diff(batch.offsets)
-    slices, crew, patience = choose(a, dtype, steps, rows, machine, batch_sizes)
+    slices, crew, patience = choose(a, numerics, steps, rows, machine, batch_sizes)
     block = max(1, -(-rows // slices))
     if batch.pool:
         block = -(-block // max(1, block // machine.block_rows))
-    directions, parts = core_share(a, dtype, crew, machine)
-    steps_per_launch = _split(steps, launch_steps(a, dtype, rows, machine))
-    buffer_rows = max(machine.input_rows, machine.gate_buffer_bytes // unit_bytes(a, dtype, parts))
+    directions, parts = core_share(a, numerics, crew, machine)
+    steps_per_launch = _split(steps, launch_steps(a, numerics, rows, machine))
+    sums_bytes = Numerics(numerics.dtype).line_bytes(core_panels(a, numerics, parts))
+    buffer_rows = max(machine.input_rows, machine.gate_buffer_bytes // sums_bytes)
     chunk = _split(steps_per_launch, max(1, buffer_rows // block))
-    kept = kept_weights(a, dtype, crew, machine)
+    kept = kept_weights(a, numerics, crew, machine)
     return Schedule(
         slices=slices,
         crew=crew,

@@ -1,15 +1,15 @@
 """Where in a launch's scratch memory what lies."""
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from ...contract.architecture import Architecture
 from ...kernels.crew import crew_words
+from ...kernels.left_rows import HEADER
 from ...kernels.panels import count_panels
-from ...simd.blocksizes import GATES, block_sizes
+from ...simd.blocksizes import GATES
 from ...simd.memory import CACHE_LINE, round_up
+from .numerics import Numerics
 from .schedule import Batch, Schedule
 
 WORD_BYTES = 8
@@ -36,14 +36,19 @@ class Workspace(NamedTuple):
     direction_size: int
     gate_member: int
     gate_distance: int
+    left: int
+    left_hidden: int
+    left_stride: int
+    left_member: int
     between: int
     between_size: int
     between_packed: bool
 
 
-def lay_out(a: Architecture, dtype: np.dtype[Any], batch: Batch, schedule: Schedule) -> Workspace:
+def lay_out(a: Architecture, numerics: Numerics, batch: Batch, schedule: Schedule) -> Workspace:
     """Lay out the memory of a call."""
-    lanes, line, rows, chunk = block_sizes().lanes(dtype), CACHE_LINE // dtype.itemsize, schedule.rows, schedule.chunk
+    dtype, lanes, rows, chunk = numerics.dtype, numerics.lanes, schedule.rows, schedule.chunk
+    line = CACHE_LINE // dtype.itemsize
     directions, cells = a.num_directions, a.num_layers * a.num_directions
     panels, proj_panels = count_panels(a.hidden_size, lanes), count_panels(a.proj_size, GATES * lanes)
     hidden_stride = round_up(a.output_size, GATES * lanes if proj_panels else lanes)
@@ -55,7 +60,9 @@ def lay_out(a: Architecture, dtype: np.dtype[Any], batch: Batch, schedule: Sched
     fused = chunk == 1
     sums = (rows + 1 if fused else panels * chunk * rows) * GATES * lanes
     unprojected = round_up(rows * panels * lanes, line) if proj_panels else 0
-    step_size = unprojected + round_up(schedule.crew * sums if fused else sums, line)
+    left_stride, left_hidden, left_member = _copies(a, numerics, chunk * rows, rows)
+    gates_size = round_up(schedule.crew * sums if fused else sums, line)
+    step_size = unprojected + gates_size + schedule.crew * left_member
     # A crew may have members for each direction, which need the buffers of a step twice.
     apart = directions if schedule.crew > 1 else 1
 
@@ -97,7 +104,22 @@ def lay_out(a: Architecture, dtype: np.dtype[Any], batch: Batch, schedule: Sched
         direction_size=step_size if apart == 2 else 0,
         gate_member=sums if fused else 0,
         gate_distance=0 if fused else chunk * rows * GATES * lanes,
+        left=places[3] + unprojected + gates_size,
+        left_hidden=left_hidden,
+        left_stride=left_stride,
+        left_member=left_member,
         between=size if between_packed else places[4],
         between_size=between_size,
         between_packed=between_packed,
     )
+
+
+def _copies(a: Architecture, numerics: Numerics, inputs: int, rows: int) -> tuple[int, int, int]:
+    """Return the stride of copies of rows in int8, the place of those of h, and the size of all of one thread."""
+    if numerics.form != "int8":
+        return 0, 0, 0
+    widest = max(a.hidden_size, *(a.layer_input_size(layer) for layer in range(a.num_layers)))
+    stride = HEADER + round_up(widest, max(numerics.lanes, 4 * HEADER)) // 4
+    if stride * WORD_BYTES // 2 % PAGE == 0:
+        stride += HEADER
+    return stride, inputs * stride, round_up((inputs + rows) * stride, CACHE_LINE // numerics.dtype.itemsize)

@@ -8,6 +8,7 @@ import numpy as np
 from ...simd.blocksizes import GATES
 from ...simd.jit import inlined
 from ...simd.vectors import at, lanes
+from ...simd.weights.forms import depth_of, lines_behind
 from ..microkernels import BROADCAST, Following, pair_gemm, panel_gemm, panel_share, row_gemm, tile_gemm, tiling
 from .postgemm import update_pair, update_state
 
@@ -18,15 +19,21 @@ Sizes = namedtuple("Sizes", "src_size hidden_size output_size panels tail proj_p
 """Numbers in an input row; H; H_out; panels of the gates; vectors of the last of them; panels of the projection
 (0: none); distance of two rows of the hidden state; rows of the state."""
 
-State = namedtuple("State", "before after cell unprojected")
+State = namedtuple("State", "before after cell unprojected left left_stride")
 """Pointers: h of the last step and of this one (rows, hidden_stride); c (panels, rows, LANES); o * tanh(c) before the
-projection (rows, panels * LANES)."""
+projection (rows, panels * LANES); h of the last step as panels are multiplied by it, its rows ``left_stride`` apart."""
 
 
 @inlined
 def panel_vectors(sizes, j):
     """Return the vectors of panel j for every k."""
     return sizes.tail if j + 1 == sizes.panels else np.int64(GATES)
+
+
+@inlined
+def panel_at(matrix, j, size, line):
+    """Return the pointer to panel j of a matrix that is multiplied by rows of so many numbers."""
+    return at(matrix, j * (depth_of(matrix, size) + lines_behind(matrix)) * line)
 
 
 @inlined
@@ -44,19 +51,19 @@ def step_panel(j, upcoming, streamed, rows, from_zero, weights, sizes, source, s
     hidden = state.unprojected if projected else state.after
     stride = sizes.panels * width if projected else sizes.hidden_stride
     vectors = panel_vectors(sizes, j)
-    panel_size = sizes.output_size * line
-    following = Following(at(weights.weight_hh, upcoming * panel_size), streamed)
+    following = Following(panel_at(weights.weight_hh, upcoming, sizes.output_size, line), streamed)
     tiles, each, larger = tiling(rows, following)
     m = 0
     for index in range(tiles):
         count = each + (1 if index < larger else 0)
         sums = at(gates, m * line)
         if not from_zero:
-            left = at(state.before, m * sizes.hidden_stride)
-            panel, depth = at(weights.weight_hh, j * panel_size), sizes.output_size
+            left = at(state.left, m * state.left_stride)
+            panel = panel_at(weights.weight_hh, j, sizes.output_size, line)
+            depth = depth_of(weights.weight_hh, sizes.output_size)
             panel = panel_share(vectors, panel, following, depth, tiles, index, count)
             before = at(source, m * source_stride)
-            tile_gemm(count, left, sizes.hidden_stride, panel, depth, before, source_stride, sums, line)
+            tile_gemm(count, left, state.left_stride, panel, depth, before, source_stride, sums, line)
         cell = at(state.cell, (j * sizes.rows + m) * width)
         target = at(hidden, m * stride + j * width)
         update_state(weights.rule, count, vectors, sums, cell, target, stride, j * width)
@@ -93,11 +100,13 @@ def step_row(first, end, back, pairs, streamed, with_input, from_zero, weights, 
         sums = at(gates, j * distance)
         apart = line if with_input else distance
         if with_input:
-            panel, bias = at(weights.weight_ih, j * sizes.src_size * line), at(weights.bias, j * line)
-            _row_sums(alone, vectors, x, panel, streamed, sizes.src_size, bias, line, sums, apart)
+            panel, bias = panel_at(weights.weight_ih, j, sizes.src_size, line), at(weights.bias, j * line)
+            depth = depth_of(weights.weight_ih, sizes.src_size)
+            _row_sums(alone, vectors, x, panel, streamed, depth, bias, line, sums, apart)
         if not from_zero:
-            panel = at(weights.weight_hh, j * sizes.output_size * line)
-            _row_sums(alone, vectors, state.before, panel, streamed, sizes.output_size, sums, apart, sums, apart)
+            panel = panel_at(weights.weight_hh, j, sizes.output_size, line)
+            depth = depth_of(weights.weight_hh, sizes.output_size)
+            _row_sums(alone, vectors, state.left, panel, streamed, depth, sums, apart, sums, apart)
         cell, target = at(state.cell, j * sizes.rows * width), at(hidden, j * width)
         if alone:
             update_state(weights.rule, 1, vectors, sums, cell, target, 0, j * width)
@@ -106,14 +115,12 @@ def step_row(first, end, back, pairs, streamed, with_input, from_zero, weights, 
 
 
 @inlined
-def project(first, end, streamed, rows, weights, sizes, state):
-    """Multiply o * tanh(c) of ``rows`` rows by panels ``first`` .. ``end`` - 1 of ``weight_hr``: that is h."""
-    width = lanes(state.after)
-    line = GATES * width
+def project(first, end, streamed, rows, weights, sizes, left, stride, target):
+    """Multiply ``rows`` rows of o * tanh(c) by panels ``first`` .. ``end`` - 1 of ``weight_hr``: that is h."""
+    line, depth = GATES * lanes(target), depth_of(weights.weight_hr, sizes.hidden_size)
     for j in range(first, end):
-        panel = at(weights.weight_hr, j * sizes.hidden_size * line)
-        following = Following(at(panel, sizes.hidden_size * line) if j + 1 < end else panel, streamed)
-        left, stride = state.unprojected, sizes.panels * width
-        target, target_stride = at(state.after, j * line), sizes.hidden_stride
-        depth, zeros = sizes.hidden_size, weights.zeros
-        panel_gemm(rows, left, stride, GATES, panel, following, depth, zeros, BROADCAST, target, target_stride)
+        panel = panel_at(weights.weight_hr, j, sizes.hidden_size, line)
+        upcoming = panel_at(weights.weight_hr, j + 1 if j + 1 < end else j, sizes.hidden_size, line)
+        following, here = Following(upcoming, streamed), at(target, j * line)
+        zeros, distance = weights.zeros, sizes.hidden_stride
+        panel_gemm(rows, left, stride, GATES, panel, following, depth, zeros, BROADCAST, here, distance)
