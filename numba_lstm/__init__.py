@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from . import public
 from .contract.architecture import Architecture as Architecture
 from .contract.checks.arrays import MaskedArrayError as MaskedArrayError
-from .contract.module import IncompatibleKeys as IncompatibleKeys
+from .contract.loading import IncompatibleKeys as IncompatibleKeys
 from .contract.module import Module as Module
 from .contract.packed_sequence import (
     PackedSequence,
@@ -28,6 +28,7 @@ from .contract.packed_sequence import (
 )
 from .contract.padded_sequences import pad_sequence, unpad_sequence
 from .contract.parameter import Parameter as Parameter
+from .contract.quantizable import QuantizableModule as QuantizableModule
 from .contract.saved.saving import SavedCell as SavedCell
 from .contract.saved.saving import SavedModule as SavedModule
 from .execution.entries import warmup
@@ -61,7 +62,7 @@ __version__ = "0.1.0"
 public.publish(
     globals(),
     *(SlidingWindow, Stream, IncompatibleKeys, Parameter, MaskedArrayError, CacheWarning),  # results, errors, warnings
-    *(Architecture, Exclusive, Module, SavedCell, SavedModule, StreamedModule),  # in pickles, and bases
+    *(Architecture, Exclusive, Module, QuantizableModule, SavedCell, SavedModule, StreamedModule),  # pickles, bases
 )
 public.find_former(__name__)
 

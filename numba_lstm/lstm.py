@@ -13,6 +13,7 @@ from .contract.module import Size
 from .contract.packed_sequence import PackedSequence
 from .contract.parameter import Parameter
 from .contract.saved.saving import SavedModule
+from .contract.weight_form import SCALE
 from .execution.network import Network, plan_key
 from .execution.variable_length import State, run_packed, run_padded
 from .streaming.streamed_module import StreamedModule
@@ -266,7 +267,7 @@ class LSTM(SavedModule, StreamedModule):
         """Return the current parameters in the kernels' order, kept until they change."""
         weights = self._weights
         plain = {name: np.asarray(array) for name, array in weights.parameters.items()}
-        network = Network(self._architecture, plain, self._dtype)
+        network = Network(self._architecture, plain, self._dtype, form=self._form)
         weights.network = network
         return network
 
@@ -274,10 +275,10 @@ class LSTM(SavedModule, StreamedModule):
 
     @property
     def all_weights(self) -> list[list[Parameter]]:
-        """The parameters, a list for each layer and direction."""
+        """The parameters, a list for each layer and direction; in int8 with scales, each behind its weight."""
         a, parameters = self._architecture, self._weights.parameters
         return [
-            [parameters[name] for name in a.names(layer, direction)]
+            [parameters[name] for own in a.names(layer, direction) for name in (own, own + SCALE) if name in parameters]
             for layer in range(a.num_layers)
             for direction in range(a.num_directions)
         ]
@@ -299,4 +300,4 @@ class LSTM(SavedModule, StreamedModule):
             value = getattr(self, name)
             if value != default:
                 words.append(f"{name}={value}")
-        return ", ".join(words)
+        return ", ".join(words) + self._form_words()

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .architecture import Architecture
-from .checks.arrays import MaskedArrayError, float_dtype
+from .checks.arrays import float_dtype
 from .checks.constructor import boolean, generator, probability
-from .parameter import Parameter, cast, drawn, skip_drawing
+from .loading import IncompatibleKeys, take
+from .parameter import Parameter, as_it_is, cast, drawn, frozen, skip_drawing
 
 Self = TypeVar("Self", bound="Module")
 
 _TO_COME = "_parameters_to_come"
 """The attribute of a module whose constructor is not to draw parameters."""
-
-
-class IncompatibleKeys(NamedTuple):
-    """What `LSTM.load_state_dict` returns."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-    def __repr__(self) -> str:
-        if not self.missing_keys and not self.unexpected_keys:
-            return "<All keys matched successfully>"
-        return f"IncompatibleKeys(missing_keys={self.missing_keys!r}, unexpected_keys={self.unexpected_keys!r})"
 
 
 class Weights:
@@ -80,6 +69,11 @@ class Module:
     training: bool
     _architecture: Architecture
     forward: Callable[..., Any]
+    _sized: Callable[..., Any]
+    """A class method that makes a module of an `Architecture` and options, whose parameters are yet to come."""
+
+    _form: str | None = None
+    """In which weights are kept, if that is none of the two dtypes: what is in `_weights` is what it keeps then."""
 
     def __init__(self, dtype: Any, seed: Any) -> None:
         self._dtype = float_dtype(dtype)
@@ -98,8 +92,15 @@ class Module:
             cls.__call__ = cls.forward  # type: ignore[method-assign]
 
     @classmethod
-    def _undrawn(cls: type[Self], parameters: Mapping[str, Any], *arguments: Any, **options: Any) -> Self:
-        """Return a module of some parameters, for which a front end draws none.
+    def _of(cls: type[Self], architecture: Architecture, parameters: Mapping[str, Any], **options: Any) -> Self:
+        """Return a module of some sizes and parameters, with the options that `_sized` takes."""
+        module: Self = cls._sized(architecture, **options)
+        module.load_state_dict(parameters)
+        return module
+
+    @classmethod
+    def _empty(cls: type[Self], *arguments: Any, **options: Any) -> Self:
+        """Return what the constructor makes of arguments, but for the parameters.
 
         Random numbers that follow are those that follow in a new module of that seed.  A subclass is called like any
         class, since nobody knows what its constructor does with what was drawn.
@@ -113,8 +114,13 @@ class Module:
             make: Any = cls
             module = make(*arguments, **options)
         module._weights = Weights({})
-        module.load_state_dict(parameters)
         return module
+
+    def _keep(self, kept: Mapping[str, np.ndarray], form: str | None) -> None:
+        """Take other parameters, in a form, of which nobody else has the arrays."""
+        weights = Weights({name: frozen(array) for name, array in kept.items()})
+        # In eval mode, for there is nothing that could be trained; and at once, as all that makes new weights.
+        self.__dict__.update(_weights=weights, _form=form, training=False)
 
     @classmethod
     def _calling(cls: type[Self], architecture: Architecture, network: Any, **attributes: Any) -> Self:
@@ -143,6 +149,14 @@ class Module:
         """The dtype of parameters, inputs and outputs; cannot be changed."""
         return self._dtype
 
+    def _complain_if_quantized(self, change: str) -> None:
+        """Raise unless a module may be changed."""
+        if self._form is not None:
+            raise RuntimeError(
+                f"this {type(self).__name__} is quantized to {self._form}, and cannot {change}: do that with the "
+                "float32 module, and quantize it again"
+            )
+
     # --- modes ----------------------------------------------------------------------------------------------
 
     def train(self: Self, mode: bool = True) -> Self:
@@ -159,6 +173,8 @@ class Module:
         ------
         ValueError
             If mode is no bool, as in torch.
+        RuntimeError
+            If it is True and the module is quantized, which is for inference.
         """
         if not isinstance(mode, bool):
             raise ValueError("training mode is expected to be boolean")
@@ -181,7 +197,14 @@ class Module:
         return ((start + name, array) for name, array in self._weights.parameters.items())
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew, uniform in +-1 / sqrt(hidden_size), from the module's generator."""
+        """Draw all parameters anew, uniform in +-1 / sqrt(hidden_size), from the module's generator.
+
+        Raises
+        ------
+        RuntimeError
+            If the module is quantized.
+        """
+        self._complain_if_quantized("draw parameters")
         self._weights = Weights(drawn(self._shapes(), self.hidden_size, self._dtype, self._generator))
 
     def state_dict(self, *, prefix: str = "") -> dict[str, Parameter]:
@@ -195,7 +218,8 @@ class Module:
         Returns
         -------
         dict of str to read-only array
-            Not copies.  A later change of the module leaves them as they are.
+            Not copies.  A later change of the module leaves them as they are.  Of a quantized module they are what it
+            keeps, see `quantize`.
 
         Examples
         --------
@@ -224,7 +248,7 @@ class Module:
         ------
         RuntimeError
             With all that is wrong, in torch's words.  Nothing was changed then.  Shapes must fit with
-            ``strict=False`` too.
+            ``strict=False`` too.  Also if this module is quantized, or the parameters are int8 with scales.
         TypeError
             If it is no mapping, or has masked arrays.
 
@@ -237,37 +261,10 @@ class Module:
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
-        shapes = self._shapes()
-        missing = [name for name in shapes if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in shapes]
-        errors = []
-        if strict and missing:
-            errors.append(f"Missing key(s) in state_dict: {_quoted(missing)}. ")
-        if strict and unexpected:
-            errors.append(f"Unexpected key(s) in state_dict: {_quoted(unexpected)}. ")
-        loaded = {}
-        for name, shape in shapes.items():
-            if name not in state_dict:
-                continue
-            try:
-                array = cast(state_dict[name], self._dtype)
-            except MaskedArrayError as error:
-                raise TypeError(f"{name} {error}") from None
-            except Exception as error:  # reading a lazy mapping or another library's array may raise anything
-                errors.append(f'While copying the parameter named "{name}", an exception occurred: {error}')
-                continue
-            if array.shape == shape:
-                loaded[name] = array
-            else:
-                errors.append(
-                    f"size mismatch for {name}: copying a param with shape {array.shape} from checkpoint, "
-                    f"the shape in current model is {shape}."
-                )
-        if errors:
-            lines = "\n\t".join(errors)
-            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{lines}")
+        self._complain_if_quantized("load a state dict")
+        loaded, keys = take(state_dict, self._shapes(), self._dtype, strict, type(self).__name__)
         self._weights = self._weights.changed(loaded)
-        return IncompatibleKeys(missing, unexpected)
+        return keys
 
     # --- attributes -----------------------------------------------------------------------------------------
 
@@ -280,6 +277,7 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         weights: Weights | None = self.__dict__.get("_weights")
         if weights is not None and name in weights.parameters:
+            self._complain_if_quantized(f"be given another {name}")
             try:
                 array = cast(value, self._dtype)
             except TypeError as error:
@@ -294,6 +292,8 @@ class Module:
             boolean(name, value)
         elif name == "dropout":
             value = probability(value)
+        elif name == "training" and value:
+            self._complain_if_quantized("go into train mode")
         object.__setattr__(self, name, value)
 
     def __dir__(self) -> list[str]:
@@ -305,12 +305,11 @@ class Module:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         dtype = float_dtype(state["_dtype"])  # NumPy's own object again
-        parameters = {name: cast(array, dtype) for name, array in state["_weights"].items()}
+        quantized = state.get("_form") is not None
+        parameters = {
+            name: as_it_is(array) if quantized else cast(array, dtype) for name, array in state["_weights"].items()
+        }
         self.__dict__.update(state, _dtype=dtype, _weights=Weights(parameters))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"
-
-
-def _quoted(names: list[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)

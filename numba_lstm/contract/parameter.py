@@ -81,6 +81,8 @@ def cast(value: Any, dtype: np.dtype[Any]) -> Parameter:
 one, such as lstm.weight_ih_l0 = array
     """
     array = as_array(value)
+    if isinstance(value, Parameter) and value.dtype == np.int8:
+        raise TypeError("holds int8 weights, which are nothing without their scales: take those of dequantize()")
     kind = array.dtype.kind
     # bfloat16 of other libraries is of the kind of records, too.  None would become a nan, and text what it spells.
     number = kind not in "cSUMm" and type(array.dtype) is not np.dtypes.VoidDType
@@ -88,6 +90,11 @@ one, such as lstm.weight_ih_l0 = array
         raise TypeError(f"should hold real numbers, got: {array.dtype}")
     with np.errstate(all="ignore"):
         return frozen(np.array(array, dtype, order="C"))
+
+
+def as_it_is(array: np.ndarray) -> Parameter:
+    """Return a read-only C-order copy of the same dtype, in native byte order."""
+    return frozen(np.array(array, array.dtype.newbyteorder("="), order="C"))
 
 
 def frozen(owner: np.ndarray) -> Parameter:

@@ -15,6 +15,7 @@ A row of ``weight_ih`` or ``weight_hh`` belongs to one gate of one unit.  Biases
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,9 @@ FORMS = ("float16", "bfloat16", "int8")
 
 SCALE = "_scale"
 """What is put behind the name of an int8 array for that of its scales."""
+
+_KEPT: dict[str, Any] = {"float16": np.float16, "bfloat16": np.float32, "int8": np.int8}
+"""The dtype of a weight; scales and biases are float32."""
 
 LARGEST = 127
 """The largest int8 weight and, with the other sign, the smallest: -128 would have no counterpart."""
@@ -58,7 +62,7 @@ def quantized(parameters: Mapping[str, np.ndarray], form: str) -> dict[str, np.n
     """
     kept: dict[str, np.ndarray] = {}
     for name, array in parameters.items():
-        if not name.startswith("weight_"):
+        if not _is_weight(name):
             kept[name] = array
         elif form == "int8":
             kept[name], kept[_scale_name(name)] = _to_int8(name, array)
@@ -88,6 +92,80 @@ def dequantized(kept: Mapping[str, np.ndarray], form: str) -> dict[str, np.ndarr
     }
 
 
+def check_form(form: object) -> None:
+    """Raise ValueError unless this is one of the forms."""
+    if not (isinstance(form, str) and form in FORMS):
+        raise ValueError(f"weights should be kept in {', '.join(FORMS[:-1])} or {FORMS[-1]}, got: {form!r}")
+
+
+def kept_shapes(shapes: Mapping[str, tuple[int, ...]], form: str) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every array that is kept of parameters, given theirs.
+
+    Examples
+    --------
+    >>> kept_shapes({"weight_hh_l0": (20, 5), "bias_hh_l0": (20,)}, "int8")
+    {'weight_hh_l0': (20, 5), 'weight_hh_l0_scale': (20,), 'bias_hh_l0': (20,)}
+    """
+    kept: dict[str, tuple[int, ...]] = {}
+    for name, shape in shapes.items():
+        kept[name] = shape
+        if form == "int8" and _is_weight(name):
+            kept[_scale_name(name)] = shape[:1]
+    return kept
+
+
+def check_kept(kept: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], form: str) -> None:
+    """Raise ValueError unless this is what a form keeps of parameters, as when somebody else has made it.
+
+    Parameters
+    ----------
+    kept : mapping of str to array
+        In native byte order.
+    shapes : mapping of str to tuple of int
+        Of the parameters, by the same names.
+    form : {"float16", "bfloat16", "int8"}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> kept = {"weight_hh_l0": np.int8([[127]]), "weight_hh_l0_scale": np.float32([0])}
+    >>> check_kept(kept, {"weight_hh_l0": (1, 1)}, "int8")
+    Traceback (most recent call last):
+        ...
+    ValueError: weight_hh_l0_scale has 0, and scales are finite numbers from 1.17549e-38 on
+    """
+    wanted = kept_shapes(shapes, form)
+    for name in [*wanted, *kept]:
+        if name not in kept or name not in wanted:
+            state = "is missing" if name in wanted else "is none of the arrays"
+            raise ValueError(f"{name} {state} that {form} keeps of weights")
+    for name, shape in wanted.items():
+        array, dtype = kept[name], _kept_dtype(name, form)
+        if array.dtype != dtype or array.shape != shape:
+            raise ValueError(
+                f"{name} is a {array.dtype} array of shape {array.shape}, and weights in {form} have a {dtype} array "
+                f"of shape {shape} there"
+            )
+        if name.endswith(SCALE):
+            wrong = ~(np.isfinite(array) & (array >= _SMALLEST_SCALE))
+            if wrong.any():
+                first = f"{array[wrong][0]:g}"
+                raise ValueError(f"{name} has {first}, and scales are finite numbers from {_SMALLEST_SCALE:g} on")
+        elif dtype == np.int8 and array.min() < -LARGEST:
+            raise ValueError(f"{name} has {array.min()}, and weights in int8 are from {-LARGEST} to {LARGEST}")
+        elif form == "bfloat16" and _is_weight(name) and not bfloat16.exact(array):
+            raise ValueError(f"{name} has numbers that bfloat16 has not")
+
+
+def _kept_dtype(name: str, form: str) -> np.dtype[Any]:
+    return np.dtype(_KEPT[form] if _is_weight(name) and not name.endswith(SCALE) else np.float32)
+
+
+def _is_weight(name: str) -> bool:
+    """Return whether a parameter is a matrix, which a form is for."""
+    return name.startswith("weight_")
+
+
 def _scale_name(name: str) -> str:
     return name + SCALE
 
@@ -100,7 +178,10 @@ def _to_float16(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _to_bfloat16(name: str, array: np.ndarray) -> np.ndarray:
-    kept = bfloat16.rounded(array)
+    kept = np.empty(array.shape, np.float32)
+    source, target = array.reshape(-1), kept.reshape(-1)
+    for first in range(0, array.size, _PIECE):
+        target[first : first + _PIECE] = bfloat16.rounded(source[first : first + _PIECE])
     _complain_of_overflow(name, array, kept, "bfloat16 ends at 3.39e38")
     return kept
 

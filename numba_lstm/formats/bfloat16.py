@@ -43,3 +43,15 @@ def rounded(array: np.ndarray) -> np.ndarray:
     array([3.140625], dtype=float32)
     """
     return widened(narrowed(array))
+
+
+def exact(array: np.ndarray) -> bool:
+    """Return whether float32 numbers are bfloat16 as they are.
+
+    Examples
+    --------
+    >>> exact(np.float32([3.140625])), exact(np.float32([3.14159]))
+    (True, False)
+    """
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    return not (bits & np.uint32(0xFFFF)).any()

@@ -39,8 +39,8 @@ NAMES = {
 
 MET = {
     "numba_lstm": """
-        Architecture CacheWarning Exclusive IncompatibleKeys MaskedArrayError Module Parameter SavedCell SavedModule
-        SlidingWindow Stream StreamedModule
+        Architecture CacheWarning Exclusive IncompatibleKeys MaskedArrayError Module Parameter QuantizableModule
+        SavedCell SavedModule SlidingWindow Stream StreamedModule
     """,
     "numba_lstm.io": "Found Runner Taken",
     "numba_lstm.io.keras": "",
@@ -51,13 +51,14 @@ MET = {
 
 MEMBERS = {
     "LSTM": """
-        all_weights batch_first bias bias_hh_l0 bias_ih_l0 bidirectional dropout dtype eval extra_repr
-        flatten_parameters forward hidden_size input_size load load_state_dict named_parameters num_layers parameters
-        proj_size reset_parameters save sliding_window state_dict stream train training weight_hh_l0 weight_ih_l0
+        all_weights batch_first bias bias_hh_l0 bias_ih_l0 bidirectional dequantize dropout dtype eval extra_repr
+        flatten_parameters form forward hidden_size input_size load load_state_dict named_parameters num_layers
+        parameters proj_size quantize reset_parameters save sliding_window state_dict stream train training
+        weight_hh_l0 weight_ih_l0
     """,
     "LSTMCell": """
-        bias bias_hh bias_ih dtype eval extra_repr forward hidden_size input_size load load_state_dict
-        named_parameters parameters reset_parameters save state_dict train training weight_hh weight_ih
+        bias bias_hh bias_ih dequantize dtype eval extra_repr form forward hidden_size input_size load load_state_dict
+        named_parameters parameters quantize reset_parameters save state_dict train training weight_hh weight_ih
     """,
     "PackedSequence": "batch_sizes count data index sorted_indices unsorted_indices",
     "Stream": "batch_size dtype reset state step",

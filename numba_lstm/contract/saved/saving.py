@@ -14,6 +14,7 @@ from ..architecture import CELL_SUFFIX, Architecture
 from ..checks.arrays import float_dtype
 from ..checks.constructor import boolean, probability
 from ..module import Module
+from ..quantizable import QuantizableModule
 from .located import Located, concerns
 from .record import (
     RECORDED_OR_FALSE,
@@ -30,28 +31,26 @@ OfLSTM = TypeVar("OfLSTM", bound="SavedModule")
 OfCell = TypeVar("OfCell", bound="SavedCell")
 
 
-class SavedModule(Module):
+class SavedModule(QuantizableModule):
     """The part of `LSTM` that reads and writes files; its constructor takes the arguments of `LSTM`."""
 
     batch_first: bool
     dropout: float
 
     @classmethod
-    def _of(
+    def _sized(
         cls: type[OfLSTM],
         architecture: Architecture,
-        parameters: Mapping[str, Any],
         *,
         batch_first: bool = False,
         dropout: float = 0.0,
-        dtype: Any,
+        dtype: Any = np.float32,
         seed: Any = None,
     ) -> OfLSTM:
-        """Return a module of some sizes and parameters."""
         a = architecture
-        return cls._undrawn(
-            parameters, a.input_size, a.hidden_size, a.num_layers, a.bias, batch_first, dropout, a.bidirectional,
-            a.proj_size, dtype=dtype, seed=seed,
+        return cls._empty(
+            a.input_size, a.hidden_size, a.num_layers, a.bias, batch_first, dropout, a.bidirectional, a.proj_size,
+            dtype=dtype, seed=seed,
         )  # fmt: skip
 
     @classmethod
@@ -150,14 +149,13 @@ class SavedModule(Module):
         files.write(path, *contents_of({"": self}))
 
 
-class SavedCell(Module):
+class SavedCell(QuantizableModule):
     """The part of `LSTMCell` that reads and writes files; its constructor takes the arguments of `LSTMCell`."""
 
     @classmethod
-    def _of(cls: type[OfCell], architecture: Architecture, parameters: Mapping[str, Any], *, dtype: Any) -> OfCell:
-        """Return a cell of some sizes and parameters."""
+    def _sized(cls: type[OfCell], architecture: Architecture, *, dtype: Any = np.float32) -> OfCell:
         a = architecture
-        return cls._undrawn(parameters, a.input_size, a.hidden_size, a.bias, dtype=dtype)
+        return cls._empty(a.input_size, a.hidden_size, a.bias, dtype=dtype)
 
     @classmethod
     def load(cls: type[OfCell], path: str | os.PathLike[str], prefix: str = "", *, dtype: Any = None) -> OfCell:
@@ -223,6 +221,8 @@ def contents_of(
     """
     arrays: dict[str, np.ndarray] = {}
     for prefix, module in modules.items():
+        if module._form is not None:
+            raise ValueError(f"weights in {module._form} cannot be saved yet: save the float32 module")
         arrays.update(module.state_dict(prefix=prefix))
     records = {
         prefix: record(
