@@ -1,4 +1,4 @@
-"""Print the AArch64 assembly of the serial kernel: ``python aarch64_code.py float32``.
+"""Print the AArch64 assembly of the serial kernel: ``python aarch64_code.py float32``, or ``float32 int8``.
 
 The package is told that it runs on AArch64; Numba makes and optimises LLVM code on this machine; LLVM then writes the
 assembly of the other one.  Nothing of it can run here, it can only be looked at.
@@ -13,24 +13,29 @@ from unittest import mock
 
 import llvmlite.binding as llvm
 from numba import config
+from numba.core import codegen
 from numba.core.codegen import JITCodeLibrary
 from numba.core.registry import cpu_target
 
 TRIPLE = "aarch64-unknown-linux-gnu"
+FEATURES = "+neon,+dotprod"
 
 
 class _CaughtError(BaseException):
     """Carries the code of the kernel out, before this machine tries to make its own of it."""
 
 
-def kernel_code(dtype: str) -> str:
+def kernel_code(dtype: str, form: str | None = None) -> str:
     """Return the LLVM code of what every launch calls."""
     cpu_target.target_context.codegen()  # Numba's own compiler stays on this machine
-    with mock.patch.object(llvm, "get_process_triple", return_value=TRIPLE):
+    with (
+        mock.patch.object(llvm, "get_process_triple", return_value=TRIPLE),
+        mock.patch.object(codegen, "get_host_cpu_features", return_value=FEATURES),
+    ):
         import numba_lstm
         from numba_lstm.simd import jit, target
 
-        assert target.host().isa == "neon"
+        assert (target.host().isa, target.host().dot) == ("neon", "dotprod")
 
     def catch(library: JITCodeLibrary) -> None:
         """Stand in for the step that makes machine code."""
@@ -40,7 +45,7 @@ def kernel_code(dtype: str) -> str:
     numba_lstm.set_num_threads(1)
     with mock.patch.object(JITCodeLibrary, "_finalize_specific", catch):
         try:
-            numba_lstm.warmup(dtype)
+            numba_lstm.warmup(dtype, weights=form)
         except _CaughtError as caught:
             return str(caught)
     raise AssertionError("run_share is not compiled")
@@ -50,7 +55,7 @@ def assembly(code: str) -> str:
     """Return AArch64 assembly of LLVM code that was made for this machine."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    machine = llvm.Target.from_triple(TRIPLE).create_target_machine(opt=3)
+    machine = llvm.Target.from_triple(TRIPLE).create_target_machine(features=FEATURES, opt=3)
     code = re.sub(
         r"^target datalayout = .*$", f'target datalayout = "{machine.target_data}"', code, flags=re.M
     )
@@ -66,4 +71,4 @@ def assembly(code: str) -> str:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:  # a cached kernel would be this machine's
         config.CACHE_DIR = folder
-        print(assembly(kernel_code(sys.argv[1])))
+        print(assembly(kernel_code(*sys.argv[1:])))

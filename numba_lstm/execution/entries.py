@@ -160,7 +160,7 @@ def warmup(dtype: Any = np.float32, *, cells: str = "torch", weights: str | None
     if weights is not None and (weights not in FORMS or kind != np.float32):
         raise ValueError(f"weights should be one of {', '.join(FORMS)} and dtype float32, got: {weights!r} and {kind}")
     share_address(kind, weights)
-    if cells == "all" and weights != "int8":  # which has torch's cells only
+    if cells == "all":
         share_address(kind, weights, general=True)
     entry_for("serial", kind)
     entry_for("short", kind)

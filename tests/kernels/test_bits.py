@@ -355,5 +355,20 @@ def test_aarch64_code_is_made_of_vectors(dtype: str, lanes: str) -> None:
     assert re.search(r"\bmsr\s+FPCR\b", done.stdout, re.IGNORECASE), (
         "the kernel does not set its floating-point mode"
     )
-    called = set(re.findall(r"\bbl\s+(\w+)", done.stdout))
-    assert not called & {"fma", "fmaf", "exp", "expf", "tanh", "tanhf", "fmin", "fminf", "fmax", "fmaxf"}
+    assert not _called(done.stdout) & {"fma", "fmaf", "exp", "expf", "tanh", "tanhf", "fmin", "fminf", "fmax", "fmaxf"}
+
+
+@pytest.mark.skipif(not _makes_aarch64(), reason="llvmlite cannot make AArch64 code")
+@pytest.mark.parametrize(
+    ("form", "instruction"), [("float16", r"fcvtl2?"), ("bfloat16", r"shll2?"), ("int8", r"sdot")]
+)
+def test_aarch64_code_of_small_weights_has_their_instructions(form: str, instruction: str) -> None:
+    command = [sys.executable, str(TESTS / "aarch64_code.py"), "float32", form]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(rf"\b{instruction}\s+v\d+\.4s,", done.stdout)) > 200
+    assert not {name for name in _called(done.stdout) if name.startswith(("__", "fma", "exp"))}
+
+
+def _called(code: str) -> set[str]:
+    return set(re.findall(r"\bbl\s+(\w+)", code))
