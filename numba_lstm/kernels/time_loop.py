@@ -188,9 +188,9 @@ def _step(call, block, crew, part, room, cell, src, s, place, streamed):
         _begin_rows(call, cell, block, part, before, earlier, rows)
         if not from_zero:
             meet(crew)
-    copies, beyond = at(room.left, frame.left_hidden), np.float32(1 if sizes.proj_panels == 0 else 0)
+    copies, most = at(room.left, frame.left_hidden), np.float32(1 if sizes.proj_panels == 0 else 0)
     copied = 0 if from_zero else rows
-    left, stride = left_rows(call.panels, call, copies, copied, sizes.output_size, before, sizes.hidden_stride, beyond)
+    left, stride = left_rows(call.panels, call, copies, copied, sizes.output_size, before, sizes.hidden_stride, most)
     state = State(before, after, cell.c, cell.unprojected, left, stride)
     # Rows that all read the same input, such as the windows of a stream, share their input part.
     shared = room.fused and src.row == 0 and rows > 1 and not from_zero
