@@ -201,6 +201,10 @@ def originals(folder: Path) -> dict[str, list[bytes]]:
     lstm = numba_lstm.LSTM(3, 5, 2, bidirectional=True, proj_size=2, batch_first=True, seed=1)
     lstm.save(folder / "w.safetensors")
     numba_lstm.LSTM(3, 5, seed=2).save(folder / "w.npz")
+    for form, name in (("int8", "int8"), ("bfloat16", "halves")):
+        small = numba_lstm.LSTM(3, 5, seed=4).quantize(form)
+        small.save(folder / f"{name}.safetensors")
+        small.save(folder / f"{name}.npz")
     state = {name: np.array(array) for name, array in numba_lstm.LSTM(3, 5, seed=3).state_dict().items()}
     save_file(state | {"ids": np.arange(3)}, folder / "plain.safetensors")
     np.savez_compressed(folder / "packed.npz", **state)
@@ -211,8 +215,8 @@ def originals(folder: Path) -> dict[str, list[bytes]]:
     weight = state["weight_ih_l0"]
     arrays = [x, np.asfortranarray(weight), weight.astype(">f8"), np.ones((), "?"), np.zeros((0, 3), np.float16)]
     files = {
-        "safetensors": [(folder / name).read_bytes() for name in ("w.safetensors", "plain.safetensors")],
-        "npz": [(folder / name).read_bytes() for name in ("w.npz", "packed.npz")],
+        "safetensors": [(folder / f"{name}.safetensors").read_bytes() for name in ("w", "plain", "int8", "halves")],
+        "npz": [(folder / f"{name}.npz").read_bytes() for name in ("w", "packed", "int8", "halves")],
         "npz member": [npy(weight), npy(np.asfortranarray(weight)), npy(weight.astype(">f8"))],
         "npy": [npy(array) for array in arrays],
         "torch": [torch_files.checkpoint(state), torch_files.old_checkpoint(state)],

@@ -62,6 +62,22 @@ class QuantizableModule(Module):
         module._keep({name: owned[name] for name in kept_shapes(shapes, form)}, form)
         return module
 
+    @classmethod
+    def _loaded(
+        cls: type[Self],
+        architecture: Architecture,
+        arrays: Mapping[str, np.ndarray],
+        form: str | None,
+        dtype: Any,
+        **options: Any,
+    ) -> Self:
+        """Return a module of what was read: parameters, or what a form keeps of them, checked and nobody else's."""
+        if form is None:
+            return cls._of(architecture, arrays, dtype=dtype, **options)
+        module: Self = cls._sized(architecture, **options)
+        module._keep(arrays, form)
+        return module
+
     @property
     def form(self) -> str:
         """How weights are kept: ``"float32"``, ``"float64"``, or what `quantize` was told; cannot be changed."""

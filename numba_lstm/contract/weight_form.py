@@ -62,7 +62,7 @@ def quantized(parameters: Mapping[str, np.ndarray], form: str) -> dict[str, np.n
     """
     kept: dict[str, np.ndarray] = {}
     for name, array in parameters.items():
-        if not _is_weight(name):
+        if not is_weight(name):
             kept[name] = array
         elif form == "int8":
             kept[name], kept[_scale_name(name)] = _to_int8(name, array)
@@ -109,7 +109,7 @@ def kept_shapes(shapes: Mapping[str, tuple[int, ...]], form: str) -> dict[str, t
     kept: dict[str, tuple[int, ...]] = {}
     for name, shape in shapes.items():
         kept[name] = shape
-        if form == "int8" and _is_weight(name):
+        if form == "int8" and is_weight(name):
             kept[_scale_name(name)] = shape[:1]
     return kept
 
@@ -134,34 +134,65 @@ def check_kept(kept: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, .
         ...
     ValueError: weight_hh_l0_scale has 0, and scales are finite numbers from 1.17549e-38 on
     """
+    check_described(kept, shapes, form)
+    for name, array in kept.items():
+        if name.endswith(SCALE):
+            wrong = ~(np.isfinite(array) & (array >= _SMALLEST_SCALE))
+            if wrong.any():
+                first = f"{array[wrong][0]:g}"
+                raise ValueError(f"{name} has {first}, and scales are finite numbers from {_SMALLEST_SCALE:g} on")
+        elif array.dtype == np.int8 and array.min() < -LARGEST:
+            raise ValueError(f"{name} has {array.min()}, and weights in int8 are from {-LARGEST} to {LARGEST}")
+        elif form == "bfloat16" and is_weight(name) and not bfloat16.exact(array):
+            raise ValueError(f"{name} has numbers that bfloat16 has not")
+
+
+def check_described(kept: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], form: str) -> None:
+    """Raise ValueError unless these have the names, shapes and dtypes that `check_kept` asks of arrays."""
     wanted = kept_shapes(shapes, form)
     for name in [*wanted, *kept]:
         if name not in kept or name not in wanted:
             state = "is missing" if name in wanted else "is none of the arrays"
             raise ValueError(f"{name} {state} that {form} keeps of weights")
     for name, shape in wanted.items():
-        array, dtype = kept[name], _kept_dtype(name, form)
-        if array.dtype != dtype or array.shape != shape:
+        dtype, found = _kept_dtype(name, form), tuple(kept[name].shape)
+        if str(kept[name].dtype) != str(dtype) or found != shape:
             raise ValueError(
-                f"{name} is a {array.dtype} array of shape {array.shape}, and weights in {form} have a {dtype} array "
-                f"of shape {shape} there"
+                f"{name} is a {kept[name].dtype} array of shape {found}, and weights in {form} have a {dtype} array of "
+                f"shape {shape} there"
             )
-        if name.endswith(SCALE):
-            wrong = ~(np.isfinite(array) & (array >= _SMALLEST_SCALE))
-            if wrong.any():
-                first = f"{array[wrong][0]:g}"
-                raise ValueError(f"{name} has {first}, and scales are finite numbers from {_SMALLEST_SCALE:g} on")
-        elif dtype == np.int8 and array.min() < -LARGEST:
-            raise ValueError(f"{name} has {array.min()}, and weights in int8 are from {-LARGEST} to {LARGEST}")
-        elif form == "bfloat16" and _is_weight(name) and not bfloat16.exact(array):
-            raise ValueError(f"{name} has numbers that bfloat16 has not")
+
+
+def to_file(kept: Mapping[str, np.ndarray], form: str | None) -> dict[str, np.ndarray]:
+    """Return what a file gets of what is kept, in a form or without one: bfloat16 as the halves that it is."""
+    if form != "bfloat16":
+        return dict(kept)
+    return {
+        name: bfloat16.narrowed(array).view(bfloat16.DTYPE) if is_weight(name) else array
+        for name, array in kept.items()
+    }
+
+
+def from_file(arrays: Mapping[str, np.ndarray], form: str) -> dict[str, np.ndarray]:
+    """Return what `to_file` was given, of which npz has the halves, and readers of safetensors float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from_file({"weight_hh": np.uint16([[0x3F80]])}, "bfloat16")
+    {'weight_hh': array([[1.]], dtype=float32)}
+    """
+    return {
+        name: bfloat16.widened(array) if form == "bfloat16" and array.dtype.name == "uint16" else array
+        for name, array in arrays.items()
+    }
 
 
 def _kept_dtype(name: str, form: str) -> np.dtype[Any]:
-    return np.dtype(_KEPT[form] if _is_weight(name) and not name.endswith(SCALE) else np.float32)
+    return np.dtype(_KEPT[form] if is_weight(name) and not name.endswith(SCALE) else np.float32)
 
 
-def _is_weight(name: str) -> bool:
+def is_weight(name: str) -> bool:
     """Return whether a parameter is a matrix, which a form is for."""
     return name.startswith("weight_")
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+DTYPE = np.dtype([("bfloat16", "<u2")])
+"""What arrays for a file have that are upper halves; safetensors knows the type, and npz gets integers of 16 bits."""
+
 
 def widened(bits: np.ndarray) -> np.ndarray:
     """Return float32 for the upper halves of its bits.

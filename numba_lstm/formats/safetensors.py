@@ -6,6 +6,7 @@ stops at bfloat16, of which NumPy has no type.  So files are read here, with its
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
@@ -13,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from safetensors.numpy import save
 
-from .bfloat16 import widened
+from . import bfloat16
 from .contents import Contents, Declared
 from .json import parse
 
@@ -45,7 +46,7 @@ def read(file: BinaryIO, size: int, wanted: Callable[[str], bool]) -> Contents:
             raise ValueError(f"{name} holds {kind}, which NumPy lacks: save them as float32")
         file.seek(start + places[name])
         array = np.fromfile(file, _DTYPES[kind], math.prod(shape)).reshape(shape)
-        arrays[name] = widened(array) if kind == "BF16" else array
+        arrays[name] = bfloat16.widened(array) if kind == "BF16" else array
     return Contents(arrays, list(places), metadata)
 
 
@@ -82,8 +83,25 @@ def _header(file: BinaryIO, size: int) -> tuple[dict[str, Any], dict[str, str], 
 
 
 def write(file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write arrays and metadata."""
-    file.write(save({name: np.array(array, order="C") for name, array in arrays.items()}, dict(metadata) or None))
+    """Write arrays and metadata; those of bfloat16 are of `bfloat16.DTYPE`."""
+    halves = {name for name, array in arrays.items() if array.dtype == bfloat16.DTYPE}
+    plain = {
+        name: np.array(array.view("<u2") if name in halves else array, order="C") for name, array in arrays.items()
+    }
+    whole = memoryview(save(plain, dict(metadata) or None))
+    start = _LENGTH_SIZE + int.from_bytes(whole[:_LENGTH_SIZE], "little")
+    file.write(_labelled(whole[_LENGTH_SIZE:start], halves) if halves else whole[:start])
+    file.write(whole[start:])
+
+
+def _labelled(header: memoryview, halves: set[str]) -> bytes:
+    """Return the start of a file with some arrays of 16 bits called what they are: the library knows NumPy's types."""
+    described = json.loads(header.tobytes())
+    for name in halves:
+        described[name]["dtype"] = "BF16"
+    text = json.dumps(described, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % _LENGTH_SIZE)  # arrays begin at a multiple of it
+    return len(text).to_bytes(_LENGTH_SIZE, "little") + text
 
 
 def _places(header: Mapping[str, Any], size: int) -> dict[str, int]:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..contract.architecture import CELL_SUFFIX
+from ..contract.saved.kept import check_declared
 from ..contract.saved.located import NOT_TAKEN, Located, other_modules
-from ..contract.saved.record import check_floats
+from ..contract.saved.record import check_floats, read_record, recorded_form
 from ..contract.state_dict import OTHERS
+from ..contract.weight_form import kept_shapes
 from ..formats.contents import Contents, Declared
 from ..formats.files import describe as declared_in
 from ..formats.files import files as files  # what the command line asks of a format
@@ -43,18 +45,24 @@ def _found(located: Located, declared: Mapping[str, Declared], contents: Content
     }
     kind = _kind(parameters, cell)
     try:
-        architecture, sources = located.understood(prefix, declared, contents.modules)
-        originals = [source.parts[0] for source in sources.values()]
-        check_floats({name: declared[name].dtype for name in originals})
+        form = recorded_form(read_record(contents.metadata, prefix))
+        architecture, sources = located.understood(prefix, declared, contents.modules, form)
+        shapes = {name.removesuffix(CELL_SUFFIX) if cell else name: s for name, s in architecture.shapes().items()}
+        if form is not None:
+            check_declared(declared, prefix, sources, shapes, form)
+        else:
+            originals = [source.parts[0] for source in sources.values()]
+            check_floats({name: declared[name].dtype for name in originals})
     except ValueError as error:
         instead = "" if kind.startswith("LSTM") else f"; a {kind} is not taken, it stays with torch"
         return Found(prefix, kind, {}, parameters, f"{error}{instead}")
     shown = ("input_size", "hidden_size", "bias") if cell else tuple(field.name for field in fields(architecture))
-    order = [name.removesuffix(CELL_SUFFIX) if cell else name for name in architecture.shapes()]
-    parts = [part.removeprefix(prefix) for name in order for part in sources[name].parts]
-    return Found(
-        prefix, kind, {name: getattr(architecture, name) for name in shown}, {part: parameters[part] for part in parts}
-    )
+    sizes = {name: getattr(architecture, name) for name in shown} | ({"form": form} if form else {})
+    if form is not None:
+        parts = list(kept_shapes(shapes, form))
+    else:
+        parts = [part.removeprefix(prefix) for name in shapes for part in sources[name].parts]
+    return Found(prefix, kind, sizes, {part: parameters[part] for part in parts})
 
 
 def _kind(parameters: Mapping[str, tuple[tuple[int, ...], str]], cell: bool) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from support.allocations import at_most
 from support.cases import Case, Shape, assert_same_bits, module, random_case
+from support.quantized import same_module
 
 import numba_lstm
 from numba_lstm import LSTM, LSTMCell
@@ -44,18 +45,6 @@ def rounded(case: Case, form: str) -> Case:
     """Return a case whose weights are rounded."""
     weights = {n: half(a, form) if n.startswith("weight_") else a for n, a in case.state_dict.items()}
     return case._replace(state_dict=weights)
-
-
-def same(actual: Any, expected: Any) -> None:
-    assert type(actual) is type(expected)
-    assert repr(actual) == repr(expected)
-    assert (actual.form, actual.dtype, actual.training) == (expected.form, expected.dtype, False)
-    assert list(actual.state_dict()) == list(expected.state_dict())
-    for (name, one), other in zip(actual.named_parameters(), expected.parameters(), strict=True):
-        assert one.dtype == other.dtype, name
-        np.testing.assert_array_equal(one, other)
-        with pytest.raises(ValueError, match="WRITEABLE"):
-            one.flags.writeable = True
 
 
 def ways(lstm: Any, case: Case) -> dict[str, Any]:
@@ -219,7 +208,7 @@ def test_a_subclass_stays_one(form: str) -> None:
     inner = LSTM(3, 5)
     inner.load_state_dict(lstm.state_dict())
     np.testing.assert_array_equal(small(x), inner.quantize(form)(x)[0] @ small.head)
-    same(pickle.loads(pickle.dumps(small)), small)
+    same_module(pickle.loads(pickle.dumps(small)), small)
 
 
 @pytest.mark.parametrize("called", [False, True])
@@ -230,9 +219,9 @@ def test_copies_and_pickles(form: str, kind: Any, called: bool) -> None:
     x = np.random.default_rng(0).standard_normal((4, 3), F32)
     expected = small(x) if called else None
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        same(pickle.loads(pickle.dumps(small, protocol)), small)
+        same_module(pickle.loads(pickle.dumps(small, protocol)), small)
     for copied in (copy.copy(small), copy.deepcopy(small), pickle.loads(pickle.dumps(small))):
-        same(copied, small)
+        same_module(copied, small)
         for one, other in zip(copied(x), expected or small(x), strict=True):
             np.testing.assert_array_equal(one, other)
         with pytest.raises(RuntimeError, match="cannot go into train mode"):
@@ -384,10 +373,10 @@ def test_of_kept_arrays(form: str, shape: Shape) -> None:
     kept = {name: np.array(array, order="F") for name, array in reversed(small.state_dict().items())}
     a = small._architecture
     made = LSTM._of_form(a, kept, form, batch_first=True)
-    same(made, small)
+    same_module(made, small)
     for array in kept.values():
         array[:] = 1  # they were copied
-    same(made, small)
+    same_module(made, small)
     x = np.ascontiguousarray(case.x.swapaxes(0, 1))
     assert_same_bits(made(x), small(x))
     assert LSTM._of_form(a, small.state_dict(), form, dropout=0.0).dropout == 0
@@ -396,13 +385,13 @@ def test_of_kept_arrays(form: str, shape: Shape) -> None:
 @forms
 def test_a_cell_of_kept_arrays(form: str) -> None:
     small = LSTMCell(3, 5, seed=0).quantize(form)
-    same(LSTMCell._of_form(small._architecture, small.state_dict(), form), small)
+    same_module(LSTMCell._of_form(small._architecture, small.state_dict(), form), small)
 
 
 def test_bytes_in_the_other_order() -> None:
     small = LSTM(3, 5, seed=0).quantize("int8")
     kept = {name: array.astype(array.dtype.newbyteorder(">")) for name, array in small.named_parameters()}
-    same(LSTM._of_form(small._architecture, kept, "int8"), small)
+    same_module(LSTM._of_form(small._architecture, kept, "int8"), small)
 
 
 def changed(name: str, change: Callable[[np.ndarray], Any]) -> Callable[[dict[str, np.ndarray]], None]:

@@ -186,6 +186,7 @@ def test_signature_shows_the_defaults() -> None:
         "batch_first": "False",
         "dropout": "0.0",
         "dtype": "None",
+        "weights": "None",
         "seed": "None",
     }
 

@@ -12,6 +12,7 @@ from ...formats.contents import WholeModule
 from ...formats.printable import MOST_LISTED, listed
 from ..architecture import CELL_NAME, NAME, Architecture
 from ..state_dict import first_name, infer, infer_cell, quantized_name
+from ..weight_form import SCALE, is_weight
 from .reparametrized import ORIGINALS, PLAIN, SAVE_PLAIN, Source, source
 
 _LSTM_NAME = rf"(?:{NAME})(?:[._].*)?"
@@ -167,7 +168,7 @@ class Located:
         return prefix
 
     def understood(
-        self, prefix: str, shapes: Mapping[str, Any], modules: Mapping[str, WholeModule]
+        self, prefix: str, shapes: Mapping[str, Any], modules: Mapping[str, WholeModule], form: str | None = None
     ) -> tuple[Architecture, dict[str, Source]]:
         """Return the sizes of what is under a prefix of the file, and where its parameters are, by their own names.
 
@@ -179,6 +180,8 @@ class Located:
             Anything with a ``shape``, by whole name.
         modules : mapping of str to WholeModule
             What the file says of modules, by prefix.
+        form : {"float16", "bfloat16", "int8"}, optional
+            In which weights are kept, if that was recorded: scales of int8 are then not parts of a source.
 
         Raises
         ------
@@ -192,7 +195,7 @@ class Located:
         module = modules.get(prefix)
         if module is not None and prefix in self._groups:
             module.complain_if_other(self._cell)
-        sources = self._sources(prefix, module is not None)
+        sources = self._sources(prefix, module is not None, form)
         found = {prefix + name: shapes[each.parts[0]] for name, each in sources.items()}
         if not found:
             self._complain_of_other_modules(prefix, other_modules(self._names, modules))
@@ -202,15 +205,18 @@ class Located:
             module.complain_of_sizes(asdict(architecture))
         return architecture, sources
 
-    def _sources(self, prefix: str, known: bool) -> dict[str, Source]:
+    def _sources(self, prefix: str, known: bool, form: str | None) -> dict[str, Source]:
         """Return where the parameters under a prefix are.
 
         If it is not known that they are those of torch's own module, what is beside them may tell that they are not.
         """
         group = self._groups.get(prefix, {})
+        if form == "int8":
+            group = {name: rest for name, found in group.items() if (rest := _without_scale(name, found))}
         if group:
+            scales = {*self.names(prefix)} - {whole for found in group.values() for whole in found.values()}
             below = [name for name in self._names if name.startswith(prefix)] if prefix.endswith(".") else []
-            quantized = quantized_name([*self.names(prefix), *below])
+            quantized = quantized_name(name for name in [*self.names(prefix), *below] if name not in scales)
             if quantized is not None:
                 raise ValueError(
                     f"the weights under prefix {prefix!r} are quantized, as {quantized!r} tells: {NOT_TAKEN}"
@@ -244,6 +250,11 @@ class Located:
                 f"under prefix {prefix!r} is more than the parameters of torch's module, as if it computed something "
                 f"else: {listed(sorted(others))}; {SAVE_PLAIN}"
             )
+
+
+def _without_scale(name: str, found: dict[str, str]) -> dict[str, str]:
+    """Return the parts of a weight without its scales; nothing else has any."""
+    return {part: whole for part, whole in found.items() if part != PLAIN + SCALE or not is_weight(name)}
 
 
 def _unwrapped(groups: dict[str, dict[str, dict[str, str]]]) -> dict[str, dict[str, dict[str, str]]]:

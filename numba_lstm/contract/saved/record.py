@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..weight_form import check_form
+
 _RECORD = "numba_lstm"
 """The name under which `LSTM.save` records, beside the weights, what their shapes cannot tell."""
 
@@ -28,10 +30,16 @@ class Recorded:
 RECORDED_OR_FALSE, RECORDED_OR_ZERO = Recorded(False), Recorded(0.0)
 
 
-def record(batch_first: bool, dropout: float, dtype: np.dtype[Any], left: Mapping[str, object]) -> dict[str, Any]:
-    """Return what is recorded of a module; ``left`` is what it has left behind where it comes from."""
+def record(
+    batch_first: bool, dropout: float, dtype: np.dtype[Any], form: str | None, left: Mapping[str, object]
+) -> dict[str, Any]:
+    """Return what is recorded of a module.
+
+    ``form`` is the one in which its weights are kept, if that is not the dtype, and ``left`` what it has left behind
+    where it comes from.
+    """
     recorded = {"batch_first": batch_first, "dropout": dropout, "dtype": dtype.name}
-    return recorded | ({"left": dict(left)} if left else {})
+    return recorded | ({"form": form} if form else {}) | ({"left": dict(left)} if left else {})
 
 
 def encode_records(records: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -53,6 +61,27 @@ def read_record(metadata: Mapping[str, str], prefix: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"the record {_RECORD!r} in it is damaged: {metadata[_RECORD]!r}")
     return found
+
+
+def recorded_form(recorded: Mapping[str, Any]) -> str | None:
+    """Return the form in which weights are, by a record; None if it tells of none.
+
+    Raises
+    ------
+    ValueError
+        If the form is none that is known, or the record contradicts itself.
+
+    Examples
+    --------
+    >>> recorded_form({"dtype": "float32", "form": "int8"}), recorded_form({"dtype": "float64"})
+    ('int8', None)
+    """
+    form: str | None = recorded.get("form")
+    if form is not None:
+        check_form(form)
+        if recorded.get("dtype", "float32") != "float32":
+            raise ValueError(f"its record has dtype {recorded['dtype']!r}, and weights in {form} belong to float32")
+    return form
 
 
 _INSTEAD = "save them as float32"

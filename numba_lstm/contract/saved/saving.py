@@ -15,6 +15,8 @@ from ..checks.arrays import float_dtype
 from ..checks.constructor import boolean, probability
 from ..module import Module
 from ..quantizable import QuantizableModule
+from ..weight_form import check_form, to_file
+from . import kept
 from .located import Located, concerns
 from .record import (
     RECORDED_OR_FALSE,
@@ -25,6 +27,7 @@ from .record import (
     encode_records,
     read_record,
     record,
+    recorded_form,
 )
 
 OfLSTM = TypeVar("OfLSTM", bound="SavedModule")
@@ -62,6 +65,7 @@ class SavedModule(QuantizableModule):
         batch_first: bool | Recorded = RECORDED_OR_FALSE,
         dropout: float | Recorded = RECORDED_OR_ZERO,
         dtype: Any = None,
+        weights: str | None = None,
         seed: Any = None,
     ) -> OfLSTM:
         """Make a module from a file of weights.
@@ -86,13 +90,15 @@ class SavedModule(QuantizableModule):
         dtype : float32 or float64, optional
             By default what was recorded, or else float64 if the file has that, and float32 for shorter ones.  Arrays of
             integers are no weights, whatever it is.
+        weights : {"int8", "float16", "bfloat16"}, optional
+            The form in which weights are to be kept, see `quantize`.  By default that of the file, if `save` wrote it.
         seed : optional
             As for a new module; dropout masks come from it.
 
         Returns
         -------
         LSTM
-            In train mode, as every new module.
+            In train mode, as every new module; a quantized one in eval mode.
 
         Raises
         ------
@@ -103,7 +109,8 @@ class SavedModule(QuantizableModule):
             prefix; or if the module there computes something else than torch's, as its class or what is beside its
             parameters tells.  The message begins with the path.
         MemoryError
-            If there is no room for the weights twice: those of the file, and the module's.
+            If there is no room for the weights twice: those of the file, and the module's.  With ``weights`` the
+            latter are small.
 
         Examples
         --------
@@ -112,7 +119,7 @@ class SavedModule(QuantizableModule):
         >>> LSTM.load("lstm.safetensors")
         LSTM(3, 5, batch_first=True)
         """
-        a, arrays, recorded, kind = _load(path, prefix, dtype)
+        a, arrays, recorded, kind, form = _load(path, prefix, dtype, weights)
         try:
             if isinstance(batch_first, Recorded):
                 batch_first = boolean("batch_first", recorded.get("batch_first", batch_first.otherwise))
@@ -120,16 +127,18 @@ class SavedModule(QuantizableModule):
                 dropout = probability(recorded.get("dropout", dropout.otherwise))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{os.fspath(path)}: {printable(str(error))}") from error
-        return cls._of(a, arrays, batch_first=batch_first, dropout=dropout, dtype=kind, seed=seed)
+        return cls._loaded(a, arrays, form, kind, batch_first=batch_first, dropout=dropout, seed=seed)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the parameters to a file, and batch_first, dropout and dtype with them.
+        """Write the parameters to a file, and batch_first, dropout, dtype and form with them.
 
         Parameters
         ----------
         path : path
             ``.safetensors`` or ``.npz``.  The file appears complete or not at all; what was there is replaced.  Links
-            are followed, and the mode of a file that is replaced stays.
+            are followed, and the mode of a file that is replaced stays.  Of a quantized module it has what `state_dict`
+            gives; bfloat16, which NumPy lacks, as such in safetensors, and in npz as uint16, the upper halves of
+            float32 numbers.
 
         Raises
         ------
@@ -158,7 +167,14 @@ class SavedCell(QuantizableModule):
         return cls._empty(a.input_size, a.hidden_size, a.bias, dtype=dtype)
 
     @classmethod
-    def load(cls: type[OfCell], path: str | os.PathLike[str], prefix: str = "", *, dtype: Any = None) -> OfCell:
+    def load(
+        cls: type[OfCell],
+        path: str | os.PathLike[str],
+        prefix: str = "",
+        *,
+        dtype: Any = None,
+        weights: str | None = None,
+    ) -> OfCell:
         """Make a cell from a file of weights, whose names and shapes tell the sizes.
 
         Parameters
@@ -169,6 +185,8 @@ class SavedCell(QuantizableModule):
             What precedes ``weight_ih`` and the other names, such as ``"decoder.rnn."``.
         dtype : float32 or float64, optional
             By default what was recorded, or else float64 if the file has that, and float32 for shorter ones.
+        weights : {"int8", "float16", "bfloat16"}, optional
+            As for `LSTM.load`.
 
         Returns
         -------
@@ -186,11 +204,11 @@ class SavedCell(QuantizableModule):
         >>> LSTMCell.load("cell.npz")
         LSTMCell(3, 5)
         """
-        a, arrays, _, kind = _load(path, prefix, dtype, cell=True)
-        return cls._of(a, arrays, dtype=kind)
+        a, arrays, _, kind, form = _load(path, prefix, dtype, weights, cell=True)
+        return cls._loaded(a, arrays, form, kind)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the parameters to a file, and dtype with them.
+        """Write the parameters to a file, and dtype and form with them.
 
         Parameters
         ----------
@@ -221,12 +239,15 @@ def contents_of(
     """
     arrays: dict[str, np.ndarray] = {}
     for prefix, module in modules.items():
-        if module._form is not None:
-            raise ValueError(f"weights in {module._form} cannot be saved yet: save the float32 module")
-        arrays.update(module.state_dict(prefix=prefix))
+        own = to_file(module.state_dict(), module._form)
+        arrays.update({prefix + name: array for name, array in own.items()})
     records = {
         prefix: record(
-            getattr(module, "batch_first", False), getattr(module, "dropout", 0.0), module.dtype, left.get(prefix, {})
+            getattr(module, "batch_first", False),
+            getattr(module, "dropout", 0.0),
+            module.dtype,
+            module._form,
+            left.get(prefix, {}),
         )
         for prefix, module in modules.items()
     }
@@ -236,28 +257,43 @@ def contents_of(
 class _Loaded(NamedTuple):
     architecture: Architecture
     arrays: dict[str, np.ndarray]
-    """Arrays by the module's own names."""
+    """Arrays by the module's own names; in a form, what it keeps, and nobody else has."""
     recorded: dict[str, Any]
     dtype: Any
+    form: str | None
 
 
-def _load(path: str | os.PathLike[str], prefix: str, dtype: Any, cell: bool = False) -> _Loaded:
-    """Read what is under a prefix of a file; ``dtype`` as given to `LSTM.load`."""
+def _load(
+    path: str | os.PathLike[str], prefix: str, dtype: Any, weights: str | None, cell: bool = False
+) -> _Loaded:
+    """Read what is under a prefix of a file; ``dtype`` and ``weights`` as given to `LSTM.load`."""
     from ...formats import files  # here, as for saving: who makes modules otherwise need not import readers of files
 
+    if weights is not None:
+        check_form(weights)
+    if dtype is not None:
+        dtype = float_dtype(dtype)
     contents = files.read_contents(path, lambda name: concerns(name, prefix, cell))
     try:
         located = Located(contents.names, cell, contents.inner)
         prefix = located.whole_prefix(prefix)
-        architecture, sources = located.understood(prefix, contents.arrays, contents.modules)
-        names = [name.removesuffix(CELL_SUFFIX) if cell else name for name in architecture.shapes()]
-        originals = [sources[name].parts[0] for name in names]
-        check_floats({name: contents.arrays[name].dtype for name in originals})
-        arrays = {name: sources[name].read(contents.arrays) for name in names}
+        own = read_record(contents.metadata, prefix)
+        form = recorded_form(own)
+        architecture, sources = located.understood(prefix, contents.arrays, contents.modules, form)
         module = contents.modules.get(prefix)
-        recorded = dict(module.options if module else {}) | read_record(contents.metadata, prefix)
-        if dtype is None:
-            dtype = float_dtype(recorded.get("dtype", common_dtype(arrays)))
+        recorded = dict(module.options if module else {}) | own
+        shapes = {name.removesuffix(CELL_SUFFIX) if cell else name: s for name, s in architecture.shapes().items()}
+        if form is not None:
+            kept.check_asked(form, weights, dtype)
+            arrays = kept.read(contents.arrays, prefix, sources, shapes, form)
+        else:
+            check_floats({name: contents.arrays[name].dtype for name in (sources[n].parts[0] for n in shapes)})
+            arrays = {name: sources[name].read(contents.arrays) for name in shapes}
+            if dtype is None:
+                dtype = float_dtype(recorded.get("dtype", common_dtype(arrays)))
+            if weights is not None:
+                contents.arrays.clear()
+                arrays, form = kept.made(arrays, dtype, weights), weights
     except (TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: {printable(str(error))}") from error
-    return _Loaded(architecture, arrays, recorded, dtype)
+    return _Loaded(architecture, arrays, recorded, dtype, form)

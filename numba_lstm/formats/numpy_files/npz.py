@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .. import bfloat16
 from ..contents import Contents, Declared
 from . import npy
 
@@ -66,8 +67,11 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
 
 
 def write(file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write arrays and metadata."""
-    entries: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+    """Write arrays and metadata; those of bfloat16, which NumPy lacks, as unsigned integers of 16 bits."""
+    entries: dict[str, Any] = {
+        name: array.view("<u2") if array.dtype == bfloat16.DTYPE else np.asarray(array)
+        for name, array in arrays.items()
+    }
     if metadata:
         entries[_METADATA] = np.array(json.dumps(dict(metadata)))
     np.savez(file, **entries)
