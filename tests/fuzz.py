@@ -60,6 +60,7 @@ WORDS = [
     "--batch-first", "--threads", "--limit", "--fasta", "--plot", "float32", "float64", "lstm.", "0", "1", "2", "-1",
     "1e3", "9" * 5000, "\uff11", "", "-", "--", "\0", "\udc80", "a" * 5000, "x.npy", "out.npz", "w.npz", "p.fasta",
     "w.safetensors", "out.png", ".", "--dtype=float64", "--threads=1", "@x.npy", "--no", "none/out.npz", "%s", "{}",
+    "--weights", "int8", "--check",
 ]  # fmt: skip
 
 COMMANDS = [
@@ -68,6 +69,7 @@ COMMANDS = [
     "run w.safetensors x.npy --prefix lstm. --output out.npz --force",
     "info w.safetensors --prefix lstm.",
     "info w.npz",
+    "convert w.npz out.npz --weights int8 --check x.npy --force",
     "demo --fasta p.fasta --limit 2 --threads 1",
     "warmup --dtype float32 float64",
 ]

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import numba_lstm
 
+from ..contract.weight_form import FORMS
 from ..io import WRITTEN
 from . import _demo, _files, _warmup
 from ._console import PROGRAM, InputError
@@ -76,6 +77,11 @@ def parser() -> argparse.ArgumentParser:
     convert.add_argument("weights", type=Path, metavar="FILE", help=_FILE)
     convert.add_argument("target", type=Path, metavar="OUT.safetensors", help="or .npz; - for standard output")
     convert.add_argument("--format", choices=[suffix[1:] for suffix in WRITTEN], help="if no name tells it")
+    convert.add_argument("--weights", dest="form", choices=FORMS, help="keep weights in 8 or 16 bits, for small files")
+    convert.add_argument(
+        "--check", type=Path, metavar="INPUT.npy",
+        help="with --weights: run on an input, and print the error against float32",
+    )  # fmt: skip
     convert.set_defaults(command=_files.convert)
 
     for command in (run, info, convert):

@@ -14,6 +14,7 @@ import numpy as np
 from .. import io
 from ..contract.saved.saving import contents_of
 from ..contract.state_dict import nothing_under
+from ..contract.weight_form import SCALE
 from ..formats.printable import columns, listed, padded
 from ..io import keras, names
 from ..io._by_content import format_of
@@ -193,9 +194,10 @@ def _described(found: Found, prefixed: bool) -> str:
         width = max(map(columns, parameters))
         for name, (shape, dtype) in parameters.items():
             lines.append(f"    {padded(name, width)}  {shape!s:<14}  {shown(dtype)}")
-        counts = [(math.prod(shape), _item_size(dtype)) for shape, dtype in found.parameters.values()]
-        size = sum(count * item for count, item in counts)
-        lines.append(f"  {sum(count for count, _ in counts):,} parameters, {size:,} bytes")
+        size = sum(math.prod(shape) * _item_size(dtype) for shape, dtype in found.parameters.values())
+        scales = found.sizes.get("form") == "int8"  # which are there besides, and are none
+        own = [shape for name, (shape, _) in found.parameters.items() if not (scales and name.endswith(SCALE))]
+        lines.append(f"  {sum(map(math.prod, own)):,} parameters, {size:,} bytes")
     return "\n".join(lines)
 
 
@@ -214,7 +216,10 @@ def convert(options: argparse.Namespace) -> None:
     """Write the LSTMs of a file under torch's names."""
     path, module, more = _weights(options)
     suffixes = list(io.WRITTEN) if options.format is None else [f".{options.format}"]
-    output = Output(options.target, suffixes, lambda: _sources(options, module), options.force)
+    if options.check is not None and options.form is None:
+        raise InputError("--check says what --weights costs: without that nothing is rounded")
+    checked = [] if options.check is None else [options.check]
+    output = Output(options.target, suffixes, lambda: [*_sources(options, module), *checked], options.force)
     suffix = output.suffix or (options.format and suffixes[0])
     if suffix is None:
         raise InputError(f"cannot tell what to write to {options.target}: say it with --format")
@@ -236,10 +241,40 @@ def convert(options: argparse.Namespace) -> None:
     made = {starts[name]: module for name, module in modules.items()}
     if len(made) < len(modules):
         raise InputError(f"{path} holds {listed(list(modules))}, which would have one name in a file")
-    values = {start: {option: value for option, (value, _) in options.items()} for start, options in left.items()}
+    found_error = ""
+    if options.form is not None:
+        small = {start: lstm.quantize(options.form) for start, lstm in made.items()}
+        if options.check is not None:
+            found_error = _error(options.check, small, made)
+        made = small
+    values = {start: {name: value for name, (value, _) in beside.items()} for start, beside in left.items()}
     arrays, metadata = contents_of(made, values)
     output.write(lambda file: io.WRITTEN[suffix].write(file, arrays, metadata))
     for start, lstm in made.items():
         output.note(f"prefix {start!r}, {lstm}" if len(made) > 1 else str(lstm))
         for option, (value, instead) in left.get(start, {}).items():
             output.note(f"  that layer has {option}={value}: {instead}")
+    if found_error:
+        output.note(found_error)
+
+
+def _error(path: Path, small: dict[str, Any], exact: dict[str, Any]) -> str:
+    """Return a line on how far a quantized module is from the one that it was made of, on an input."""
+    if len(exact) > 1:
+        raise InputError(f"--check runs one LSTM, and there are {listed(list(exact))}: choose one with --node")
+    (one,), (other,) = small.values(), exact.values()
+    x = _read_array(path, "input")
+    if x.dtype.newbyteorder("=") != other.dtype:
+        raise InputError(f"input is {x.dtype}, the weights are {other.dtype}: save it with astype('{other.dtype}')")
+    if not x.size:
+        raise InputError(f"input {path} is empty, and tells nothing of the error")
+    prepare_kernels(other.dtype)
+    with notice_compiling():
+        wide = other.eval()(x)[0].astype(np.float64)  # the output, or a cell's next h
+        error = one(x)[0] - wide
+    size = f"rms {_rms(error):.3g}, max {np.abs(error).max():.3g}; outputs: rms {_rms(wide):.3g}"
+    return f"error of {one.form} against {other.form}: {size}"
+
+
+def _rms(array: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(array**2)))
