@@ -11,7 +11,7 @@ from .contract.checks.cell_calls import cell_call
 from .contract.checks.constructor import options
 from .contract.module import Size
 from .contract.saved.saving import SavedCell
-from .contract.weight_form import SCALE
+from .contract.weight_form import in_layer
 from .execution.network import Network
 
 
@@ -168,7 +168,7 @@ class LSTMCell(SavedCell):
     def _make_network(self) -> Network:
         """Return the current parameters in the kernels' order, kept until they change."""
         weights = self._weights
-        plain = {_of_layer(name): np.asarray(array) for name, array in weights.parameters.items()}
+        plain = {in_layer(name): np.asarray(array) for name, array in weights.parameters.items()}
         network = Network(self._architecture, plain, self._dtype, form=self._form)
         weights.network = network
         return network
@@ -176,9 +176,3 @@ class LSTMCell(SavedCell):
     def extra_repr(self) -> str:
         """Return the arguments that differ from their defaults, as torch does."""
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False") + self._form_words()
-
-
-def _of_layer(name: str) -> str:
-    """Return what an LSTM calls an array of a cell."""
-    parameter = name.removesuffix(SCALE)
-    return parameter + CELL_SUFFIX + name[len(parameter) :]

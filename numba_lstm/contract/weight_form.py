@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..formats import bfloat16
+from .architecture import CELL_SUFFIX
 
 FORMS = ("float16", "bfloat16", "int8")
 
@@ -161,6 +162,18 @@ def check_described(kept: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...
                 f"{name} is a {kept[name].dtype} array of shape {found}, and weights in {form} have a {dtype} array of "
                 f"shape {shape} there"
             )
+
+
+def in_layer(name: str) -> str:
+    """Return what an LSTM calls an array that is kept of a cell.
+
+    Examples
+    --------
+    >>> in_layer("weight_ih"), in_layer("weight_ih_scale")
+    ('weight_ih_l0', 'weight_ih_l0_scale')
+    """
+    parameter = name.removesuffix(SCALE)
+    return parameter + CELL_SUFFIX + name[len(parameter) :]
 
 
 def to_file(kept: Mapping[str, np.ndarray], form: str | None) -> dict[str, np.ndarray]:

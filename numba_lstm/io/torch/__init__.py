@@ -9,14 +9,11 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from ... import public
-from ...contract.architecture import Architecture
-from ...lstm import LSTM
-from ...lstm_cell import LSTMCell
-from .modules import AcceleratedLSTM, AcceleratedLSTMCell, _blank, accelerated, as_torch, class_before_parametrizations
-from .operators import packing_in
+from ...contract.weight_form import check_form
+from .copying import from_module
+from .modules import AcceleratedLSTM, AcceleratedLSTMCell, _blank, accelerated, as_torch
+from .operators import accelerated_over, packing_in
 from .recurrent import OURS, Recurrent, can_be_replaced, class_name, look, obstacle, recurrent_modules
 from .tensors import torch
 
@@ -25,60 +22,9 @@ __all__ = [
 ]  # fmt: skip
 
 
-def from_module(module: Any) -> LSTM | LSTMCell:
-    """Copy a trained module.
-
-    Parameters
-    ----------
-    module : torch.nn.LSTM or torch.nn.LSTMCell
-        On any device.  float16 and bfloat16 become float32.
-
-    Returns
-    -------
-    LSTM or LSTMCell
-        With parameters of its own, in the same mode.
-
-    Raises
-    ------
-    TypeError
-        If it is another module, such as a GRU, or a subclass with a computation of its own.
-    ValueError
-        If its parameters are not its own, as those of a pruned module.
-
-    Examples
-    --------
-    >>> import numpy as np, torch
-    >>> trained = torch.nn.LSTM(3, 5, batch_first=True).eval()
-    >>> lstm = from_module(trained)
-    >>> lstm
-    LSTM(3, 5, batch_first=True)
-    >>> lstm(np.zeros((2, 7, 3), np.float32))[0].shape
-    (2, 7, 5)
-    """
-    problem = _no_copy(module)
-    if problem:
-        raise TypeError(f"module should be a torch.nn.LSTM or torch.nn.LSTMCell, and it {problem}")
-    arrays = {name: _own(tensor) for name, tensor in module.state_dict().items()}
-    dtype = np.result_type(*arrays.values())
-    m = module
-    made: LSTM | LSTMCell
-    if isinstance(module, torch.nn.LSTM):
-        sizes = Architecture(m.input_size, m.hidden_size, m.num_layers, m.bias, m.bidirectional, m.proj_size)
-        made = LSTM._of(sizes, arrays, batch_first=m.batch_first, dropout=m.dropout, dtype=dtype)
-    else:
-        made = LSTMCell._of(Architecture(m.input_size, m.hidden_size, bias=m.bias), arrays, dtype=dtype)
-    made.train(module.training)
-    return made
-
-
-def _own(tensor: Any) -> np.ndarray:
-    """Return the numbers of a tensor, as float32 or float64."""
-    tensor = tensor.detach().cpu()
-    array: np.ndarray = (tensor if tensor.dtype is torch.float64 else tensor.float()).numpy()
-    return array
-
-
-def accelerate(model: Any, *, skip: Iterable[str] = (), strict: bool = False) -> Any:
+def accelerate(
+    model: Any, *, weights: str | None = None, skip: Iterable[str] = (), strict: bool = False
+) -> Any:
     """Replace every ``torch.nn.LSTM`` and ``torch.nn.LSTMCell`` of a model by one that computes with our kernels.
 
     The model then is for inference: under ``torch.inference_mode()`` or ``torch.no_grad()``, on the CPU, in float32 or
@@ -92,6 +38,9 @@ def accelerate(model: Any, *, skip: Iterable[str] = (), strict: bool = False) ->
     ----------
     model : torch.nn.Module
         With LSTMs anywhere in it; one that is used in several places stays one.  Or an LSTM itself.
+    weights : {"int8", "float16", "bfloat16"}, optional
+        In which form the kernels are to have the weights, see `numba_lstm.LSTM.quantize`; by default as they are.  The
+        parameters stay torch's, in float32, and are quantized anew when they have changed.
     skip : iterable of str
         Names of modules, as ``named_modules`` has them, that stay torch's with all that is in them.
     strict : bool
@@ -108,7 +57,8 @@ def accelerate(model: Any, *, skip: Iterable[str] = (), strict: bool = False) ->
     TypeError
         If it is no module; with ``strict``, if it has an LSTM that cannot be replaced.  The model is unchanged then.
     ValueError
-        If there is no LSTM, or nothing of a name in ``skip``.
+        If there is no LSTM, nothing of a name in ``skip``, or no such form; or if an LSTM is accelerated already, with
+        its weights in another form than is asked for.
 
     Warns
     -----
@@ -127,7 +77,8 @@ def accelerate(model: Any, *, skip: Iterable[str] = (), strict: bool = False) ->
     that were made in inference mode: it is seen if it changes one of the sixteen or so elements of each parameter
     that are compared before every call.  New weights do; after a change of some elements call `repack`.
 
-    In train mode dropout between layers, where there is some, is torch's, and so is the computation then.  Under
+    In train mode dropout between layers, where there is some, is torch's, and so is the computation then, with the
+    parameters as they are.  Under
     ``torch.autocast`` results have the dtypes that torch's own module gives them, and are computed in the parameters'
     dtype.
 
@@ -153,17 +104,22 @@ def accelerate(model: Any, *, skip: Iterable[str] = (), strict: bool = False) ->
     <class 'torch.nn.modules.rnn.LSTM'>
     """
     _check_module(model)
+    if weights is not None:
+        check_form(weights)
     left, found, taken = [], 0, []
     skipped = _skipped(model, skip)
     for name, module in recurrent_modules(model):
         is_lstm = isinstance(module, (torch.nn.LSTM, torch.nn.LSTMCell, torch.jit.ScriptModule))
         found += is_lstm
-        if id(module) in skipped or isinstance(module, OURS):
+        if id(module) in skipped:
             continue
-        if can_be_replaced(module):
+        _complain_of_another_form(name, module, weights)
+        if isinstance(module, OURS):
+            continue
+        if can_be_replaced(module, weights):
             taken.append(module)
         elif is_lstm or class_name(module) in ("LSTM", "LSTMCell"):
-            left.append(f"{name or 'the model'} ({class_name(module)}), because {obstacle(module)}")
+            left.append(f"{name or 'the model'} ({class_name(module)}), because {obstacle(module, weights)}")
     if not found:
         others = [f"{name or 'it'} is a {type(module).__module__}.{class_name(module)}"
                   for name, module in recurrent_modules(model)]  # fmt: skip
@@ -172,7 +128,18 @@ def accelerate(model: Any, *, skip: Iterable[str] = (), strict: bool = False) ->
         raise TypeError(f"cannot accelerate the model: {'; '.join(left)}")
     if left:
         warnings.warn(f"accelerate leaves to torch: {'; '.join(left)}", stacklevel=2)
-    return _exchanged(model, {id(module): accelerated(module) for module in taken})
+    return _exchanged(model, {id(module): accelerated(module, weights) for module in taken})
+
+
+def _complain_of_another_form(name: str, module: Any, weights: str | None) -> None:
+    """Raise if a module is accelerated in another form; with no form given, one that is accelerated stays as it is."""
+    before = accelerated_over(module)
+    if before is None or before._numba_lstm_form == weights or (weights is None and before is module):
+        return
+    raise ValueError(
+        f"{name or 'the model'} is accelerated already, with weights in {before._numba_lstm_form or 'its dtype'}: call "
+        "restore before, or leave it out with skip"
+    )
 
 
 def report(model: Any) -> list[Recurrent]:
@@ -186,7 +153,7 @@ def report(model: Any) -> list[Recurrent]:
     Returns
     -------
     list of Recurrent
-        Named tuples ``(name, kind, accelerated, why)`` in the order of ``named_modules``.
+        Named tuples ``(name, kind, accelerated, why, form)`` in the order of ``named_modules``.
 
     Raises
     ------
@@ -200,6 +167,8 @@ def report(model: Any) -> list[Recurrent]:
     >>> print(*report(model), sep="\\n")
     a (torch.nn.modules.rnn.LSTM): accelerated
     b (torch.nn.modules.rnn.GRU): torch's, it is no torch.nn.LSTM or torch.nn.LSTMCell
+    >>> print(*report(accelerate(torch.nn.LSTM(3, 5), weights="int8")))
+    the model (torch.nn.modules.rnn.LSTM): accelerated with weights in int8
     """
     _check_module(model)
     return [look(name, module) for name, module in recurrent_modules(model)]
@@ -291,24 +260,6 @@ def _skipped(model: Any, names: Iterable[str]) -> set[int]:
             raise ValueError(f"there is no module {name!r} to skip in the model")
         found.update(map(id, modules[name].modules()))
     return found
-
-
-def _no_copy(module: Any) -> str | None:
-    """Return what keeps a module from being copied, or None."""
-    kind = class_before_parametrizations(module) if isinstance(module, torch.nn.Module) else type(module)
-    if kind not in (torch.nn.LSTM, torch.nn.LSTMCell, *OURS):
-        subclass = isinstance(module, (torch.nn.LSTM, torch.nn.LSTMCell))
-        return f"is a {class_name(module)}" + ", a subclass that may compute something else" * subclass
-    names = ["weight_ih", "weight_hh", *["bias_ih", "bias_hh"] * bool(module.bias)]
-    if isinstance(module, torch.nn.LSTM):
-        names = module._flat_weights_names
-    missing = [name for name in names if module._parameters.get(name) is None]
-    if missing:
-        return (
-            f"computes its {missing[0]} from something else: make it a parameter again, with prune.remove or "
-            "remove_weight_norm"
-        )
-    return None
 
 
 def _exchanged(model: Any, made: dict[int, Any]) -> Any:

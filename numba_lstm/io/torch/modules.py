@@ -21,6 +21,7 @@ from .tensors import (
     autocast_dtypes,
     autocast_enabled,
     check_tangents,
+    check_tensor,
     check_thread,
     in_dispatch_mode,
     no_gradients,
@@ -62,6 +63,7 @@ class _Accelerated:
     """
 
     _numba_lstm_kind: Kind
+    _numba_lstm_form: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         parent: Any = super()
@@ -78,6 +80,12 @@ class _Accelerated:
         """Refuse ``torch.jit.script``; another module returned from here would stay in the caller's model."""
         called = self._numba_lstm_kind.called
         raise RuntimeError(f"{called} is no TorchScript: call torch.jit.script after restore(model)")
+
+    def extra_repr(self) -> str:
+        """Return what torch's module has, and the form in which weights are kept, if there is one."""
+        parent: Any = super()
+        form = self._numba_lstm_form
+        return str(parent.extra_repr()) + (f", form={form!r}" if form else "")
 
     def flatten_parameters(self) -> None:
         """Do nothing, as torch's does on CPUs.
@@ -173,14 +181,15 @@ def _ready(kind: Kind, module: Any) -> Packed:
             raise LeftToTorch  # its masks come from torch's random numbers
         return found
 
-    packed: Packed = operators.packing_in(module).ready(kind, kind.sizes(module), tensors)
+    packing = operators.packing_in(module)
+    packed: Packed = packing.ready(kind, kind.sizes(module), module._numba_lstm_form, tensors)
     return packed
 
 
 def _array(name: str, tensor: Any, packed: Packed, called: str) -> np.ndarray:
     """Return an argument as an array."""
     if getattr(tensor, "dtype", None) is not packed.dtype:
-        _check_tensor(name, tensor)
+        check_tensor(name, tensor)
         raise ValueError(
             f"{name} dtype ({tensor.dtype}) does not match weight dtype ({packed.dtype}). "
             f"Convert {name}: {name}.to({packed.dtype}), or convert model: model.to({tensor.dtype})"
@@ -188,11 +197,6 @@ def _array(name: str, tensor: Any, packed: Packed, called: str) -> np.ndarray:
     if tensor.requires_grad and torch.is_grad_enabled():
         raise no_gradients(name)
     return array_of(name, tensor, called)
-
-
-def _check_tensor(name: str, value: Any) -> None:
-    if not isinstance(value, torch.Tensor):
-        raise TypeError(f"{name} should be a Tensor, got: {type(value).__name__}")
 
 
 def _extent(module: Any, input: Any, batch_sizes: Any) -> dict[str, Any]:
@@ -215,7 +219,7 @@ def _arrays(
     dtypes: tuple[Any, ...] = ()
     if autocast_enabled():
         for name, tensor in zip(_ARGUMENTS, (input, *(hx or ())), strict=False):
-            _check_tensor(name, tensor)
+            check_tensor(name, tensor)
         extent = _extent(module, input, batch_sizes)
         dtypes = autocast_dtypes(input, hx, packed.dtype, **extent, batch_sizes=batch_sizes)
         input, hx = input.to(packed.dtype), hx and [state.to(packed.dtype) for state in hx]
@@ -322,10 +326,11 @@ def _is_leaf(module: Any) -> bool:
     )
 
 
-def accelerated(module: Any) -> Any:
-    """Return a module of ours over the attributes of one of torch's."""
+def accelerated(module: Any, form: str | None) -> Any:
+    """Return a module of ours over the attributes of one of torch's, which keeps weights in a form, if there is one."""
     made = object.__new__(_exchanged_class(module, accelerated_class))
     made.__dict__ = module.__dict__
+    operators.set_form(made, form)
     _own(made, module)
     return made
 
@@ -338,6 +343,7 @@ def as_torch(module: Any) -> Any:
         plain = object.__new__(kind)
         plain.__dict__ = module.__dict__
     del plain.__dict__[operators.PACKING]
+    operators.set_form(plain, None)
     plain.__dict__.pop("_compiled_call_impl", None)  # of a call of ours
     plain.__class__ = kind
     return plain

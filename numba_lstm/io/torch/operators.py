@@ -32,11 +32,13 @@ def is_exporting() -> bool:
 
 
 _SIZES = "int input_size, int hidden_size, int num_layers, bool bias, bool bidirectional, int proj_size"
+_COUNT = _SIZES.count(",") + 1
 _SCHEMAS = {
-    "lstm": f"(Tensor input, Tensor[] hx, Tensor[] weights, bool batch_first, {_SIZES}) -> (Tensor, Tensor, Tensor)",
-    "lstm_cell": "(Tensor input, Tensor[] hx, Tensor[] weights) -> (Tensor, Tensor)",
+    "lstm": f"(Tensor input, Tensor[] hx, Tensor[] weights, bool batch_first, {_SIZES}, str? form=None) "
+    "-> (Tensor, Tensor, Tensor)",
+    "lstm_cell": "(Tensor input, Tensor[] hx, Tensor[] weights, str? form=None) -> (Tensor, Tensor)",
 }
-"""``hx`` is empty for zeros, and the weights are in the order of a state dict."""
+"""``hx`` is empty for zeros, the weights are in the order of a state dict, and kept in a form, if there is one."""
 
 
 def _sizes(kind: Kind, module: Any) -> tuple[Any, ...]:
@@ -100,9 +102,9 @@ def call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
     """Call the operator for a module."""
     weights = _weights(kind, module)
     if kind is CELL:
-        h, c = torch.ops.numba_lstm.lstm_cell(input, list(hx or ()), weights)
+        h, c = torch.ops.numba_lstm.lstm_cell(input, list(hx or ()), weights, module._numba_lstm_form)
         return h, c
-    sizes = _sizes(kind, module)
+    sizes = *_sizes(kind, module), module._numba_lstm_form
     output, h_n, c_n = torch.ops.numba_lstm.lstm(input, list(hx or ()), weights, bool(module.batch_first), *sizes)
     return output, (h_n, c_n)
 
@@ -112,10 +114,12 @@ def call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
 live: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 """Accelerated modules by their ids, for those of others may not be hashable."""
 
-_found: dict[tuple[str, tuple[int, ...]], weakref.ref[Any]] = {}
-"""Modules by what errors call them, and where their parameters were when an operator was called with these."""
+_Key = tuple[str, "str | None", tuple[int, ...]]
 
-_unowned: dict[tuple[str, tuple[int, ...]], Packing] = {}
+_found: dict[_Key, weakref.ref[Any]] = {}
+"""Modules by what errors call them, by form, and where their parameters were when an operator was called with these."""
+
+_unowned: dict[_Key, Packing] = {}
 """The same of parameters that are no module's, as where a compiler has copied them."""
 
 _KEPT, _KEPT_UNOWNED = 1024, 16
@@ -123,6 +127,23 @@ _KEPT, _KEPT_UNOWNED = 1024, 16
 
 PACKING = "_numba_lstm_packing"
 """The attribute of instances that torch's do not have: what is packed."""
+
+_FORM = "_numba_lstm_form"
+"""The attribute of those whose weights are kept in a form; it goes with copies and pickles."""
+
+
+def set_form(module: Any, form: str | None) -> None:
+    """Say in which form a module keeps weights; in none if that is None."""
+    module.__dict__.pop(_FORM, None)
+    if form is not None:
+        module.__dict__[_FORM] = form
+
+
+def accelerated_over(module: Any) -> Any:
+    """Return the accelerated module that has the attributes of a module, which may be itself; or None."""
+    if PACKING not in module.__dict__:
+        return None
+    return next((each for each in list(live.values()) if each.__dict__ is module.__dict__), None)
 
 
 def packing_in(module: Any) -> Packing:
@@ -133,15 +154,15 @@ def packing_in(module: Any) -> Packing:
     return packing
 
 
-def _packing(kind: Kind, weights: list[Any]) -> Packing:
-    """Return what the module with some parameters has packed."""
+def _packing(kind: Kind, weights: list[Any], form: str | None) -> Packing:
+    """Return what the module with some parameters, and a form, has packed."""
     memory = tuple([weight.data_ptr() for weight in weights])
-    key = kind.called, memory
+    key = kind.called, form, memory
     packing: Packing
     found = _found.get(key)
     module = found and found()
-    if module is None or _memory(kind, module, weights) != memory:
-        module = next((each for each in list(live.values()) if _memory(kind, each, weights) == memory), None)
+    if module is None or _memory(kind, module, weights, form) != memory:
+        module = next((each for each in list(live.values()) if _memory(kind, each, weights, form) == memory), None)
         if module is None:
             packing = _unowned[key] = _unowned.pop(key, Packing())  # what was used last is the last
             for old in list(_unowned)[:-_KEPT_UNOWNED]:
@@ -153,9 +174,9 @@ def _packing(kind: Kind, weights: list[Any]) -> Packing:
     return packing_in(module)
 
 
-def _memory(kind: Kind, module: Any, like: list[Any]) -> tuple[int, ...] | None:
-    """Return where the parameters of a module are, if it is of a kind and has as many as there are others."""
-    if module._numba_lstm_kind is not kind:
+def _memory(kind: Kind, module: Any, like: list[Any], form: str | None) -> tuple[int, ...] | None:
+    """Return where the parameters of a module are, if it is of a kind and form and has as many as there are others."""
+    if module._numba_lstm_kind is not kind or module._numba_lstm_form != form:
         return None
     tensors = _attributes(kind, module)
     if len(tensors) != len(like) or not all(isinstance(tensor, torch.nn.Parameter) for tensor in tensors):
@@ -163,18 +184,24 @@ def _memory(kind: Kind, module: Any, like: list[Any]) -> tuple[int, ...] | None:
     return tuple([tensor.data_ptr() for tensor in tensors])
 
 
-def _ready(kind: Kind, sizes: tuple[Any, ...], weights: list[Any]) -> Any:
-    return _packing(kind, weights).ready(kind, sizes, lambda shapes: weights)
+def _ready(kind: Kind, sizes: tuple[Any, ...], weights: list[Any], form: str | None) -> Any:
+    return _packing(kind, weights, form).ready(kind, sizes, form, lambda shapes: weights)
 
 
-def _run_lstm(input: Any, hx: Any, weights: Any, batch_first: bool, *sizes: Any) -> Any:
-    core = _ready(LAYERS, sizes, weights).cores[batch_first]
+def _run_lstm(input: Any, hx: Any, weights: Any, batch_first: bool, *more: Any) -> Any:
+    sizes, form = _sizes_and_form(more)
+    core = _ready(LAYERS, sizes, weights, form).cores[batch_first]
     output, (h_n, c_n) = core(input.numpy(), [state.numpy() for state in hx] or None)
     return torch.from_numpy(output), torch.from_numpy(h_n), torch.from_numpy(c_n)
 
 
-def _shape_lstm(input: Any, hx: Any, weights: Any, batch_first: bool, *sizes: Any) -> Any:
-    architecture = Architecture(*sizes)
+def _sizes_and_form(more: tuple[Any, ...]) -> tuple[tuple[Any, ...], str | None]:
+    """Take arguments apart, the last of which torch leaves out where it is the default."""
+    return more[:_COUNT], next(iter(more[_COUNT:]), None)
+
+
+def _shape_lstm(input: Any, hx: Any, weights: Any, batch_first: bool, *more: Any) -> Any:
+    architecture = Architecture(*_sizes_and_form(more)[0])
     cells, output_size = architecture.num_layers * architecture.num_directions, architecture.output_size
     rows = [] if input.dim() == 2 else [input.shape[0 if batch_first else 1]]
     shapes = (
@@ -185,14 +212,14 @@ def _shape_lstm(input: Any, hx: Any, weights: Any, batch_first: bool, *sizes: An
     return tuple(input.new_empty(shape) for shape in shapes)
 
 
-def _run_cell(input: Any, hx: Any, weights: Any) -> Any:
+def _run_cell(input: Any, hx: Any, weights: Any, form: str | None = None) -> Any:
     sizes = input.shape[-1], weights[0].shape[0] // 4, 1, len(weights) > 2, False, 0
-    (core,) = _ready(CELL, sizes, weights).cores
+    (core,) = _ready(CELL, sizes, weights, form).cores
     h, c = core(input.numpy(), [state.numpy() for state in hx] or None)
     return torch.from_numpy(h), torch.from_numpy(c)
 
 
-def _shape_cell(input: Any, hx: Any, weights: Any) -> Any:
+def _shape_cell(input: Any, hx: Any, weights: Any, form: str | None = None) -> Any:
     shape = [*input.shape[:-1], weights[0].shape[0] // 4]
     return input.new_empty(shape), input.new_empty(shape)
 

@@ -31,9 +31,12 @@ class Recurrent(NamedTuple):
     """Whether our kernels compute it."""
     why: str
     """What is in the way, or might be; empty if nothing is."""
+    form: str | None = None
+    """In which weights are kept, of an accelerated one with ``accelerate(model, weights=form)``."""
 
     def __str__(self) -> str:
         state = "accelerated" if self.accelerated else "torch's"
+        state += f" with weights in {self.form}" * bool(self.form)
         return f"{self.name or 'the model'} ({self.kind}): {state}" + f", {self.why}" * bool(self.why)
 
 
@@ -54,8 +57,8 @@ def _is_recurrent(module: Any) -> bool:
     return script or isinstance(module, (torch.nn.RNNBase, torch.nn.RNNCellBase))
 
 
-def obstacle(module: Any) -> str | None:
-    """Return why ours cannot stand for a module, or None."""
+def obstacle(module: Any, form: str | None = None) -> str | None:
+    """Return why ours cannot stand for a module, with weights in a form if there is one; or None."""
     if isinstance(module, torch.jit.ScriptModule):
         return "it is TorchScript, whose file LSTM.load reads"
     if isinstance(module, OURS):
@@ -73,6 +76,8 @@ def obstacle(module: Any) -> str | None:
                 f"kernels are for float32 and float64 on CPUs, and its {name} is {parameter.dtype} on "
                 f"{parameter.device}: convert the model before, if that is to be"
             )
+        if form is not None and parameter.dtype is not torch.float32:
+            return f"weights in {form} belong to float32, and its {name} is {parameter.dtype}: call model.float() first"
     return _obstacle_of_class(class_before_parametrizations(module))
 
 
@@ -111,9 +116,9 @@ def _goes_up(function: Any) -> bool:
     )
 
 
-def can_be_replaced(module: Any) -> bool:
+def can_be_replaced(module: Any, form: str | None) -> bool:
     """Return whether there is no `obstacle`, once the class that is needed was made; the module stays as it is."""
-    if obstacle(module):
+    if obstacle(module, form):
         return False
     kind = class_before_parametrizations(module)
     try:
@@ -134,4 +139,5 @@ def look(name: str, module: Any) -> Recurrent:
             why = f"something has put another {put[0]} on this instance since"
     elif not why:
         why = "accelerate would replace it"
-    return Recurrent(name, f"{kind.__module__}.{kind.__name__ if ours else class_name(module)}", ours, why)
+    form = module._numba_lstm_form if ours else None
+    return Recurrent(name, f"{kind.__module__}.{kind.__name__ if ours else class_name(module)}", ours, why, form)

@@ -88,6 +88,12 @@ def in_place(tensor: Any) -> bool:
     return _tensor_keys(tensor).raw_repr() in _plain_tensor()
 
 
+def check_tensor(name: str, value: Any) -> None:
+    """Raise TypeError unless an argument is a tensor."""
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} should be a Tensor, got: {type(value).__name__}")
+
+
 def array_of(name: str, tensor: Any, module: str) -> np.ndarray:
     """Return a tensor as an array, in its own memory; a copy where it is a view that negates.
 

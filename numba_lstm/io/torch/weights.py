@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...contract.architecture import CELL_SUFFIX, Architecture
+from ...contract.weight_form import in_layer, quantized
 from ...execution.network import Network
 from ...lstm import LSTM
 from ...lstm_cell import LSTMCell
@@ -78,6 +79,8 @@ class Packed(NamedTuple):
 
     sizes: tuple[Any, ...]
     """The module's own, when they were packed."""
+    form: str | None
+    """The one in which they are kept, if that is not their dtype."""
     shapes: dict[str, tuple[int, ...]]
     """What they ask of the parameters."""
     seen: _Seen
@@ -107,7 +110,11 @@ class Packing:
         return type(None), ()  # a copy is of other parameters, and torch's module may be read without this package
 
     def ready(
-        self, kind: Kind, sizes: tuple[Any, ...], parameters: Callable[[dict[str, tuple[int, ...]]], list[Any]]
+        self,
+        kind: Kind,
+        sizes: tuple[Any, ...],
+        form: str | None,
+        parameters: Callable[[dict[str, tuple[int, ...]]], list[Any]],
     ) -> Packed:
         """Return the parameters, packed.
 
@@ -117,11 +124,13 @@ class Packing:
             Of the module, always the same one.
         sizes : tuple
             What ``kind.sizes`` gives for it.
+        form : {"float16", "bfloat16", "int8"}, optional
+            In which weights are kept.
         parameters : callable
             From the shapes that these ask for, by torch's names, to tensors.
         """
         packed = self.now
-        if packed is None or packed.sizes != sizes:
+        if packed is None or packed.sizes != sizes or packed.form != form:
             packed, shapes = None, _shapes(kind, sizes)
         else:
             shapes = packed.shapes
@@ -129,7 +138,7 @@ class Packing:
         in_place = packed is not None and _is_in_place(tensors, packed.seen)
         if packed is None or not in_place or list(map(_version, packed.seen.counted)) != packed.seen.versions:
             self.now = None  # what cannot be packed is not kept either
-            packed = self.now = _repacked(packed, in_place, kind, sizes, shapes, tensors)
+            packed = self.now = _repacked(packed, in_place, kind, sizes, form, shapes, tensors)
         return packed
 
 
@@ -164,6 +173,7 @@ def _repacked(
     in_place: bool,
     kind: Kind,
     sizes: tuple[Any, ...],
+    form: str | None,
     shapes: dict[str, tuple[int, ...]],
     tensors: list[Any],
 ) -> Packed:
@@ -182,9 +192,22 @@ def _repacked(
         arrays = [array.copy() for array in arrays]
         kept = list(map(bytearray, arrays))
     architecture = _architecture(sizes)
-    named = {name + kind.suffix: array for name, array in zip(shapes, arrays, strict=True)}
-    network = Network(architecture, named, np.dtype(DTYPES[dtype]))
-    return Packed(sizes, shapes, seen, kept, tuple(make(architecture, network) for make in kind.cores), dtype)
+    named = dict(zip(shapes, arrays, strict=True))
+    if form is not None:
+        _check_float32(kind, form, dtype)
+        named = quantized(named, form)
+    if kind is CELL:
+        named = {in_layer(name): array for name, array in named.items()}
+    network = Network(architecture, named, np.dtype(DTYPES[dtype]), form=form)
+    return Packed(sizes, form, shapes, seen, kept, tuple(make(architecture, network) for make in kind.cores), dtype)
+
+
+def _check_float32(kind: Kind, form: str, dtype: Any) -> None:
+    if dtype is not torch.float32:
+        raise ValueError(
+            f"{kind.called} with weights in {form} computes in float32, and its parameters are {dtype}: call "
+            "model.float()"
+        )
 
 
 def _same_bits(array: np.ndarray, content: bytearray) -> bool:
