@@ -24,9 +24,8 @@ from . import attributes as attribute_reader
 from . import stack
 from . import weights as weight_reader
 from .attributes import INSTEAD, Attributes, Refusal
-from .constants.graph import OWN, Place, read
-from .constants.operation import Operation
-from .constants.operation import read as read_operation
+from .constants.graph import Place, read
+from .constants.operation import OWN, Operation
 from .constants.sizes import Size
 from .constants.tensors import NotConstant
 from .constants.values import Deferred, Values
@@ -204,8 +203,8 @@ def _node(path: StrPath, place: Place, dtype: Any = None) -> Node:
 
 def _read(place: Place, dtype: Any) -> Node:
     """Return a node with all that it reads."""
-    node, model, values = place.node, place.graph.model, Values.of(place.graph)
-    operation = read_operation(node, model.opset, model.folder)
+    node, values = place.node, Values.of(place.graph)
+    operation = place.graph.model.operation(node)
     attributes = attribute_reader.read(operation)
     weights, kind = weight_reader.read(node, values, operation, attributes)
     tensors = weight_reader.wired(node)

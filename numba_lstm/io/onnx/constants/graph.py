@@ -6,16 +6,15 @@ A file is data: its nodes are looked at, and only a few operations on constants 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .operation import OWN, Operation
+from .operation import read as read_operation
 from .operations import Budget
 from .tensors import external_bytes, onnx
-
-OWN = ("", "ai.onnx")
-"""Names of the domain of ONNX's own operators."""
 
 _MOST_NODES = 1_000_000
 _DEEPEST = 50
@@ -32,8 +31,8 @@ class Model:
     folder: Path
     """Where tensors lie that are kept in other files."""
     budget: Budget
-    opset: int | None
-    """Of ONNX's own operators; None if it does not say."""
+    opsets: Mapping[str, int]
+    """Of domains, where the model says one; that of ONNX's own operators is ``""``."""
     functions: frozenset[tuple[str, str]]
     """Domains and names of its own functions."""
     depth: int = 0
@@ -42,9 +41,17 @@ class Model:
     def kind(self, node: Any) -> str:
         """Return the operator of a node: its name alone if it is one of ONNX's own."""
         own = node.domain in OWN
-        if own and ("", node.op_type) not in self.functions:
+        if own and not self.has_function(node):
             return str(node.op_type)
         return f"{'ai.onnx' if own else node.domain}.{node.op_type}"
+
+    def has_function(self, node: Any) -> bool:
+        """Return whether what a node does is a function of the model, whatever its name."""
+        return (_domain(node), node.op_type) in self.functions
+
+    def operation(self, node: Any) -> Operation:
+        """Return what a node does; raise NotConstant if it is not by the letter of its opset."""
+        return read_operation(node, self.opsets.get(_domain(node)), self.folder)
 
 
 class Graph:
@@ -111,8 +118,8 @@ def read(path: Path) -> tuple[list[Place], list[Any]]:
         raise ValueError("not an ONNX model: it has no graph")
     # Small files have small constants.
     budget = Budget(_GROWTH * (len(content) + external_bytes(model.graph, path.parent)) + 2**16)
-    functions = frozenset(("" if each.domain in OWN else each.domain, each.name) for each in model.functions)
-    whole = Model(path.parent, budget, _opset(model), functions)
+    functions = frozenset((_domain(each), each.name) for each in model.functions)
+    whole = Model(path.parent, budget, _opsets(model), functions)
     found: list[tuple[Any, Graph]] = []
     for node, graph in _walk(Graph(model.graph, "", None, whole), 0):
         if len(found) == _MOST_NODES:
@@ -145,12 +152,19 @@ def _walk(graph: Graph, depth: int) -> Iterator[tuple[Any, Graph]]:
                 yield from _walk(Graph(attribute.g, path, graph, graph.model), depth + 1)
 
 
-def _opset(model: Any) -> int | None:
-    """Return the opset of ONNX's own operators; the first version of the format had but one."""
-    given = {entry.version for entry in model.opset_import if entry.domain in OWN}
-    if not given and model.ir_version < 3:
-        return 1
-    return given.pop() if len(given) == 1 and min(given) > 0 else None
+def _opsets(model: Any) -> dict[str, int]:
+    """Return the opsets of domains; the first version of the format had but one."""
+    given: dict[str, set[int]] = {}
+    for entry in model.opset_import:
+        given.setdefault(_domain(entry), set()).add(entry.version)
+    if model.ir_version < 3:
+        given.setdefault("", {1})
+    return {domain: min(versions) for domain, versions in given.items() if len(versions) == 1 and min(versions) > 0}
+
+
+def _domain(entry: Any) -> str:
+    """Return the one name of the domain that a node, a function or an opset is of."""
+    return "" if entry.domain in OWN else str(entry.domain)
 
 
 def _shape(value: Any) -> list[int | None] | None:

@@ -1,7 +1,8 @@
 """One operation of a model by the letter of its opset: its attributes, and what its inputs may be.
 
 ONNX's own schemas are asked, as the installed onnx package has them: which attributes an operator has in an opset and
-what they are when they are left out, how many inputs it takes and of which types.
+what they are when they are left out, how many inputs it takes and of which types.  An operator of ONNX Runtime that it
+does not have is put beside them here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .tensors import BFLOAT16, NotConstant, array, onnx
+
+OWN = ("", "ai.onnx")
+"""Names of the domain of ONNX's own operators."""
+
+QUANTIZED_LSTM = "com.microsoft.DynamicQuantizeLSTM"
+"""What ONNX Runtime's ``quantize_dynamic`` makes of an LSTM."""
 
 _FIELDS = {
     "FLOAT": "f", "INT": "i", "STRING": "s", "TENSOR": "t", "GRAPH": "g", "FLOATS": "floats", "INTS": "ints",
@@ -29,8 +36,9 @@ class Operation(NamedTuple):
     """What a node does, without the file that says so."""
 
     kind: str
-    """Of ONNX's own operators."""
+    """The operator, with its domain before it if that is not ONNX's own."""
     opset: int
+    """Of its domain."""
     version: int
     """Of the operator: the opset that brought it in this form."""
     attributes: Mapping[str, Any]
@@ -40,9 +48,10 @@ class Operation(NamedTuple):
 
 
 def read(node: Any, opset: int | None, folder: Path) -> Operation:
-    """Return what a node of ONNX's own domain does; raise NotConstant if it is not by the letter of its opset."""
-    schema = schema_of(node.op_type, opset)
-    form = f"{node.op_type} of opset {opset}"
+    """Return what a node does, given the opset of its domain; raise NotConstant if it is not by the letter of that."""
+    kind = node.op_type if node.domain in OWN else f"{node.domain}.{node.op_type}"
+    schema = schema_of(kind, opset)
+    form = f"{kind} of opset {opset}"
     attributes: dict[str, Any] = {}
     for attribute in node.attribute:
         declared = schema.attributes.get(attribute.name)
@@ -59,13 +68,18 @@ def read(node: Any, opset: int | None, folder: Path) -> Operation:
         if declared.default_value.name:
             attributes[name] = _value(declared.default_value, declared.type.name, form, folder)
     assert opset is not None
-    return Operation(node.op_type, opset, schema.since_version, attributes, len(node.output))
+    return Operation(kind, opset, schema.since_version, attributes, len(node.output))
 
 
 def schema_of(kind: str, opset: int | None) -> Any:
     """Return an operator as it is in an opset; raise NotConstant if there is none, or nobody can know."""
     if opset is None:
-        raise NotConstant("the model does not say which opset it is of")
+        which = "opset of com.microsoft" if kind == QUANTIZED_LSTM else "opset"
+        raise NotConstant(f"the model does not say which {which} it is of")
+    if kind == QUANTIZED_LSTM:
+        if opset != _QUANTIZED_LSTM.since_version:
+            raise NotConstant(f"{kind} of opset {opset} is not the one that is known here")
+        return _QUANTIZED_LSTM
     newest = onnx.defs.onnx_opset_version()
     if opset > newest:
         raise NotConstant(f"the model is of opset {opset}, and the installed onnx knows {newest}: install a newer onnx")
@@ -82,6 +96,27 @@ def _schema(kind: str, opset: int) -> Any:
     except onnx.defs.SchemaError:
         return None
     return None if schema.deprecated else schema
+
+
+def _quantized_lstm() -> Any:
+    """Return ONNX Runtime's schema of the operator: an LSTM of opset 7 with weights of 8 bits, and their scales."""
+    schema, lstm = onnx.defs.OpSchema, onnx.defs.get_schema("LSTM", 7, "")
+    inputs = [
+        schema.FormalParameter(each.name, "T2" if each.name in ("W", "R") else each.type_str, param_option=each.option)
+        for each in lstm.inputs
+    ]
+    for name in ("W", "R"):
+        inputs.append(schema.FormalParameter(f"{name}_scale", "T"))
+        inputs.append(schema.FormalParameter(f"{name}_zero_point", "T2"))
+    types = {"T": ["float"], "T1": ["int32"], "T2": ["int8", "uint8"]}
+    domain, name = QUANTIZED_LSTM.rsplit(".", 1)
+    return schema(
+        name, domain, 1, inputs=inputs, outputs=list(lstm.outputs), attributes=list(lstm.attributes.values()),
+        type_constraints=[(name, [f"tensor({each})" for each in allowed], "") for name, allowed in types.items()],
+    )  # fmt: skip
+
+
+_QUANTIZED_LSTM = _quantized_lstm()
 
 
 def _value(attribute: Any, kind: str, form: str, folder: Path) -> Any:

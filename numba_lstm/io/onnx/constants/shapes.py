@@ -9,7 +9,7 @@ import numpy as np
 
 from .arithmetic import ELEMENTWISE
 from .moves import axis_of
-from .operation import Operation
+from .operation import QUANTIZED_LSTM, Operation
 from .sizes import Size, Sizes
 from .tensors import NotConstant
 
@@ -21,7 +21,7 @@ _KEEP = frozenset({
 """Kinds whose first output has the shape of their first input, beside those that compute element by element."""
 
 _WINDOWS = frozenset({"AveragePool", "Conv", "LpPool", "MaxPool"})
-_RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
+_RECURRENT = frozenset({"GRU", "LSTM", "RNN", QUANTIZED_LSTM})
 
 
 class Producer:
@@ -166,7 +166,7 @@ def _recurrent(producer: Producer, output: int) -> Sizes:
     steps, rows = producer.shape(0)[:2]
     attributes = producer.operation.attributes
     directions = 2 if attributes.get("direction", b"forward").lower() == b"bidirectional" else 1
-    hidden = attributes.get("hidden_size") or producer.shape(2)[-1]
+    hidden = attributes.get("hidden_size") or producer.shape(2)[1 if producer.operation.kind == QUANTIZED_LSTM else -1]
     if attributes.get("layout"):
         rows, steps = steps, rows
         return (rows, steps, directions, hidden) if output == 0 else (rows, directions, hidden)

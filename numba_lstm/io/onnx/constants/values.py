@@ -17,8 +17,7 @@ from . import operations, shapes
 from .arithmetic import ELEMENTWISE
 from .graph import Graph
 from .moves import MOVES, data_inputs
-from .operation import Operation
-from .operation import read as read_operation
+from .operation import QUANTIZED_LSTM, Operation
 from .operations import Budget
 from .sizes import Size, Sizes, Unbound, bound, open_sizes, vector
 from .tensors import NotConstant, array, onnx
@@ -218,7 +217,7 @@ class Values:
             return self._branch(node)
         if kind not in operations.KNOWN:  # before its inputs are, which may be large
             raise NotConstant(f"{kind} computes it")
-        operation = read_operation(node, model.opset, model.folder)
+        operation = model.operation(node)
         inputs: list[Value | None]
         if kind in operations.OF_SIZES:
             inputs = [vector(self.shape(name)) for name in node.input[:1]]
@@ -241,7 +240,7 @@ class Values:
     def _branch(self, node: Any) -> dict[str, Value]:
         """Return the outputs of an If whose condition is known."""
         model = self.graph.model
-        attributes = read_operation(node, model.opset, model.folder).attributes
+        attributes = model.operation(node).attributes
         condition = self.value(node.input[0]) if len(node.input) == 1 else None
         if not isinstance(condition, np.ndarray) or condition.dtype != np.bool_ or condition.size != 1:
             raise NotConstant("If computes it")
@@ -318,10 +317,11 @@ class Values:
         model = self.graph.model
         kind = model.kind(node)
         try:
-            if kind == node.op_type and kind != "If":
+            known = kind == node.op_type or (kind == QUANTIZED_LSTM and not model.has_function(node))
+            if known and kind != "If":
                 outputs, inputs = list(node.output), list(node.input)
                 producer = shapes.Producer(
-                    read_operation(node, model.opset, model.folder), outputs,
+                    model.operation(node), outputs,
                     lambda place: self.shape(inputs[place]), lambda place: self._partly(inputs[place]), len(inputs),
                 )  # fmt: skip
                 follows = shapes.follow(producer, outputs.index(name))
