@@ -146,6 +146,31 @@ def computed_onnx_model() -> bytes:
     return bytes(onnx_files.model(nodes, constants, inputs, opset=18).SerializeToString())
 
 
+def onnx_model_of_8_bits() -> bytes:
+    """Return a model of a DynamicQuantizeLSTM, and of an LSTM whose weights are dequantised and put in order."""
+    helper, generator = onnx_files.helper, np.random.default_rng(6)
+    constants: dict[str, np.ndarray] = {"B": generator.standard_normal((1, 40)).astype(np.float32)}
+    roles = ["X"]
+    for role, depth in (("W", 3), ("R", 5)):
+        whole = generator.integers(0, 256, (1, 20, depth)).astype(np.uint8)
+        scale, zero = generator.uniform(0.001, 0.01, 20).astype(np.float32), np.full(20, 128, np.uint8)
+        constants |= {f"{role}q": whole, f"{role}s": scale, f"{role}z": zero}
+        constants |= {f"{role}t": whole.transpose(0, 2, 1), f"{role}r": scale[None], f"{role}p": zero[None]}
+        roles.append(f"{role}t")
+    inputs = [*roles, "B", "", "", "", "", "Wr", "Wp", "Rr", "Rp"]
+    nodes = [helper.make_node("DynamicQuantizeLSTM", inputs, ["Y"], "first", domain="com.microsoft", hidden_size=5)]
+    for role in ("W", "R"):
+        dequantised = [f"{role}{part}" for part in "qsz"]
+        nodes.append(helper.make_node("DequantizeLinear", dequantised, [f"{role}d"], axis=1))
+        gates = [f"{role}{gate}" for gate in range(4)]
+        nodes.append(helper.make_node("Split", [f"{role}d"], gates, axis=1))
+        nodes.append(helper.make_node("Concat", gates[::-1], [role], axis=1))
+    nodes.append(helper.make_node("LSTM", ["X", "W", "R", "B"], ["Y1"], "alone", hidden_size=5))
+    made = onnx_files.model(nodes, constants, [onnx_files.value("X", ["steps", "rows", 3])])
+    made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return bytes(made.SerializeToString())
+
+
 def torch_pickle() -> bytes:
     """Return the pickle of a file of torch."""
     state = numba_lstm.LSTM(3, 5, seed=3).state_dict()
@@ -232,7 +257,7 @@ def originals(folder: Path) -> dict[str, list[bytes]]:
         "fasta": [(folder / "p.fasta").read_bytes()],
     }
     if onnx is not None:
-        files["onnx"] = [onnx_files.layers_and_a_general_node(), computed_onnx_model()]
+        files["onnx"] = [onnx_files.layers_and_a_general_node(), computed_onnx_model(), onnx_model_of_8_bits()]
     return files
 
 
@@ -313,10 +338,10 @@ def load_onnx(path: Path) -> str:
     try:
         for found in onnx.describe(path):
             assert found.name
-        nodes = onnx.load(path)
+        nodes = [*onnx.load(path).values(), *onnx.load(path, weights="float32").values()]
     except ValueError as error:
         return refusal(path, error)
-    for node in nodes.values():
+    for node in nodes:
         with contextlib.suppress(ValueError):  # states or lengths in the file, for another batch
             node(np.ones((2, 1, node.input_size), node.dtype))
     for names in (None, ["first", "second"]):

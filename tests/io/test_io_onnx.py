@@ -237,7 +237,7 @@ def test_other_operators_are_refused_by_name(kind: str, arrays: dict[str, np.nda
 
 def test_quantised_and_custom_nodes_are_refused_by_name(arrays: dict[str, np.ndarray], tmp_path: Path) -> None:
     inputs = ["X", "W", "R", "B"]
-    quantised = helper.make_node("DynamicQuantizeLSTM", inputs, ["Y"], name="q", domain="com.microsoft")
+    quantised = helper.make_node("QLinearLSTM", inputs, ["Y"], name="q", domain="com.microsoft")
     assert "before it was quantised" in refused(onnx_files.model([quantised], arrays), tmp_path)
     custom = helper.make_node("LSTM", inputs, ["Y"], name="q", domain="my.company")
     assert refused(onnx_files.model([custom], arrays), tmp_path).startswith("my.company.LSTM is not the operator LSTM")

@@ -1,8 +1,9 @@
 """LSTM nodes of ONNX models, as callables or as one LSTM.
 
-The operator is taken whole, opsets 1 to 22.  All that a node reads beside its X is one of three: it follows from the
-constants of the file, and maybe from the sizes of X (`values`); it has to be given by the caller; or the node is
-refused. Nothing in a file is run.  Tensors that lie in other files have to be beside the model.
+The operator is taken whole, opsets 1 to 22, and DynamicQuantizeLSTM, what ONNX Runtime makes of it.  All that a node
+reads beside its X is one of three: it follows from the constants of the file, and maybe from the sizes of X (`values`);
+it has to be given by the caller; or the node is refused. Nothing in a file is run.  Tensors that lie in other files
+have to be beside the model.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ... import public
+from ...contract.weight_form import FORMS
 from ...formats.printable import printable
 from ...kernels.cells.cell_rule import Activation
 from ...lstm import LSTM
@@ -25,14 +27,14 @@ from . import stack
 from . import weights as weight_reader
 from .attributes import INSTEAD, Attributes, Refusal
 from .constants.graph import Place, read
-from .constants.operation import OWN, Operation
+from .constants.operation import OWN, QUANTIZED_LSTM, Operation
 from .constants.sizes import Size
 from .constants.tensors import NotConstant
 from .constants.values import Deferred, Values
 from .external import files
 from .node import Node, Outputs
 from .supplies import NAMES, Supply
-from .weights import Weights
+from .weights import AS_NUMBERS, Weights
 
 __all__ = ["Node", "Nodes", "Outputs", "describe", "files", "load", "load_lstm", "runner"]
 
@@ -56,13 +58,16 @@ class Nodes(Taken[Node]):
     noun = "node"
 
 
-def load(path: StrPath) -> Nodes:
+def load(path: StrPath, *, weights: str | None = None) -> Nodes:
     """Load the LSTM nodes of an ONNX model.
 
     Parameters
     ----------
     path : path
         ``.onnx``.  Nothing in it is executed.
+    weights : {"float32", "float16", "bfloat16", "int8"}, optional
+        In which form to keep them, see `LSTM.quantize`.  If not given, those of 8 bits are kept in int8 where the cells
+        are those of torch's LSTM, and all others are as they are; ``"float32"`` is for the numbers that they stand for.
 
     Returns
     -------
@@ -75,7 +80,8 @@ def load(path: StrPath) -> Nodes:
     OSError
         If the file cannot be opened.
     ValueError
-        If it is damaged, no ONNX model, or has no LSTM that can be taken; the message begins with the path.
+        If it is damaged, no ONNX model, or has no LSTM that can be taken, or not with such weights; the message begins
+        with the path.
     MemoryError
         If there is no room for its weights.
 
@@ -88,17 +94,18 @@ def load(path: StrPath) -> Nodes:
     >>> Y.shape, Y_h.shape
     ((7, 1, 2, 5), (1, 2, 5))
     """
+    _check_form(weights)
     found = Nodes(os.fspath(path))
     for place in _places(Path(path)):
         try:
-            found[place.name] = _node(path, place)
+            found[place.name] = _node(path, place, weights)
         except Refusal as refusal:
             found.obstacles[place.name] = str(refusal)
     found.complain_if_empty()
     return found
 
 
-def load_lstm(path: StrPath, nodes: str | Sequence[str] | None = None) -> LSTM:
+def load_lstm(path: StrPath, nodes: str | Sequence[str] | None = None, *, weights: str | None = None) -> LSTM:
     """Load nodes that are the layers of a plain stacked LSTM as one `LSTM`, for inference.
 
     Parameters
@@ -107,6 +114,8 @@ def load_lstm(path: StrPath, nodes: str | Sequence[str] | None = None) -> LSTM:
         ``.onnx``.  Nothing in it is executed.
     nodes : str or sequence of str, optional
         Their names, the lowest layer first; all of the file if not given, in the file's order.
+    weights : {"float32", "float16", "bfloat16", "int8"}, optional
+        As for `load`.
 
     Returns
     -------
@@ -127,6 +136,7 @@ def load_lstm(path: StrPath, nodes: str | Sequence[str] | None = None) -> LSTM:
     >>> load_lstm("model.onnx", "encoder")
     LSTM(3, 5)
     """
+    _check_form(weights)
     places = _places(Path(path))
     if nodes is None:
         chosen = places
@@ -138,7 +148,7 @@ def load_lstm(path: StrPath, nodes: str | Sequence[str] | None = None) -> LSTM:
             raise ValueError(f"nodes should be names, each once, got: {names}")
         chosen = [_chosen(path, places, name) for name in names]
     try:
-        return stack.join(chosen, [_node(path, place) for place in chosen])
+        return stack.join(chosen, [_node(path, place, weights) for place in chosen])
     except Refusal as refusal:
         raise ValueError(f"{path}: {printable(str(refusal))}") from None
 
@@ -151,7 +161,7 @@ def describe(path: Path) -> list[Found]:
 def runner(path: Path, name: str, dtype: Any = None) -> Runner:
     """Return a node made ready to run; ``dtype`` is the one to compute in."""
     try:
-        node = _node(path, _chosen(path, _places(path), name), dtype)
+        node = _node(path, _chosen(path, _places(path), name), None, dtype)
     except Refusal as refusal:
         raise ValueError(f"{path}: {printable(str(refusal))}") from None
     needed = node.supplies["sequence_lens"].needed
@@ -164,6 +174,11 @@ def runner(path: Path, name: str, dtype: Any = None) -> Runner:
         return node(x, None, h, c)._asdict()
 
     return Runner(node.dtype, run)
+
+
+def _check_form(weights: object) -> None:
+    if weights not in (None, "float32", *FORMS):
+        raise ValueError(f"weights should be 'float32', {', '.join(map(repr, FORMS))} or None, got: {weights!r}")
 
 
 def _places(path: Path) -> list[Place]:
@@ -186,13 +201,13 @@ def _chosen(path: StrPath, places: list[Place], name: str) -> Place:
     raise ValueError(f"{path}: no recurrent node {name!r}; found: {whole_names([place.name for place in places])}")
 
 
-def _node(path: StrPath, place: Place, dtype: Any = None) -> Node:
+def _node(path: StrPath, place: Place, weights: str | None = None, dtype: Any = None) -> Node:
     """Return a node; raise Refusal if it cannot be taken, ValueError if the file is damaged."""
-    obstacle = _foreign(place.node)
+    obstacle = _foreign(place)
     if obstacle:
         raise Refusal(obstacle)
     try:
-        return _read(place, dtype)
+        return _read(place, weights, dtype)
     except (Refusal, NotConstant) as refusal:
         raise Refusal(f"{place.name!r} cannot be taken: {refusal}; {INSTEAD}") from refusal
     except MemoryError:
@@ -201,12 +216,14 @@ def _node(path: StrPath, place: Place, dtype: Any = None) -> Node:
         raise ValueError(f"{path}: {printable(f'{place.name}: {error}')}") from error
 
 
-def _read(place: Place, dtype: Any) -> Node:
+def _read(place: Place, asked: str | None, dtype: Any) -> Node:
     """Return a node with all that it reads."""
     node, values = place.node, Values.of(place.graph)
     operation = place.graph.model.operation(node)
     attributes = attribute_reader.read(operation)
-    weights, kind = weight_reader.read(node, values, operation, attributes)
+    if asked is None and dtype == np.float64:  # of which int8 would leave nothing
+        asked = AS_NUMBERS
+    weights, kind = weight_reader.read(node, values, operation, attributes, asked)
     tensors = weight_reader.wired(node)
     supplies = {name: Supply(name, attributes, weights.R.shape[2], kind) for name in NAMES}
     for name, supply in supplies.items():
@@ -215,21 +232,24 @@ def _read(place: Place, dtype: Any) -> Node:
     return Node(place.name, attributes, weights, supplies, dtype)
 
 
-def _foreign(node: Any) -> str | None:
-    """Return what keeps a node from being the operator LSTM."""
-    if node.op_type == "LSTM" and node.domain in OWN:
+def _foreign(place: Place) -> str | None:
+    """Return what keeps a node from being the operator LSTM, or its variant with weights of 8 bits."""
+    node, kind = place.node, _kind(place.node)
+    if place.graph.model.has_function(node):
+        return f"{kind} is a function of the model: inline it with onnx.inliner, or {INSTEAD}"
+    if kind == "LSTM" or (kind == QUANTIZED_LSTM and node.domain):
         return None
-    kind = node.op_type if node.domain in OWN else f"{node.domain}.{node.op_type}"
     if "Quant" in kind or "QLinear" in kind:
         return f"{kind} has weights of 8 bits: export or keep the model before it was quantised, or {INSTEAD}"
-    if node.op_type in _RECURRENT:
-        return f"{kind} is not the operator LSTM, and only that one is computed here: {INSTEAD}"
-    return f"{kind} is a function of the model with recurrent nodes in it: inline it with onnx.inliner, or {INSTEAD}"
+    return f"{kind} is not the operator LSTM, and only that one is computed here: {INSTEAD}"
+
+
+def _kind(node: Any) -> str:
+    return str(node.op_type) if node.domain in OWN else f"{node.domain}.{node.op_type}"
 
 
 def _found(path: Path, place: Place) -> Found:
-    node = place.node
-    kind = node.op_type if node.domain in OWN else f"{node.domain}.{node.op_type}"
+    node, kind = place.node, _kind(place.node)
     shapes = weight_reader.described(node, place.graph)
     try:
         taken = _node(path, place)

@@ -43,6 +43,8 @@ class Node:
         1 if the batch comes first.
     dtype : dtype
         Of inputs and outputs: float32, or float64 if the weights are.
+    form : str
+        How weights are kept: ``"int8"``, ``"float16"``, ``"bfloat16"``, or as ``dtype`` says.
     """
 
     def __init__(
@@ -107,6 +109,11 @@ class Node:
             return Outputs(_dense(y, (1, 0, 2, 3)), _dense(h, (1, 0, 2)), _dense(c, (1, 0, 2)))
         return Outputs(_dense(y, (0, 2, 1, 3)), h, c)
 
+    @property
+    def form(self) -> str:
+        """How weights are kept."""
+        return self.weights.form or self.dtype.name
+
     def _of_file(self, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
         """Return a state or lengths as the file has them for an X of some shape."""
         of, known = self._read
@@ -168,7 +175,8 @@ class Node:
         if network is None:
             weights = self.weights
             rule = self.attributes.rule._replace(peepholes=weights.peepholes())
-            network = self._network = Network(weights.architecture, weights.parameters(self.dtype), self.dtype, rule)
+            parameters = weights.parameters(self.dtype)
+            network = self._network = Network(weights.architecture, parameters, self.dtype, rule, weights.form)
         return network
 
     def beyond_lstm(self) -> str | None:
@@ -198,6 +206,8 @@ class Node:
             sizes["activations"] = ", ".join(each.name for side in a.activations for each in side)
         if self.weights.P is not None:
             sizes["peepholes"] = True
+        if self.weights.form is not None:
+            sizes["form"] = self.form
         sources = {name: supply.described() for name, supply in self.supplies.items()}
         return sizes | {name: source for name, source in sources.items() if source is not None}
 
@@ -218,7 +228,8 @@ class Node:
 
     def __repr__(self) -> str:
         layout = ", layout=1" if self.layout else ""
-        return f"<LSTM {self.name!r}: {self.input_size} -> {self.hidden_size}, {self.direction}{layout}>"
+        form = f", form={self.form!r}" if self.weights.form is not None else ""
+        return f"<LSTM {self.name!r}: {self.input_size} -> {self.hidden_size}, {self.direction}{layout}{form}>"
 
 
 def _dense(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:

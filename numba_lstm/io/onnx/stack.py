@@ -33,11 +33,12 @@ def join(places: list[Place], nodes: list[Node]) -> LSTM:
             raise Refusal(f"{node.name!r} {obstacle}: onnx.load gives a node that does it")
     first = nodes[0]
     for node in nodes[1:]:
-        for name in ("direction", "hidden_size", "layout", "dtype"):
+        for name in ("direction", "hidden_size", "layout", "dtype", "form"):
             mine, other = getattr(node, name), getattr(first, name)
             if mine != other:
                 both = f"{node.name!r} has {name} {mine}, {first.name!r} {other}"
-                raise Refusal(f"layers of an LSTM are alike, and {both}")
+                instead = ": weights= says which one all should have" if name == "form" else ""
+                raise Refusal(f"layers of an LSTM are alike, and {both}{instead}")
         if first.supplies["sequence_lens"].given_as != node.supplies["sequence_lens"].given_as:
             both = f"{node.name!r} is given others than {first.name!r}"
             raise Refusal(f"layers of an LSTM have the same lengths, and {both}")
@@ -50,7 +51,10 @@ def join(places: list[Place], nodes: list[Node]) -> LSTM:
     parameters = {name: np.zeros(shape, first.dtype) for name, shape in shapes.items() if name.startswith("bias")}
     for layer, node in enumerate(nodes):
         parameters |= node.weights.parameters(node.dtype, layer)
-    return LSTM._of(architecture, parameters, batch_first=bool(first.layout), dtype=first.dtype, seed=0).eval()
+    batch_first, form = bool(first.layout), first.weights.form
+    if form is not None:
+        return LSTM._of_form(architecture, parameters, form, batch_first=batch_first)
+    return LSTM._of(architecture, parameters, batch_first=batch_first, dtype=first.dtype, seed=0).eval()
 
 
 def _check_chain(place: Place, node: Node, after: Place, above: Node) -> None:

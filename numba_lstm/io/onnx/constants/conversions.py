@@ -61,6 +61,14 @@ def _dequantized(operation: Operation, x: np.ndarray, scale: np.ndarray, zero: n
     kind = operation.attributes.get("output_dtype", 0)
     if kind and kind not in DTYPES:
         raise ValueError("to a type that is not known here")
+    whole, steps = scaled(operation, x, scale, zero)
+    return converted(whole.astype(np.float32) * steps, DTYPES[kind] if kind else scale.dtype)
+
+
+def scaled(
+    operation: Operation, x: np.ndarray, scale: np.ndarray, zero: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the whole numbers, and beside them the float32 scales, whose products are what is dequantised."""
     whole = x.astype(np.int64)
     if zero is not None:
         if zero.shape != scale.shape:
@@ -68,8 +76,7 @@ def _dequantized(operation: Operation, x: np.ndarray, scale: np.ndarray, zero: n
         if x.dtype == np.int32 and zero.any():
             raise ValueError("a zero point of 32 bits")
         whole = whole - _aligned(operation, x, zero).astype(np.int64)
-    found = whole.astype(np.float32) * wide(_aligned(operation, x, scale)).astype(np.float32)
-    return converted(found, DTYPES[kind] if kind else scale.dtype)
+    return whole, wide(_aligned(operation, x, scale)).astype(np.float32)
 
 
 def _quantized(operation: Operation, x: np.ndarray, scale: np.ndarray, zero: np.ndarray | None = None) -> np.ndarray:

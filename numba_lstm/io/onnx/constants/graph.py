@@ -6,21 +6,23 @@ A file is data: its nodes are looked at, and only a few operations on constants 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from .operation import OWN, Operation
 from .operation import read as read_operation
 from .operations import Budget
 from .tensors import external_bytes, onnx
 
+T = TypeVar("T")
+
 _MOST_NODES = 1_000_000
 _DEEPEST = 50
 """Graphs in graphs."""
 
-_GROWTH = 24
+_GROWTH = 32
 """How many times as large as its file what is made of a model's constants may be: four bits become 32, a few times."""
 
 
@@ -35,8 +37,20 @@ class Model:
     """Of domains, where the model says one; that of ONNX's own operators is ``""``."""
     functions: frozenset[tuple[str, str]]
     """Domains and names of its own functions."""
+    search: Budget
+    """For seeing which numbers weights were before they were dequantised: where it ends, they stay as they are."""
     depth: int = 0
     """Of the computation that is under way."""
+    made: dict[Hashable, Any] = field(default_factory=dict)
+    """What `once` has made."""
+
+    def once(self, key: Hashable, size: int, make: Callable[[], T]) -> T:
+        """Return what several nodes may share, which takes so many bytes when it is first made."""
+        if key not in self.made:
+            self.budget.take(size)
+            self.made[key] = make()
+        found: T = self.made[key]
+        return found
 
     def kind(self, node: Any) -> str:
         """Return the operator of a node: its name alone if it is one of ONNX's own."""
@@ -117,9 +131,9 @@ def read(path: Path) -> tuple[list[Place], list[Any]]:
     if not model.HasField("graph"):
         raise ValueError("not an ONNX model: it has no graph")
     # Small files have small constants.
-    budget = Budget(_GROWTH * (len(content) + external_bytes(model.graph, path.parent)) + 2**16)
+    limit = _GROWTH * (len(content) + external_bytes(model.graph, path.parent)) + 2**16
     functions = frozenset((_domain(each), each.name) for each in model.functions)
-    whole = Model(path.parent, budget, _opsets(model), functions)
+    whole = Model(path.parent, Budget(limit), _opsets(model), functions, Budget(limit))
     found: list[tuple[Any, Graph]] = []
     for node, graph in _walk(Graph(model.graph, "", None, whole), 0):
         if len(found) == _MOST_NODES:

@@ -8,7 +8,7 @@ called; in all other cases `NotConstant` says why nobody but the caller can know
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -151,10 +151,14 @@ class Values:
     given : mapping of str to ndarray, optional
         Numbers of tensors that are known beforehand, to see where they go: they stand for any others, and what computes
         with them is refused.
+    anew : set of str, optional
+        Constants that are made of those tensors, and would be others.
     """
 
-    def __init__(self, graph: Graph, given: Mapping[str, np.ndarray] | None = None) -> None:
-        self.graph = graph
+    def __init__(
+        self, graph: Graph, given: Mapping[str, np.ndarray] | None = None, anew: Set[str] = frozenset()
+    ) -> None:
+        self.graph, self._anew = graph, anew
         self._known: dict[str, Value] = dict(given or {})
         self._moved = set(self._known)
         self._shapes: dict[str, Sizes | str] = {}
@@ -172,9 +176,9 @@ class Values:
     def value(self, name: str) -> Value:
         """Return a tensor, or raise NotConstant."""
         if name not in self._known:
-            own = self.graph.values
+            own = None if name in self._anew else self.graph.values
             known = None if own is None or own is self else own._known.get(name)
-            # A constant is one whatever else is given, and made once.
+            # Any other constant is one whatever else is given, and made once.
             if isinstance(known, np.ndarray) and known.dtype != object:
                 self._known[name] = known
             else:
