@@ -16,23 +16,22 @@ from support.processes import half_width, two_widths
 pytestmark = pytest.mark.usefixtures("threads")
 
 EXAMPLES = 400
-PROCESS_EXAMPLES = 150
+PROCESS_EXAMPLES = 80
+"""Of each form."""
 
 
+@pytest.mark.parametrize("form", routes.KEPT)
 @settings(max_examples=max(EXAMPLES, settings.default.max_examples))
 @given(data=st.data())
-def test_a_sequence_gives_the_same_bits_on_all_ways(data: st.DataObject) -> None:
-    routes.check(routes.example(lambda name, values: data.draw(st.sampled_from(values), label=name)))
+def test_a_sequence_gives_the_same_bits_on_all_ways(form: str | None, data: st.DataObject) -> None:
+    """Of 16-bit weights those of float32 weights that were rounded."""
+    routes.check(routes.example(lambda name, values: data.draw(st.sampled_from(values), label=name), form))
 
 
-def test_every_way_is_taken() -> None:
-    """In the hundred and fifty examples of the processes below."""
-    import numpy as np
-
-    rng = np.random.default_rng(1)
-    examples = [
-        routes.example(lambda name, values: values[int(rng.integers(len(values)))]) for _ in range(PROCESS_EXAMPLES)
-    ]
+@pytest.mark.parametrize("form", routes.KEPT)
+def test_every_way_is_taken(form: str | None) -> None:
+    """In the examples of the processes below."""
+    examples = list(routes.random_examples(PROCESS_EXAMPLES, form))
     assert {one.kind for one in examples} == set(routes.ONE_DIRECTION)
     assert {one.way for one in examples} == set(routes.WAYS)
     assert {one.caches for one in examples} == set(routes.CACHES)

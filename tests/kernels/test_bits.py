@@ -15,14 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from llvmlite import binding as llvm
-from support import oracle
-from support.bit_cases import CASES
+from support import int8_oracle, oracle
+from support.bit_cases import CASES, NUMBERS, computed
 from support.cases import Case, Shape, assert_close, assert_same_bits, both_dtypes, flat, module, random_case
+from support.int8_oracle import assert_within
 from support.layouts import layouts
 from support.places import TESTS
-from support.processes import HOST, WIDE, features_without, half_width, two_widths
+from support.processes import HOST, WIDE, features_without, two_widths
+from support.weight_forms import SIXTEEN_BITS, rounded_case
 
 import numba_lstm
+from numba_lstm.contract.weight_form import quantized
 
 
 def rows_of(case: Case, first: int, last: int) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
@@ -299,17 +302,29 @@ def _run_as(tmp_path: Path, name: str, cpu: dict[str, str]) -> dict[str, np.ndar
         return dict(file)
 
 
+def _named(results: dict[str, np.ndarray], name: str, numbers: str) -> Any:
+    output, h_n, c_n = (results[f"{name}.{numbers}.{part}"] for part in ("output", "h_n", "c_n"))
+    return output, (h_n, c_n)
+
+
 @two_widths
-def test_avx2_equals_avx512(tmp_path: Path) -> None:
-    results = _run_as(tmp_path, "avx2", half_width())
-    assert str(results.pop("isa")) == "avx2"
-    for name, case in CASES.items():
-        for dtype in (np.float32, np.float64):
-            one = random_case(case, 1, dtype)
-            output, h_n, c_n = (
-                results[f"{name}.{np.dtype(dtype)}.{part}"] for part in ("output", "h_n", "c_n")
-            )
-            assert_same_bits((output, (h_n, c_n)), module(one)(one.x, one.hx), f"{name} {np.dtype(dtype)}")
+@pytest.mark.parametrize(
+    ("isa", "cpu", "without"),
+    [
+        ("avx2", "haswell", WIDE),
+        ("avx2", "haswell", (*WIDE, "avxvnni")),
+        ("avx512", "skylake-avx512", ("avx512vnni", "avxvnni", "avx10", "amx")),
+    ],
+    ids=("AVX2", "AVX2 without VNNI", "AVX-512 without VNNI"),
+)
+def test_instruction_sets_give_the_same_bits(tmp_path: Path, isa: str, cpu: str, without: tuple[str, ...]) -> None:
+    """Sums of products of 8 bits are made by other instructions where there is no VNNI."""
+    variables = {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features_without(*without)}
+    results = _run_as(tmp_path, "other", variables)
+    assert str(results.pop("isa")) == isa
+    for name in CASES:
+        for numbers in NUMBERS:
+            assert_same_bits(_named(results, name, numbers), computed(name, numbers)[1], f"{name} {numbers}")
 
 
 @pytest.mark.skipif(not HOST, reason="not x86-64")
@@ -324,13 +339,17 @@ def test_without_fma(tmp_path: Path, name: str, cpu: str, features: str) -> None
     """Correct, if not with the same bits."""
     results = _run_as(tmp_path, name, {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features})
     assert str(results.pop("isa")) == "sse2 without FMA"
-    for name, case in CASES.items():
+    for name, shape in CASES.items():
         for dtype in (np.float32, np.float64):
-            one = random_case(case, 1, dtype)
-            output, h_n, c_n = (
-                results[f"{name}.{np.dtype(dtype)}.{part}"] for part in ("output", "h_n", "c_n")
-            )
-            assert_close((output, (h_n, c_n)), oracle.lstm(one.state_dict, one.x, *one.hx), f"{name}")
+            one = random_case(shape, 1, dtype)
+            right = oracle.lstm(one.state_dict, one.x, *one.hx)
+            assert_close(_named(results, name, str(np.dtype(dtype))), right, name)
+        one = random_case(shape, 1)
+        for form in SIXTEEN_BITS:
+            right = oracle.lstm(rounded_case(one, form).state_dict, one.x, *one.hx)
+            assert_close(_named(results, name, form), right, f"{name} {form}")
+        kept = quantized(one.state_dict, "int8")
+        assert_within(flat(_named(results, name, "int8")), int8_oracle.lstm(kept, one.x, *one.hx), f"{name} int8")
 
 
 def _makes_aarch64() -> bool:

@@ -1,14 +1,15 @@
 """Ways to the same numbers: examples that name one, what a sequence gives alone, and what it gives on that way.
 
-``python -m support.routes COUNT`` takes so many random examples and prints a digest of all results;
-``test_reproducible`` runs it in processes that compile for other CPUs or start their threads differently.
+``python -m support.routes COUNT`` takes so many random examples of every form of weights and prints a digest of all
+results of each; ``test_reproducible`` runs it in processes that compile for other CPUs or start their threads
+differently.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 import numba_lstm
 from numba_lstm.execution.planning.machine import ASSUMED, Way, this_machine
 from support.cases import Case, Shape, assert_same_bits, flat, module, random_case
+from support.weight_forms import FORMS, SIXTEEN_BITS, rounded_case, small_module
 
 Pick = Callable[[str, Sequence[Any]], Any]
 """Chooses one of some values, of which it is told the name."""
@@ -39,10 +41,16 @@ CACHES = {"as they are": None, "small": 1 << 16, "tiny": 1 << 10}
 LAYOUTS = ("plain", "strided", "reversed", "big-endian", "Fortran", "unaligned")
 
 
+KEPT = (None, *FORMS)
+"""Forms of weights; without one they are kept as they are, float32 or float64."""
+
+
 class Example(NamedTuple):
     """Sequences, and the way that they go together."""
 
     case: Case
+    form: str | None
+    """In which weights are kept."""
     lengths: list[int]
     """Of each sequence."""
     kind: str
@@ -60,8 +68,8 @@ class Example(NamedTuple):
     seed: int
 
 
-def example(pick: Pick) -> Example:
-    """Choose an example."""
+def example(pick: Pick, form: str | None = None) -> Example:
+    """Choose an example with weights of a form."""
     bidirectional = pick("bidirectional", [False, True])
     kind = pick("kind", BOTH_DIRECTIONS if bidirectional else ONE_DIRECTION)
     hidden = pick("hidden_size", range(1, 71))
@@ -76,7 +84,7 @@ def example(pick: Pick) -> Example:
         pick("rows", range(1, 10)),
     )
     seed = pick("seed", range(1 << 16))
-    case = random_case(shape, seed, pick("dtype", [np.float32, np.float64]))
+    case = random_case(shape, seed, np.float32 if form else pick("dtype", [np.float32, np.float64]))
     rng = np.random.default_rng(seed)
     strange = pick("in some rows", [1.0, np.nan, np.inf, 1e-40, 1e30])
     case.x[:, rng.random(shape.rows) < 0.3] *= case.x.dtype.type(strange)
@@ -85,6 +93,7 @@ def example(pick: Pick) -> Example:
         lengths = rng.integers(1, shape.steps + 1, shape.rows).tolist()
     return Example(
         case,
+        form,
         lengths,
         kind,
         pick("batch_first", [False, True]),
@@ -100,11 +109,15 @@ def example(pick: Pick) -> Example:
 
 
 def alone(one: Example) -> list[Any]:
-    """Return what each sequence gives by itself: one call without a batch, on this thread."""
+    """Return what each sequence gives by itself: one call without a batch, on this thread.
+
+    What 16-bit weights give is what float32 gives of rounded ones.
+    """
     case, results = one.case, []
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ASSUMED, "way", Way(1, 1, 0))
-        lstm = module(case)
+        rounds = one.form in SIXTEEN_BITS
+        lstm = module(rounded_case(case, one.form)) if rounds else small_module(case, one.form)
         for row, length in enumerate(one.lengths):
             if one.kind == "window":
                 first = _window_start(one)
@@ -129,7 +142,7 @@ def together(one: Example) -> list[Any]:
         if one.steps_per_launch is not None:
             patch.setitem(ASSUMED, "most_steps", one.steps_per_launch)
         numba_lstm.set_num_threads(one.threads)
-        lstm = module(one.case, batch_first=one.batch_first)
+        lstm = small_module(one.case, one.form, batch_first=one.batch_first)
         if one.earlier == "the same":
             _KINDS[one.kind](one, lstm)
         elif one.earlier == "another":
@@ -267,15 +280,23 @@ def check(one: Example) -> list[Any]:
     return expected
 
 
-def main(count: int) -> None:
-    """Check random examples and print a digest."""
-    rng, digest = np.random.default_rng(1), hashlib.sha256()
+def random_examples(count: int, form: str | None = None) -> Iterator[Example]:
+    """Yield seeded examples."""
+    rng = np.random.default_rng(1)
     for _ in range(count):
-        for result in check(example(lambda name, values: values[int(rng.integers(len(values)))])):
-            for array in flat(result):
-                array[np.isnan(array)] = np.nan  # of one payload
-                digest.update(array.tobytes())
-    print(digest.hexdigest())
+        yield example(lambda name, values: values[int(rng.integers(len(values)))], form)
+
+
+def main(count: int) -> None:
+    """Check random examples and print a digest for each form."""
+    for form in KEPT:
+        digest = hashlib.sha256()
+        for one in random_examples(count, form):
+            for result in check(one):
+                for array in flat(result):
+                    array[np.isnan(array)] = np.nan  # of one payload
+                    digest.update(array.tobytes())
+        print(form, digest.hexdigest())
 
 
 if __name__ == "__main__":

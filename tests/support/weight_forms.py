@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pytest
 
 from support.cases import Case, Shape, module, parameter_shapes
 
@@ -14,8 +13,6 @@ SIXTEEN_BITS = {"float16": (11, -24), "bfloat16": (8, -133)}
 """Bits of a number, and the exponent of the smallest."""
 
 FORMS = (*SIXTEEN_BITS, "int8")
-
-each_form = pytest.mark.parametrize("form", FORMS)
 
 MOST_TERMS = (2**31 - 1) // 127**2
 """Of a sum that cannot overflow."""
