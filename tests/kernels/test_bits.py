@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llvmlite import binding as llvm
 from support import int8_oracle, oracle
-from support.bit_cases import CASES, NUMBERS, computed
+from support.bit_cases import CASES, NUMBERS, case_of, computed, digests
 from support.cases import Case, Shape, assert_close, assert_same_bits, both_dtypes, flat, module, random_case
 from support.int8_oracle import assert_within
 from support.layouts import layouts
@@ -309,22 +309,29 @@ def _named(results: dict[str, np.ndarray], name: str, numbers: str) -> Any:
 
 @two_widths
 @pytest.mark.parametrize(
-    ("isa", "cpu", "without"),
+    ("isa", "dot", "cpu", "without"),
     [
-        ("avx2", "haswell", WIDE),
-        ("avx2", "haswell", (*WIDE, "avxvnni")),
-        ("avx512", "skylake-avx512", ("avx512vnni", "avxvnni", "avx10", "amx")),
+        ("avx2", "vnni", "haswell", WIDE),
+        ("avx2", "maddubs", "haswell", (*WIDE, "avxvnni")),
+        ("avx512", "maddubs", "skylake-avx512", ("avx512vnni", "avxvnni", "avx10", "amx")),
+        ("avx512", "plain", "skylake-avx512", ("avx512vnni", "avxvnni", "avx512bw", "avx10", "amx")),
     ],
-    ids=("AVX2", "AVX2 without VNNI", "AVX-512 without VNNI"),
+    ids=("AVX2", "AVX2 without VNNI", "AVX-512 without VNNI", "AVX-512 without bytes"),
 )
-def test_instruction_sets_give_the_same_bits(tmp_path: Path, isa: str, cpu: str, without: tuple[str, ...]) -> None:
-    """Sums of products of 8 bits are made by other instructions where there is no VNNI."""
+def test_instruction_sets_give_the_same_bits(
+    tmp_path: Path, isa: str, dot: str, cpu: str, without: tuple[str, ...]
+) -> None:
+    """Also for every size; sums of products of 8 bits are made by other instructions where there is no VNNI."""
+    if dot == "vnni" and not HOST.get("avxvnni"):
+        dot = "maddubs"
     variables = {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features_without(*without)}
     results = _run_as(tmp_path, "other", variables)
-    assert str(results.pop("isa")) == isa
-    for name in CASES:
-        for numbers in NUMBERS:
-            assert_same_bits(_named(results, name, numbers), computed(name, numbers)[1], f"{name} {numbers}")
+    assert (str(results["isa"]), str(results["dot"])) == (isa, dot)
+    for numbers in NUMBERS:
+        for name in CASES:
+            case = case_of(name, np.float64 if numbers == "float64" else np.float32)
+            assert_same_bits(_named(results, name, numbers), computed(case, numbers), f"{name} {numbers}")
+        assert results[f"sizes.{numbers}"].tolist() == digests(numbers)
 
 
 @pytest.mark.skipif(not HOST, reason="not x86-64")
@@ -339,12 +346,12 @@ def test_without_fma(tmp_path: Path, name: str, cpu: str, features: str) -> None
     """Correct, if not with the same bits."""
     results = _run_as(tmp_path, name, {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features})
     assert str(results.pop("isa")) == "sse2 without FMA"
-    for name, shape in CASES.items():
+    for name in CASES:
         for dtype in (np.float32, np.float64):
-            one = random_case(shape, 1, dtype)
+            one = case_of(name, dtype)
             right = oracle.lstm(one.state_dict, one.x, *one.hx)
             assert_close(_named(results, name, str(np.dtype(dtype))), right, name)
-        one = random_case(shape, 1)
+        one = case_of(name)
         for form in SIXTEEN_BITS:
             right = oracle.lstm(rounded_case(one, form).state_dict, one.x, *one.hx)
             assert_close(_named(results, name, form), right, f"{name} {form}")
