@@ -65,8 +65,4 @@ def network(shape: Shape, kept: Mapping[str, np.ndarray], form: str = "int8") ->
 def small_module(case: Case, form: str | None, **options: Any) -> Any:
     """Return the library's module with a case's weights kept in a form, in evaluation mode."""
     lstm = module(case, **options)
-    if form is not None:
-        from numba_lstm.contract.weight_form import quantized
-
-        lstm._weights.network = network(case.shape, quantized(case.state_dict, form), form)
-    return lstm
+    return lstm if form is None else lstm.quantize(form)
