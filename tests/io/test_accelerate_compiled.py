@@ -125,7 +125,7 @@ def packings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     made: list[Any] = []
     original = weights.Network
-    monkeypatch.setattr(weights, "Network", lambda *arguments: made.append(1) or original(*arguments))
+    monkeypatch.setattr(weights, "Network", lambda *a, **o: made.append(1) or original(*a, **o))
     return made
 
 
