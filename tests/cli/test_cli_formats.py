@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from support import torch_files
+from support.commands import complaint, printed
 from support.places import GOLDEN_KERAS
 
 import numba_lstm
-from numba_lstm import cli
 from numba_lstm.io import keras
 
 pytestmark = pytest.mark.usefixtures("threads")
@@ -24,22 +24,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     np.save("x.npy", np.random.default_rng(0).standard_normal((7, 2, 3), np.float32))
     return tmp_path
-
-
-def printed(capsys: Any, *words: str) -> str:
-    """Run a command that succeeds, and return what it prints."""
-    assert cli.main([*words]) == 0, capsys.readouterr().err
-    return str(capsys.readouterr().out)
-
-
-def complaint(capsys: Any, *words: str) -> str:
-    """Run a command that fails, and return its one line."""
-    assert cli.main([*words]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("numba-lstm: error: ")
-    assert err.count("\n") == 1
-    return str(err)
 
 
 # --- PyTorch ----------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.commands import complaint, printed
 from support.quantized import same_module
 
-from numba_lstm import LSTM, LSTMCell, cli, io
+from numba_lstm import LSTM, LSTMCell, io
 from numba_lstm.contract.weight_form import FORMS
 
 pytestmark = pytest.mark.usefixtures("threads")
@@ -28,21 +29,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.save("x.npy", x)
     np.save("row.npy", x[0])
     return tmp_path
-
-
-def printed(capsys: Any, *words: str) -> str:
-    """Run a command that succeeds, and return what it prints."""
-    assert cli.main([*words]) == 0, capsys.readouterr().err
-    return str(capsys.readouterr().out)
-
-
-def complaint(capsys: Any, *words: str) -> str:
-    """Run a command that fails, and return its one line."""
-    assert cli.main([*words]) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert not Path("none.npz").exists()
-    return str(err)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
@@ -140,3 +126,4 @@ def test_what_is_refused(folder: Path, capsys: Any) -> None:
     assert "it is read as well" in complaint(
         capsys, "convert", "w.safetensors", "x.npz", "--weights", "int8", "--check", "x.npz", "--force"
     )
+    assert not Path("none.npz").exists()
