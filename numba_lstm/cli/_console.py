@@ -168,11 +168,11 @@ def notice_compiling() -> Iterator[CompileNotice]:
         yield notice
 
 
-def prepare_kernels(dtype: Any, prepare: Callable[[Any], None] = numba_lstm.warmup) -> str:
+def prepare_kernels(dtype: Any, prepare: Callable[..., None] = numba_lstm.warmup, **options: Any) -> str:
     """Compile or load the kernels that a function asks for; return a line on what it took."""
     start = time.perf_counter()
     with notice_compiling() as notice:
-        prepare(dtype)
+        prepare(dtype, **options)
     source = "compiled" if notice.heard else "loaded from the cache"
     return f"kernels {source} in {time.perf_counter() - start:.2f} s"
 

@@ -130,7 +130,7 @@ def run(options: argparse.Namespace) -> None:
             _cast(_read_array(options.h0, "h0"), options.dtype, runner.dtype, "h0"),
             _cast(_read_array(options.c0, "c0"), options.dtype, runner.dtype, "c0"),
         )
-    prepare_kernels(runner.dtype)
+    prepare_kernels(runner.dtype, weights=runner.form)
     with notice_compiling():  # activations of other formats
         results = runner.run(x, states)
     if output is None:
@@ -224,8 +224,9 @@ def convert(options: argparse.Namespace) -> None:
     if suffix is None:
         raise InputError(f"cannot tell what to write to {options.target}: say it with --format")
     found = _found(path, module, more)
-    if getattr(module, "JOINS", False):
-        modules = {"": module.load_lstm(path, options.name)}
+    joins = getattr(module, "JOINS", False)  # ONNX, whose weights may be of 8 bits in the file
+    if joins:
+        modules = {"": module.load_lstm(path, options.name, weights=options.form and "float32")}
     elif options.name is not None:
         name = _chosen(path, options.name, found)
         modules = {name: module.load_lstm(path, name, **more)}
@@ -243,7 +244,10 @@ def convert(options: argparse.Namespace) -> None:
         raise InputError(f"{path} holds {listed(list(modules))}, which would have one name in a file")
     found_error = ""
     if options.form is not None:
-        small = {start: lstm.quantize(options.form) for start, lstm in made.items()}
+        if joins:
+            small = {"": module.load_lstm(path, options.name, weights=options.form)}
+        else:
+            small = {start: lstm.quantize(options.form) for start, lstm in made.items()}
         if options.check is not None:
             found_error = _error(options.check, small, made)
         made = small
@@ -268,7 +272,8 @@ def _error(path: Path, small: dict[str, Any], exact: dict[str, Any]) -> str:
         raise InputError(f"input is {x.dtype}, the weights are {other.dtype}: save it with astype('{other.dtype}')")
     if not x.size:
         raise InputError(f"input {path} is empty, and tells nothing of the error")
-    prepare_kernels(other.dtype)
+    for each in (one, other):
+        prepare_kernels(each.dtype, weights=each.form)
     with notice_compiling():
         wide = other.eval()(x)[0].astype(np.float64)  # the output, or a cell's next h
         error = one(x)[0] - wide

@@ -8,6 +8,7 @@ import numpy as np
 
 import numba_lstm
 
+from ..contract.weight_form import FORMS
 from ..execution.entries import cache_folder, entry_for
 from ._console import check_shows, prepare_kernels, show
 
@@ -19,18 +20,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--cells", choices=["all", "torch"], default="all",
         help="torch leaves out those with the activations and peepholes of ONNX and Keras, which compile for seconds",
     )  # fmt: skip
+    parser.add_argument("--weights", nargs="+", choices=FORMS, default=[], help="also for weights in 8 or 16 bits")
     parser.set_defaults(command=warmup)
 
 
 def warmup(options: argparse.Namespace) -> None:
     """Fill the compile cache."""
 
-    def prepare(dtype: str) -> None:
-        numba_lstm.warmup(dtype, cells=options.cells)
+    def prepare(dtype: str, form: str | None = None) -> None:
+        numba_lstm.warmup(dtype, cells=options.cells, weights=form)
         entry_for("parallel", np.dtype(dtype))  # what compiles may have fewer CPUs than what will run
 
     check_shows()
     for name in dict.fromkeys(options.dtype):
         show(f"{name}: {prepare_kernels(name, prepare)}")
+    for form in dict.fromkeys(options.weights):
+        show(f"{form}: {prepare_kernels('float32', prepare, form=form)}")
     folder = cache_folder(np.dtype(options.dtype[0]))
     show(f"cache: {folder or 'none, no folder is writable; set NUMBA_CACHE_DIR'}")

@@ -138,7 +138,7 @@ def warmup(dtype: Any = np.float32, *, cells: str = "torch", weights: str | None
         Whether cells that torch does not have, which files of ONNX and Keras may ask for, are to come as well: other
         activations, peepholes, coupled gates, clipping.  They take seconds more to compile.
     weights : {"float16", "bfloat16", "int8"}, optional
-        The form of quantized modules to come.  Those that are not quantized need a call of their own.
+        The form of quantized modules to come, see `LSTM.form`; by default, and with the dtype's own name, none are.
 
     Raises
     ------
@@ -157,11 +157,12 @@ def warmup(dtype: Any = np.float32, *, cells: str = "torch", weights: str | None
         raise TypeError(f"dtype should be float32 or float64, got: {kind}")
     if cells not in ("torch", "all"):
         raise ValueError(f"cells should be 'torch' or 'all', got: {cells!r}")
-    if weights is not None and (weights not in FORMS or kind != np.float32):
+    form = None if weights == kind.name else weights
+    if form is not None and (form not in FORMS or kind != np.float32):
         raise ValueError(f"weights should be one of {', '.join(FORMS)} and dtype float32, got: {weights!r} and {kind}")
-    share_address(kind, weights)
+    share_address(kind, form)
     if cells == "all":
-        share_address(kind, weights, general=True)
+        share_address(kind, form, general=True)
     entry_for("serial", kind)
     entry_for("short", kind)
     if get_num_threads() > 1:

@@ -34,3 +34,5 @@ class Runner(NamedTuple):
     """The dtype of input, states and results."""
     run: Callable[[np.ndarray, State | None], dict[str, np.ndarray]]
     """From input and initial states to results by name, in the shapes of the format."""
+    form: str | None = None
+    """In which weights are kept, see `LSTM.form`; None: as the dtype says."""

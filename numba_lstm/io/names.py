@@ -84,7 +84,7 @@ def runner(path: Path, name: str, dtype: Any = None, batch_first: bool = False) 
             h_1, c_1 = cell(x, states)
             return {"h_1": h_1, "c_1": c_1}
 
-        return Runner(module.dtype, step)
+        return Runner(module.dtype, step, module.form)
     lstm = module
     if batch_first:
         lstm.batch_first = True
@@ -93,7 +93,7 @@ def runner(path: Path, name: str, dtype: Any = None, batch_first: bool = False) 
         output, (h_n, c_n) = lstm(x, states)
         return {"output": output, "h_n": h_n, "c_n": c_n}
 
-    return Runner(lstm.dtype, run)
+    return Runner(lstm.dtype, run, lstm.form)
 
 
 def load_lstm(path: Path, name: str | None = None, dtype: Any = None) -> LSTM | LSTMCell:

@@ -244,6 +244,11 @@ def test_warmup_says_where_the_kernels_are(capsys: Any) -> None:
     assert Path(last.removeprefix("cache: ")).is_dir()
 
 
+def test_warmup_of_forms(capsys: Any) -> None:
+    assert cli.main(["warmup", "--cells", "torch", "--weights", "int8"]) == 0
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["float32", "int8", "cache"]
+
+
 def test_version(capsys: Any) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(["--version"])

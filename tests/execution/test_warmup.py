@@ -25,7 +25,8 @@ dtype = np.dtype(sys.argv[1])
 threads = int(sys.argv[2])
 numba_lstm.set_num_threads(threads)
 cells = sys.argv[3]
-numba_lstm.warmup(dtype, cells=cells)
+form = sys.argv[4] if len(sys.argv) > 4 else None
+numba_lstm.warmup(dtype, cells=cells, weights=form)
 
 
 def overloads():
@@ -52,6 +53,8 @@ with event.install_recorder("numba:compile") as recorder:
         hidden = np.broadcast_to(case.h_0[:, :1], case.h_0.shape)
         for options in ({}, {"batch_first": True}, {"dropout": 0.5 * (shape.num_layers > 1)}):
             lstm = module(case, **options)
+            if form:
+                lstm = lstm.quantize(form)
             x = case.x.swapaxes(0, 1) if "batch_first" in options else case.x
             readonly = np.array(x)
             readonly.flags.writeable = False
@@ -62,9 +65,11 @@ with event.install_recorder("numba:compile") as recorder:
                 lstm(given, (hidden, case.c_0))
             lstm(x[:, :0] if "batch_first" not in options else x[:0])
             lstm(np.array(x[0] if "batch_first" in options else x[:, 0]))
-            lstm.train()(x)
+            if not form:
+                lstm.train()(x)
         if not shape.bidirectional:
-            stream = module(case).eval().stream(batch_size=shape.rows)
+            lstm = module(case).eval()
+            stream = (lstm.quantize(form) if form else lstm).stream(batch_size=shape.rows)
             stream.step(case.x[0])
             stream.step(case.x)
         if cells == "all":
@@ -81,6 +86,11 @@ assert overloads() == before, (before, overloads())
 @pytest.mark.parametrize(("dtype", "cells"), [("float32", "all"), ("float64", "torch")])
 def test_no_call_compiles_after_warmup(dtype: str, cells: str, threads: str) -> None:
     run(SCRIPT, dtype, threads, cells, options=("-W", "error"))
+
+
+@pytest.mark.parametrize("form", ["float16", "bfloat16", "int8"])
+def test_no_call_of_quantized_weights_compiles_after_warmup(form: str) -> None:
+    run(SCRIPT, "float32", "2", "torch", form, options=("-W", "error"))
 
 
 def test_nothing_compiles_after_the_command(tmp_path: Path) -> None:
@@ -109,6 +119,10 @@ def test_bad_arguments() -> None:
         numba_lstm.warmup("float16")
     with pytest.raises(ValueError, match="cells should be 'torch' or 'all', got: 'keras'"):
         numba_lstm.warmup(cells="keras")
+    with pytest.raises(ValueError, match=r"weights should be one of float16, bfloat16, int8 .* got: .int4."):
+        numba_lstm.warmup(weights="int4")
+    with pytest.raises(ValueError, match="got: 'int8' and float64"):
+        numba_lstm.warmup("float64", weights="int8")
 
 
 def test_compiling_is_announced_once_and_loading_is_not(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from support import onnx_files
 from support.onnx_files import helper, numpy_helper, onnx
 
+from numba_lstm import LSTM, cli
 from numba_lstm.io import onnx as ours
 
 runtime = pytest.importorskip("onnxruntime")
@@ -508,6 +509,22 @@ def test_dequantised_weights_are_kept_in_int8(kind: str, way: str, chain: str, t
     check(loaded, {"W": made.W, "R": made.R, "B": made.B}, expected, made.fed, off, activations=nothing)
     for mine, other in zip(plain(made.fed["X"]), expected, strict=True):
         np.testing.assert_allclose(mine, other, rtol=0, atol=2e-6)
+
+
+def test_the_command_keeps_them(tmp_path: Path, capsys: Any) -> None:
+    """Without a form as they are loaded, with one made of what the file has, and compared with its numbers."""
+    path, input = onnx_files.save(dequantized().model, tmp_path), tmp_path / "x.npy"
+    np.save(input, np.ones((5, 4), np.float32))
+    kept = ours.load_lstm(path).state_dict()
+    for options in ([], ["--weights", "int8"]):
+        target = tmp_path / f"{len(options)}.safetensors"
+        options = [*options, "--check", str(input)] if options else []
+        assert cli.main(["convert", str(path), str(target), *options]) == 0
+        loaded = LSTM.load(target)
+        assert loaded.form == "int8"
+        for name, array in loaded.state_dict().items():
+            np.testing.assert_array_equal(array, kept[name])
+    assert "error of int8 against float32: rms " in capsys.readouterr().out
 
 
 OTHERS: dict[str, dict[str, Any]] = {

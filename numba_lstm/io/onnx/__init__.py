@@ -173,7 +173,7 @@ def runner(path: Path, name: str, dtype: Any = None) -> Runner:
         h, c = (None, None) if state is None else state
         return node(x, None, h, c)._asdict()
 
-    return Runner(node.dtype, run)
+    return Runner(node.dtype, run, node.form)
 
 
 def _check_form(weights: object) -> None:
