@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..contract.architecture import Architecture
-from ..contract.weight_form import LARGEST, SCALE
+from ..contract.weight_form import LARGEST, SCALE, dequantized
 from ..formats import bfloat16
 from ..kernels.cells.cell_rule import Activation, CellRule, Function
 from ..kernels.frame import CellRecord
@@ -16,6 +16,12 @@ from ..simd.blocksizes import GATES, block_sizes
 from ..simd.memory import CACHE_LINE, aligned_empty, round_up
 from ..simd.weights.dot_products import left_offset
 from ..simd.weights.forms import LINES_BEHIND
+
+HALVES = ("float16", "bfloat16")
+
+WIDENED_BYTES = 1 << 15
+"""Recurrent weights of a layer and direction that lie in L1 as they are computed with: nothing waits for them there,
+and to widen them at each step would take a fifth more time.  Results have the same bits."""
 
 MOST_INT8_TERMS = (2**31 - 1) // LARGEST**2
 """Products of two int8 whose sum is an int32, whatever they are."""
@@ -58,6 +64,8 @@ def pack(
     form: str | None = None,
 ) -> PackedWeights:
     """Return a network's parameters, by torch's names, as panels, and the numbers of its rule."""
+    if form in HALVES and GATES * architecture.hidden_size * architecture.output_size * dtype.itemsize <= WIDENED_BYTES:
+        parameters, form = dequantized(parameters, form), None
     a, lanes, line = architecture, block_sizes().lanes(dtype), CACHE_LINE // dtype.itemsize
     if rule is not None and rule.plain:
         rule = None

@@ -9,7 +9,6 @@ import numpy as np
 from ...contract.architecture import Architecture
 from ...kernels.frame import FRAME_SIZE, Frame
 from ...kernels.panels import tail_vectors
-from ...simd.blocksizes import block_sizes
 from ..entries import entry_for, share_address
 from ..packing import PackedWeights
 from .machine import Machine
@@ -49,7 +48,7 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch, 
         shape = 1, int(batch.offsets[-1])
     cells = len(weights.cells)
     return Plan(
-        numbers=_numbers(a, weights, batch, machine, schedule, workspace),
+        numbers=_numbers(a, numerics, weights, batch, machine, schedule, workspace),
         entry=entry_for(kind, numerics.dtype),
         short=schedule.short,
         batch_first=batch.batch_first,
@@ -64,10 +63,16 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch, 
 
 
 def _numbers(
-    a: Architecture, weights: PackedWeights, batch: Batch, machine: Machine, schedule: Schedule, workspace: Workspace
+    a: Architecture,
+    numerics: Numerics,
+    weights: PackedWeights,
+    batch: Batch,
+    machine: Machine,
+    schedule: Schedule,
+    workspace: Workspace,
 ) -> np.ndarray:
     """Return the frame of a launch that does all layers and steps, and what follows it."""
-    dtype, kept = weights.data.dtype, schedule.kept
+    kept = schedule.kept
     read_in_turn = kept.network if schedule.span == schedule.chunk else kept.layer
     few, many = machine.panels_in_turn
     places, parts = [0, 0], [weights.cells.ravel()]
@@ -80,7 +85,7 @@ def _numbers(
         hidden_size=a.hidden_size,
         output_size=a.output_size,
         panels=workspace.panels,
-        tail=tail_vectors(a.hidden_size, block_sizes().lanes(dtype)),
+        tail=tail_vectors(a.hidden_size, numerics.lanes),
         proj_panels=workspace.proj_panels,
         hidden_stride=workspace.hidden_stride,
         batch=batch.rows,
@@ -93,7 +98,7 @@ def _numbers(
         span=schedule.span,
         streamed_ih=not read_in_turn,
         streamed_steps=schedule.chunk if not kept.recurrent else 0 if read_in_turn else 1,
-        pairs=not few < (kept.network_bytes if batch.steps == 1 else kept.recurrent_bytes) <= many,
+        pairs=numerics.widened or not few < (kept.network_bytes if batch.steps == 1 else kept.recurrent_bytes) <= many,
         from_zero=batch.from_zero,
         finite=weights.finite,
         turn=0,
@@ -122,6 +127,6 @@ def _numbers(
         between=workspace.between,
         between_size=workspace.between_size,
         between_packed=workspace.between_packed,
-        run_share=share_address(dtype, weights.form, weights.general),
+        run_share=share_address(*numerics, weights.general),
     )
     return np.concatenate([np.array(frame, np.int64), *parts])
