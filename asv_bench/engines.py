@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
+import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +24,7 @@ Arrays = dict[str, np.ndarray]
 STATE_NAMES = "h", "c"
 """Of the graph's inputs, in torch's order, each with its layer behind it."""
 
+
 class Unsupported(Exception):
     """The engine cannot run this shape."""
 
@@ -33,36 +37,36 @@ class Runner(NamedTuple):
     """Takes what ``call`` returns; the output of the last layer, (L, N, D * H_out)."""
 
 
-def numba_lstm_module(case: Case) -> Any:
-    """Return our module with the weights of a case, of their dtype."""
+def numba_lstm_module(case: Case, form: str | None = None) -> Any:
+    """Return our module with the weights of a case, of their dtype, or quantized to a form."""
     import numba_lstm
 
     inputs, hidden, layers, both, projection, *_ = case.shape
     lstm = numba_lstm.LSTM(inputs, hidden, layers, bidirectional=both, proj_size=projection, dtype=case.x.dtype)
     lstm.load_state_dict(case.weights)
-    return lstm.eval()
+    return lstm.quantize(form) if form else lstm.eval()
 
 
-def numba_lstm_call(case: Case) -> Callable[[], Any]:
+def numba_lstm_call(case: Case, form: str | None = None) -> Callable[[], Any]:
     """Return a call of our module, for the threads that are set."""
-    lstm, x, hx = numba_lstm_module(case), case.x, case.hx
+    lstm, x, hx = numba_lstm_module(case, form), case.x, case.hx
     return lambda: lstm(x, hx)
 
 
-def _ours(case: Case, threads: int) -> Runner:
+def _ours(case: Case, threads: int, form: str | None = None) -> Runner:
     import numba_lstm
 
     numba_lstm.set_num_threads(threads)
-    return Runner(numba_lstm_call(case), lambda result: result[0])
+    return Runner(numba_lstm_call(case, form), lambda result: result[0])
 
 
-def _our_stream(case: Case, threads: int) -> Runner:
+def _our_stream(case: Case, threads: int, form: str | None = None) -> Runner:
     import numba_lstm
 
     if not case.shape.streams():
         raise Unsupported("for single steps")
     numba_lstm.set_num_threads(threads)
-    stream, x = numba_lstm_module(case).stream(case.shape.batch), case.x[0]
+    stream, x = numba_lstm_module(case, form).stream(case.shape.batch), case.x[0]
     stream.state = case.hx
 
     def from_first_states(_: Any) -> np.ndarray:
@@ -79,13 +83,20 @@ def _our_first_step(case: Case, threads: int) -> Runner:
     return _ours(case._replace(hx=None), threads)
 
 
-def _torch(case: Case, threads: int) -> Runner:
+def _our_form(case: Case, threads: int, form: str | None) -> Runner:
+    """Return a step of a stream where the shape is one, a call elsewhere."""
+    return (_our_stream if case.shape.streams() else _ours)(case, threads, form)
+
+
+def _torch(case: Case, threads: int, int8: bool = False) -> Runner:
     import torch
 
     torch.set_num_threads(threads)
     inputs, hidden, layers, both, projection, *_ = case.shape
     lstm = torch.nn.LSTM(inputs, hidden, layers, bidirectional=both, proj_size=projection).eval()
     lstm.load_state_dict({name: torch.from_numpy(array) for name, array in case.weights.items()})
+    if int8:
+        lstm = _torch_int8(lstm)
     x, hx = torch.from_numpy(case.x), case.hx and tuple(map(torch.from_numpy, case.hx))
 
     def call() -> Any:
@@ -93,6 +104,19 @@ def _torch(case: Case, threads: int) -> Runner:
             return lstm(x, hx)
 
     return Runner(call, lambda result: result[0].numpy())
+
+
+def _torch_int8(lstm: Any) -> Any:
+    """Return the module with weights in int8, quantized as torch does it by default."""
+    import torch
+
+    if lstm.proj_size:
+        raise Unsupported("torch has no int8 with a projection")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that all of it will be in another package one day
+        return torch.ao.quantization.quantize_dynamic(
+            torch.nn.Sequential(lstm), {torch.nn.LSTM}, dtype=torch.qint8
+        )[0]
 
 
 def _torch_without_onednn(case: Case, threads: int) -> Runner:
@@ -103,12 +127,12 @@ def _torch_without_onednn(case: Case, threads: int) -> Runner:
     return _torch(case, threads)
 
 
-def _onnxruntime(case: Case, threads: int) -> Runner:
+def _onnxruntime(case: Case, threads: int, int8: bool = False) -> Runner:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    model = _onnx_model(case)
+    model = _onnx_int8(_onnx_model(case)) if int8 else _onnx_model(case)
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     feed = _onnx_inputs(case)
     return Runner(lambda: session.run(None, feed), lambda result: result[0])
@@ -194,6 +218,17 @@ def _onnx_model(case: Case) -> bytes:
     return serialised
 
 
+def _onnx_int8(model: bytes) -> bytes:
+    """Return the graph with weights in int8, quantized as ONNX Runtime does it by default."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "int8.onnx"
+        quantize_dynamic(onnx.load_from_string(model), path, weight_type=QuantType.QInt8)
+        return path.read_bytes()
+
+
 ENGINES: dict[str, Callable[[Case, int], Runner]] = {
     "numba_lstm": _ours,
     "stream": _our_stream,
@@ -203,11 +238,27 @@ ENGINES: dict[str, Callable[[Case, int], Runner]] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
 }
+"""In float32."""
+
+FORMS: dict[str, Callable[[Case, int], Runner]] = {
+    "float32": partial(_our_form, form=None),
+    "float16": partial(_our_form, form="float16"),
+    "bfloat16": partial(_our_form, form="bfloat16"),
+    "int8": partial(_our_form, form="int8"),
+}
+"""Ours, by the form of the weights."""
+
+INT8_PEERS: dict[str, Callable[[Case, int], Runner]] = {
+    "torch int8": partial(_torch, int8=True),
+    "onnxruntime int8": partial(_onnxruntime, int8=True),
+}
+
+ALL = ENGINES | FORMS | INT8_PEERS
 
 SAME = ("numba_lstm", "stream")
 """Engines of ours that compute what the peers do; the first step starts from zeros."""
 
-OURS = (*SAME, "first step")
+OURS = (*SAME, "first step", *FORMS)
 
 
 def packages(engine: str) -> tuple[str, ...]:
@@ -225,13 +276,13 @@ def make(engine: str, shape: Shape, threads: int) -> Runner:
     ModuleNotFoundError
         If it is not installed.
     """
-    return ENGINES[engine](shapes.case(shape), threads)
+    return ALL[engine](shapes.case(shape), threads)
 
 
 def main() -> None:
     """Time an engine; save its outputs if a folder is given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("engine", choices=ENGINES)
+    parser.add_argument("engine", choices=ALL)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--budget", type=float, required=True, metavar="SECONDS")
     parser.add_argument("--shapes", nargs="+", required=True)

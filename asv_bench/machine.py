@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numba
@@ -9,7 +10,8 @@ import numpy as np
 
 from numba_lstm.simd.blocksizes import block_sizes
 from numba_lstm.simd.memory import CACHE_LINE, aligned_empty
-from numba_lstm.simd.vectors import add, fma, lanes, load, pointer, store
+from numba_lstm.simd.vectors import add, fma, intrinsic, lanes, load, pointer, store
+from numba_lstm.simd.weights.dot_products import emit_dot
 
 from .shapes import Shape
 from .timing import seconds_per_call
@@ -17,7 +19,10 @@ from .timing import seconds_per_call
 njit: Any = numba.njit(error_model="numpy")
 
 CHAINS = 12
-"""Sums that `_multiply_add` keeps in registers: two units of four cycles need eight, and 16 registers hold them."""
+"""Sums that are kept in registers: two units of four cycles need eight, and 16 registers hold them."""
+
+DOT_TERMS = 4
+"""Products of int8 in each lane of a dot product."""
 
 ROUNDS = 100_000
 """Of the chains, in one call: tens of microseconds."""
@@ -35,22 +40,45 @@ BUDGET, WARM_UP = 0.05, 1.0
 """Seconds for an array, and before the first: threads may begin on one core, until the system moves them apart."""
 
 
-@njit
-def _multiply_add(x, rounds):  # type: ignore[no-untyped-def]
-    """Do CHAINS * rounds multiply-adds of vectors, in chains that do not wait for each other."""
-    p = pointer(x, 0)
-    n = lanes(p)
-    # Each from a place of its own: the compiler would make one chain of equal ones.
-    a, b, c, d = load(p, 0), load(p, n), load(p, 2 * n), load(p, 3 * n)
-    e, f, g, h = load(p, 4 * n), load(p, 5 * n), load(p, 6 * n), load(p, 7 * n)
-    i, j, k, l = load(p, 8 * n), load(p, 9 * n), load(p, 10 * n), load(p, 11 * n)
-    y, z = load(p, 12 * n), load(p, 13 * n)
-    for _ in range(rounds):
-        a, b, c, d = fma(y, z, a), fma(y, z, b), fma(y, z, c), fma(y, z, d)
-        e, f, g, h = fma(y, z, e), fma(y, z, f), fma(y, z, g), fma(y, z, h)
-        i, j, k, l = fma(y, z, i), fma(y, z, j), fma(y, z, k), fma(y, z, l)
-    total = add(add(add(a, b), add(c, d)), add(add(e, f), add(g, h)))
-    store(p, 14 * n, add(total, add(add(i, j), add(k, l))))
+@intrinsic
+def _dot(tyctx, y, z, sums):  # type: ignore[no-untyped-def]
+    """Return ``sums`` with the dot products of its own bytes and those of ``z`` added.
+
+    Those of ``y`` and ``z`` would be the same each time, and the compiler would take them out of the loop where they
+    are made by other instructions than the sums.
+    """
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return emit_dot(builder, sums, args[2], args[1], args[2])
+
+    return sums(y, z, sums), generate
+
+
+def _in_chains(multiply_add: Any) -> Callable[[np.ndarray, int], None]:
+    """Return a function that does CHAINS * rounds operations on vectors, in chains that do not wait for each other."""
+
+    @njit
+    def run(x, rounds):  # type: ignore[no-untyped-def]
+        p = pointer(x, 0)
+        n = lanes(p)
+        # Each from a place of its own: the compiler would make one chain of equal ones.
+        a, b, c, d = load(p, 0), load(p, n), load(p, 2 * n), load(p, 3 * n)
+        e, f, g, h = load(p, 4 * n), load(p, 5 * n), load(p, 6 * n), load(p, 7 * n)
+        i, j, k, l = load(p, 8 * n), load(p, 9 * n), load(p, 10 * n), load(p, 11 * n)
+        y, z = load(p, 12 * n), load(p, 13 * n)
+        for _ in range(rounds):
+            a, b, c, d = multiply_add(y, z, a), multiply_add(y, z, b), multiply_add(y, z, c), multiply_add(y, z, d)
+            e, f, g, h = multiply_add(y, z, e), multiply_add(y, z, f), multiply_add(y, z, g), multiply_add(y, z, h)
+            i, j, k, l = multiply_add(y, z, i), multiply_add(y, z, j), multiply_add(y, z, k), multiply_add(y, z, l)
+        store(p, 0, a), store(p, n, b), store(p, 2 * n, c), store(p, 3 * n, d)
+        store(p, 4 * n, e), store(p, 5 * n, f), store(p, 6 * n, g), store(p, 7 * n, h)
+        store(p, 8 * n, i), store(p, 9 * n, j), store(p, 10 * n, k), store(p, 11 * n, l)
+
+    compiled: Callable[[np.ndarray, int], None] = run
+    return compiled
+
+
+_multiply_add, _multiply_add_bytes = _in_chains(fma), _in_chains(_dot)
 
 
 @njit
@@ -85,7 +113,7 @@ class Machine(NamedTuple):
     """Of one core, by the size of its array: how fast it is read again and again, while the others read theirs.  Caches
     and memory that cores share are slower then."""
     itemsize: int
-    """Bytes of the numbers that were multiplied."""
+    """Bytes of a weight."""
     threads: int = 1
     """Cores."""
 
@@ -117,7 +145,7 @@ def measure(dtype: type[np.floating] = np.float32, threads: int = 1) -> Machine:
     """Measure cores, in about five seconds."""
     kind = np.dtype(dtype)
     width = block_sizes().lanes(kind)
-    operands = np.full(15 * width, 0.5, kind)
+    operands = np.full((CHAINS + 2) * width, 0.5, kind)
     taken = seconds_per_call(lambda: _multiply_add(operands, ROUNDS), 0.2).fastest
     before = numba.get_num_threads()
     numba.set_num_threads(threads)
@@ -127,6 +155,24 @@ def measure(dtype: type[np.floating] = np.float32, threads: int = 1) -> Machine:
     finally:
         numba.set_num_threads(before)
     return Machine(2 * width * CHAINS * ROUNDS / taken, speeds, kind.itemsize, threads)
+
+
+def of_forms(limits: Machine) -> dict[str, Machine]:
+    """Return the limits of the same cores by the form of the weights, given those of float32.
+
+    16-bit weights are multiplied as float32, int8 ones by dot products, whose rate is measured here.
+    """
+    width = block_sizes().lanes(np.dtype(np.float32))
+    operands = np.random.default_rng(0).integers(-(2**31), 2**31, (CHAINS + 2) * width, np.int32)
+    taken = seconds_per_call(lambda: _multiply_add_bytes(operands, ROUNDS), 0.2).fastest
+    rate = 2 * DOT_TERMS * width * CHAINS * ROUNDS / taken
+    half = limits._replace(itemsize=2)
+    return {
+        "float32": limits,
+        "float16": half,
+        "bfloat16": half,
+        "int8": limits._replace(itemsize=1, flop_per_second=rate),
+    }
 
 
 def _read_speed(size: int, dtype: np.dtype[Any], threads: int, budget: float) -> float:

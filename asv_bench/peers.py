@@ -57,36 +57,44 @@ def largest_difference(outputs: Path, engine: str, other: str, name: str) -> flo
     return float(np.abs(ours - theirs).max())
 
 
-def measure(threads: int, options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-    """Return for every shape its times, its bound and its difference; the versions; what went wrong."""
-    chosen = shapes.select(options.shapes)
-    times: Times = {name: {} for name in chosen}
+def take_turns(
+    threads: int, options: argparse.Namespace, outputs: Path | None = None
+) -> tuple[Times, dict[str, str], list[str]]:
+    """Return the times of every shape, the versions, and what went wrong; outputs are those of the first round."""
+    times: Times = {name: {} for name in shapes.select(options.shapes)}
     versions: dict[str, str] = {}
     complaints: list[str] = []
     left_out: set[str] = set()
+    for number in range(options.rounds):
+        for engine in options.engines:
+            if engine in left_out:
+                continue
+            print(f"threads {threads}, round {number + 1} of {options.rounds}: {engine}", file=sys.stderr)
+            python = sys.executable if engine in engines.OURS else options.peers
+            try:
+                lines = run_engine(python, engine, threads, options, outputs if number == 0 else None)
+            except Failed as error:
+                complaints.append(str(error))
+                left_out.add(engine)
+                continue
+            for line in lines:
+                if "missing" in line:
+                    print(f"{engine} is left out: {line['missing']} is not installed", file=sys.stderr)
+                    left_out.add(engine)
+                elif "versions" in line:
+                    versions |= line["versions"]
+                else:
+                    row = times[line["shape"]]
+                    row[engine] = min(row.get(engine, math.inf), line["seconds"])
+    return times, versions, complaints
+
+
+def measure(threads: int, options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """Return for every shape its times, its bound and its difference; the versions; what went wrong."""
+    chosen = shapes.select(options.shapes)
     with tempfile.TemporaryDirectory() as folder:
         outputs = Path(folder)
-        for number in range(options.rounds):
-            for engine in options.engines:
-                if engine in left_out:
-                    continue
-                print(f"threads {threads}, round {number + 1} of {options.rounds}: {engine}", file=sys.stderr)
-                python = sys.executable if engine in engines.OURS else options.peers
-                try:
-                    lines = run_engine(python, engine, threads, options, outputs if number == 0 else None)
-                except Failed as error:
-                    complaints.append(str(error))
-                    left_out.add(engine)
-                    continue
-                for line in lines:
-                    if "missing" in line:
-                        print(f"{engine} is left out: {line['missing']} is not installed", file=sys.stderr)
-                        left_out.add(engine)
-                    elif "versions" in line:
-                        versions |= line["versions"]
-                    else:
-                        row = times[line["shape"]]
-                        row[engine] = min(row.get(engine, math.inf), line["seconds"])
+        times, versions, complaints = take_turns(threads, options, outputs)
         limits = machine.measure(threads=threads)
         results: dict[str, Any] = {}
         for name, row in times.items():
@@ -181,7 +189,7 @@ def first_step(runs: dict[str, Any]) -> str:
         rows = {name: result["seconds"] for name, result in results.items()}
         shares = [f"{name} {share:.2f}" for name, row in rows.items() if (share := over_call(row, "first step"))]
         if shares:
-            parts.append(f"{_cores(threads).lower()}: {', '.join(shares)}")
+            parts.append(f"{cores(threads).lower()}: {', '.join(shares)}")
     about = "A first step, from zeros, does without the products with the state. Its time over a call's with states:"
     return report.paragraph(f"{about} {'; '.join(parts)}.") if parts else ""
 
@@ -203,7 +211,7 @@ def readme_table(measured: dict[str, Any]) -> str:
     names = list(dict.fromkeys(name for results in runs.values() for name in results))
     header = ["input to hidden; steps, batch"]
     for threads in runs:
-        header += [f"{_cores(threads)}: numba_lstm", "best peer", "ratio"]
+        header += [f"{cores(threads)}: numba_lstm", "best peer", "ratio"]
     rows = []
     for name in names:
         cells = [f"{_shape(name)}"]
@@ -215,7 +223,7 @@ def readme_table(measured: dict[str, Any]) -> str:
         rows.append(cells)
     peers = sorted({engine for results in runs.values() for r in results.values() for engine in r["seconds"]})
     others = ", ".join(engine for engine in peers if engine not in engines.OURS) or "none"
-    means = "\n".join(f"- {_cores(threads)}: {summaries(results)}." for threads, results in runs.items())
+    means = "\n".join(f"- {cores(threads)}: {summaries(results)}." for threads, results in runs.items())
     about = f"""Microseconds, float32. Single steps start from states that are not zero: a step of a stream, in brackets
     a call that is given the states. The lowest of the medians of {measured["rounds"]} rounds; engines take turns, each
     in a process of its own, bound to the cores. The best peer is the fastest of these: {others}. The ratio is its time
@@ -224,7 +232,8 @@ def readme_table(measured: dict[str, Any]) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def _cores(threads: str) -> str:
+def cores(threads: str) -> str:
+    """Return a number of cores as the title of a table."""
     return "One core" if threads == "1" else f"{threads} cores"
 
 
@@ -237,7 +246,7 @@ def draw(measured: dict[str, Any], plot: Path) -> None:
     width = 0.8 / len(runs)
     for index, (threads, results) in enumerate(runs.items()):
         gains = [ratio(results[name]["seconds"]) or 0.0 for name in names]
-        axes.bar(np.arange(len(names)) + index * width, gains, width, label=_cores(threads), align="edge")
+        axes.bar(np.arange(len(names)) + index * width, gains, width, label=cores(threads), align="edge")
     axes.axhline(1, color="black", linewidth=0.8)
     axes.set_xticks(np.arange(len(names)) + 0.4, names, rotation=60, ha="right")
     axes.set_ylabel("time of the best peer / ours")
@@ -263,7 +272,7 @@ def draw_roofline(measured: dict[str, Any], plot: Path) -> None:
     labels = [f"{name}  {chosen[name].intensity():.1f}" for name in ordered]
     axes.set_xticks(range(len(ordered)), labels, rotation=60, ha="right")
     axes.set_xlabel("operations for each byte of weights that is read")
-    axes.set_ylabel(f"GFLOP/s, {_cores(threads).lower()}")
+    axes.set_ylabel(f"GFLOP/s, {cores(threads).lower()}")
     axes.grid(which="both", axis="y", linewidth=0.3)
     axes.legend()
     report.save_plot(figure, plot)
@@ -330,7 +339,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complaints += wrong
         measured = {**report.circumstances(versions), "rounds": options.rounds, "shapes": options.shapes, "runs": runs}
     tables = [
-        f"{_cores(threads)}, microseconds\n\n{full_table(results)}\n\n{summaries(results)}"
+        f"{cores(threads)}, microseconds\n\n{full_table(results)}\n\n{summaries(results)}"
         for threads, results in measured["runs"].items()
     ]
     text = "\n\n".join(filter(None, [*tables, first_step(measured["runs"])]))

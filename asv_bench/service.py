@@ -1,6 +1,6 @@
 """A small service, in a process of its own: imports a library and runs one step of 128 units.
 
-usage: python service.py numba_lstm|torch
+usage: python service.py 'numba_lstm'|'numba_lstm int8'|'torch'
 
 Prints, as JSON, the seconds of the import and of the first step, and the memory that is then resident.  ``startup``
 runs this file as it stands, with whatever interpreter has the library.
@@ -39,6 +39,16 @@ def import_numba_lstm() -> Callable[[], object]:
     return lambda: numba_lstm.LSTM(SIZE, SIZE)(np.zeros((1, 1, SIZE), np.float32))
 
 
+def import_numba_lstm_int8() -> Callable[[], object]:
+    """Return a first step with weights in int8."""
+    import numpy as np
+
+    import numba_lstm
+
+    numba_lstm.set_num_threads(1)
+    return lambda: numba_lstm.LSTM(SIZE, SIZE).quantize("int8")(np.zeros((1, 1, SIZE), np.float32))
+
+
 def import_torch() -> Callable[[], object]:
     """Return a first step."""
     import torch
@@ -52,10 +62,13 @@ def import_torch() -> Callable[[], object]:
     return step
 
 
-def main(library: str) -> None:
+SERVICES = {"numba_lstm": import_numba_lstm, "numba_lstm int8": import_numba_lstm_int8, "torch": import_torch}
+
+
+def main(name: str) -> None:
     """Serve once."""
     start = time.perf_counter()
-    step = {"numba_lstm": import_numba_lstm, "torch": import_torch}[library]()
+    step = SERVICES[name]()
     imported = time.perf_counter()
     step()
     done = time.perf_counter()

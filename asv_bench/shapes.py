@@ -49,6 +49,12 @@ class Shape(NamedTuple):
         read = sum(of_input + self.steps * recurrent for of_input, recurrent in self.weights())
         return self.flop() / (4 * self.directions * read)
 
+    def read_again(self) -> int:
+        """Return how many weights are read before one of them is needed again: all, or a layer's recurrent ones."""
+        if self.steps == 1:
+            return self.directions * sum(map(sum, self.weights()))
+        return max(recurrent for _, recurrent in self.weights())
+
     def streams(self) -> bool:
         """Return whether this is one step of one direction, which is what a stream does."""
         return self.steps == 1 and not self.bidirectional

@@ -18,6 +18,9 @@ from . import report, timing
 SERVICE = Path(__file__).with_name("service.py")
 REPEATS = 3
 
+SERVICES = ("numba_lstm", "numba_lstm int8")
+"""Of ours."""
+
 
 class Start(NamedTuple):
     """Of a fresh process, its interpreter's own start left out."""
@@ -29,25 +32,25 @@ class Start(NamedTuple):
     """Bytes after it."""
 
 
-def start(library: str, python: str, cache: str) -> Start:
-    """Run the service once, with this folder of compiled kernels."""
+def start(service: str, python: str, cache: str) -> Start:
+    """Run a service once, with this folder of compiled kernels."""
     # Not what lies beside the service's file may be imported, but what this process would import: asv leaves no trace
     # of PYTHONPATH in the environment.
     environment = {**os.environ, "NUMBA_CACHE_DIR": cache, "PYTHONSAFEPATH": "1"}
-    found = importlib.util.find_spec(library) if python == sys.executable else None
+    found = importlib.util.find_spec(service.split()[0]) if python == sys.executable else None
     if found and found.origin:
         environment["PYTHONPATH"] = str(Path(found.origin).parents[1])
-    command = [python, str(SERVICE), library]
+    command = [python, str(SERVICE), service]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if run.returncode:
-        raise SystemExit(f"{library} does not run: {run.stderr.strip()[-400:]}")
+        raise SystemExit(f"{service} does not run: {run.stderr.strip()[-400:]}")
     figures = json.loads(run.stdout.splitlines()[-1])
     return Start(figures["import"], figures["first"], figures["resident"])
 
 
-def fastest(library: str, python: str, caches: Iterable[str]) -> Start:
+def fastest(service: str, python: str, caches: Iterable[str]) -> Start:
     """Return the lowest figures of runs, one with each of these folders of compiled kernels."""
-    return Start(*map(min, zip(*(start(library, python, cache) for cache in caches), strict=True)))
+    return Start(*map(min, zip(*(start(service, python, cache) for cache in caches), strict=True)))
 
 
 def rows(peers: str | None) -> list[list[str]]:
@@ -58,13 +61,16 @@ def rows(peers: str | None) -> list[list[str]]:
         seconds = [f"{value:.2f}" for value in (figures.import_seconds, figures.first_seconds, whole)]
         return [name, *seconds, f"{figures.resident / 2**20:.0f}"]
 
-    with tempfile.TemporaryDirectory() as folder:
-        empty = [f"{folder}/{k}" for k in range(REPEATS)]
-        filled = empty[:1] * REPEATS
-        lines = [line("numba_lstm, nothing compiled", fastest("numba_lstm", sys.executable, empty))]
-        lines.append(line("numba_lstm, kernels from the cache", fastest("numba_lstm", sys.executable, filled)))
-        if peers:
-            lines.append(line("torch", fastest("torch", peers, filled)))
+    lines = []
+    for service in SERVICES:
+        with tempfile.TemporaryDirectory() as folder:
+            empty = [f"{folder}/{k}" for k in range(REPEATS)]
+            filled = empty[:1] * REPEATS
+            lines.append(line(f"{service}, nothing compiled", fastest(service, sys.executable, empty)))
+            lines.append(line(f"{service}, kernels from the cache", fastest(service, sys.executable, filled)))
+    if peers:
+        with tempfile.TemporaryDirectory() as folder:
+            lines.append(line("torch", fastest("torch", peers, [folder] * REPEATS)))
     return lines
 
 

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from . import accuracy, clients, neighbours, reliability, report
+from . import accuracy, clients, neighbours, reliability, report, trained
 from .clients.programs import PROGRAMS
 
 ROUNDS = 2
@@ -33,6 +33,7 @@ PAGES = {
     "reliability": reliability.PAGE,
     "accuracy": accuracy.PAGE,
     "models": clients.PAGE,
+    "weights": trained.PAGE,
 }
 """All that have tables."""
 
@@ -66,6 +67,9 @@ PARTS = {
         {"readme": "speed", "performance": "peers"},
     ),
     "few": Part(f"peers --shapes few {BESIDE} --page {{performance}}", {"performance": "few"}),
+    "forms": Part(f"forms {BESIDE} --page {{performance}}", {"performance": "forms"}),
+    "packing": Part("packing --page {performance}", {"performance": "packing"}),
+    "trained": Part("trained --rounds {rounds} --page {weights}", {"weights": "trained"}),
     "ways": Part("ways --threads 2 --page {performance}", {"performance": "ways"}),
     "sweep": Part("sweep --plot {docs}/sweep.png --page {performance}", {"performance": "sweep"}),
     "streams": Part("streams --page {performance}", {"performance": "streams"}),

@@ -33,8 +33,10 @@ from asv_bench import (
     costs,
     disturbed,
     engines,
+    forms,
     machine,
     neighbours,
+    packing,
     peers,
     report,
     shapes,
@@ -148,7 +150,7 @@ def page_with(folder: Path, name: str) -> Path:
 
 def test_peers_with_our_engine_alone(tmp_path: Path) -> None:
     page, kept = page_with(tmp_path, "speed"), tmp_path / "kept.json"
-    ours = ("--engines", *engines.OURS)
+    ours = ("--engines", *(engine for engine in engines.ENGINES if engine in engines.OURS))
     small = ("--shapes", "amp_step", "odd_13", "--rounds", 2, "--budget", 1e-3)
     printed = run("peers", *small, *ours, "--json", kept, "--readme", page)
     assert "no peer to compare with" in printed
@@ -262,6 +264,134 @@ def test_a_stream_is_timed_with_a_state() -> None:
     np.testing.assert_array_equal(step, engines.ENGINES["numba_lstm"](given, 1).call()[0][0])
 
 
+@pytest.mark.parametrize("form", engines.FORMS)
+def test_forms_take_streams_for_steps_and_calls_for_sequences(form: str) -> None:
+    """With the numbers of a module that was quantized, from the states of the case."""
+    for shape in STATEFUL:
+        given = shapes.case(shape)
+        lstm = engines.numba_lstm_module(given, None if form == "float32" else form)
+        assert lstm.form == form
+        runner = engines.FORMS[form](given, 1)
+        streamed = isinstance(runner.call(), np.ndarray)
+        assert streamed == shape.streams()
+        np.testing.assert_array_equal(runner.output(runner.call()), lstm(given.x, given.hx)[0])
+
+
+@pytest.mark.parametrize("engine", engines.INT8_PEERS)
+@pytest.mark.parametrize("shape", STATEFUL, ids=str)
+def test_int8_peers_compute_the_network(engine: str, shape: shapes.Shape) -> None:
+    """Within what int8 costs, and not as exactly as float32, which would be no int8."""
+    given = shapes.case(shape)
+    try:
+        runner = engines.INT8_PEERS[engine](given, 1)
+    except (ModuleNotFoundError, engines.Unsupported) as error:
+        pytest.skip(str(error))
+    expected = oracle.lstm(given.weights, given.x, *(given.hx or ())).output
+    error = np.abs(runner.output(runner.call()) - expected).max()
+    assert 1e-5 < error < 0.05
+
+
+def test_int8_with_a_projection_is_left_out() -> None:
+    """By both: torch's cannot, and ONNX has no projection."""
+    for engine in engines.INT8_PEERS:
+        pytest.importorskip(engine.split()[0])
+        pytest.importorskip("onnx")
+        with pytest.raises(engines.Unsupported, match="projection"):
+            engines.make(engine, shapes.Shape(4, 6, proj_size=3), 1)
+
+
+def fake_forms() -> dict[str, Any]:
+    step = {"float32": 12e-6, "float16": 8e-6, "int8": 4e-6, "torch int8": 20e-6, "onnxruntime int8": 10e-6}
+    call = {"float32": 9e-3, "int8": 3e-3, "torch": 12e-3, "openvino": 15e-3}
+    bounds = {"float32": 8e-6, "float16": 4e-6, "bfloat16": 4e-6, "int8": 2e-6}
+    return {
+        "stac_tiny": {"seconds": {**step, "onnxruntime": 30e-6, "torch": 60e-6}, "bounds": bounds},
+        "elmo_b1": {"seconds": call, "bounds": dict.fromkeys(bounds, 2e-3)},
+    }
+
+
+def cells_of(table: str) -> list[dict[str, str]]:
+    """Return the lines of a table by the names of its columns."""
+    header, _, *lines = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines())
+    return [dict(zip(header, line, strict=True)) for line in lines]
+
+
+def test_the_table_of_forms() -> None:
+    step, call = cells_of(forms.full_table(fake_forms()))
+    assert (step["int8"], step["best float32 peer"]) == ("4.0", "30.0 onnxruntime")
+    assert (step["int8 peer / int8"], step["float32 peer / int8"], step["float32 / int8"]) == ("2.50", "7.50", "3.00")
+    assert (step["float32 / float16"], step["int8 over bound"], step["float16 over bound"]) == ("1.50", "2.00", "2.00")
+    assert "bfloat16" not in step
+    assert (call["int8 peer / int8"], call["float32 / int8"], call["float16"]) == ("", "3.00", "")
+    assert call["best float32 peer"] == "12,000 torch"
+
+
+def test_the_summary_of_forms() -> None:
+    """Shapes that an engine has no time for do not count."""
+    results = fake_forms()
+    results["vad_step"] = {"seconds": {"int8": 1e-6, "torch int8": 10e-6}, "bounds": {}}
+    lines = {line["time of the other / ours"]: line for line in cells_of(forms.summary(results))}
+    beside = lines["int8 steps, beside the best int8 peer"]
+    assert (beside["shapes"], beside["geometric mean"]) == ("2", "5.00")
+    assert (beside["smallest"], beside["at"]) == ("2.50", "stac_tiny")
+    assert lines["int8 sequences, beside our float32"]["geometric mean"] == "3.00"
+    assert "int8 batches, beside our float32" not in lines
+
+
+def test_the_summary_names_shapes_of_the_grid() -> None:
+    assert {*forms.STEPS, *forms.SEQUENCES, *forms.BATCHES} <= set(shapes.PUBLIC)
+    assert all(shapes.PUBLIC[name].streams() for name in forms.STEPS)
+
+
+def test_weights_beyond_l2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them between two steps of a stream, the recurrent ones of a layer within a sequence, of one row."""
+    monkeypatch.setattr(forms, "l2_bytes", lambda: 1 << 20)
+    assert {name for name, shape in shapes.PUBLIC.items() if forms.beyond_l2(shape)} == {
+        "stac_small", "stac_med", "stac_deep", *forms.SEQUENCES
+    }  # fmt: skip
+
+
+def test_forms_run(tmp_path: Path) -> None:
+    """A whole run of ours, whose figures mean nothing."""
+    page, kept = page_with(tmp_path, "forms"), tmp_path / "kept.json"
+    small = ("--shapes", "amp_step", "odd_13", "--rounds", 1, "--budget", 1e-4, "--engines", *engines.FORMS)
+    printed = run("forms", *small, "--json", kept, "--page", page)
+    results = json.loads(kept.read_text(encoding="utf-8"))["runs"]["1"]
+    assert set(results) == {"amp_step", "odd_13"}
+    assert all(set(result["seconds"]) == set(engines.FORMS) for result in results.values())
+    bounds = results["odd_13"]["bounds"]
+    assert 0 < bounds["int8"] <= bounds["float16"] == bounds["bfloat16"] <= bounds["float32"]
+    assert "One core, microseconds" in printed
+    assert "| odd_13 " in page.read_text(encoding="utf-8")
+
+
+def test_forms_that_fail_are_a_failure(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise peers.Failed("int8: it broke")
+
+    monkeypatch.setattr(peers, "run_engine", fail)
+    monkeypatch.setattr(machine, "measure", lambda **_: LIMITS)
+    assert forms.main(["--shapes", "amp_step", "--engines", "int8"]) == 1
+    assert "! int8: it broke" in capsys.readouterr().err
+
+
+def test_limits_of_forms() -> None:
+    """Bytes by the form, and for int8 the rate of dot products."""
+    limits = machine.of_forms(LIMITS)
+    assert {form: each.itemsize for form, each in limits.items()} == dict(zip(engines.FORMS, (4, 2, 2, 1), strict=True))
+    assert limits["float16"].flop_per_second == LIMITS.flop_per_second
+    assert limits["int8"].flop_per_second > 1e8
+    assert limits["int8"].bytes_per_second == LIMITS.bytes_per_second
+
+
+def test_the_table_of_packing() -> None:
+    figures = {"float32": packing.Seconds(0.0, 0.5), "int8": packing.Seconds(0.3, 0.2)}
+    first, second = cells_of(packing.table(figures))
+    assert (first["both, s"], first["over float32"]) == ("0.50", "1.00")
+    assert (second["quantizing, s"], second["both, s"], second["over float32"]) == ("0.30", "0.50", "1.00")
+    assert 99e6 < sum(map(sum, shapes.Shape(packing.SIZE, packing.SIZE).weights())) < 101e6
+
+
 def test_peers_draws(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     peers.draw(fake_run("1"), tmp_path / "new" / "plot.png")
@@ -306,7 +436,8 @@ def test_a_block_needs_its_place(tmp_path: Path) -> None:
     [
         ("README.md", ["speed", "measured"]),
         ("docs/performance.md", ["peers", "few", "ways", "sweep", "streams", "special", "measured"]),
-        ("docs/performance.md", ["startup", "proteins", "accelerate"]),
+        ("docs/performance.md", ["startup", "proteins", "accelerate", "forms", "packing"]),
+        ("docs/howto/weights.md", ["trained", "measured"]),
         ("docs/reliability.md", ["reliability", "measured"]),
         ("docs/explain/accuracy.md", ["accuracy", "measured"]),
         ("docs/howto/threads.md", ["neighbours", "measured"]),
@@ -327,6 +458,8 @@ def test_pages_have_the_places(page: str, names: list[str], tmp_path: Path) -> N
         ("streams", ["--budget", 1e-4]),
         ("ways", ["--threads", 2]),
         ("accuracy", ["--shapes", "amp_block64"]),
+        ("packing", ["--size", 20, "--rounds", 1]),
+        ("trained", ["--rounds", 1, "--budget", 1e-4]),
         pytest.param("special", ["--shapes", "vad_step", "--budget", 1e-4], marks=pytest.mark.slow),
         pytest.param("startup", [], marks=pytest.mark.slow),
         pytest.param("proteins", ["--budget", 1e-4], marks=pytest.mark.slow),
