@@ -96,17 +96,19 @@ def test_readme_loads_and_runs_a_file(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     np.savez("lstm.npz", **numba_lstm.LSTM(*SIZES, seed=0).state_dict())
     names: dict[str, Any] = {}
-    _, load, _ = python_blocks()
+    _, load, quantize, _ = python_blocks()
     run(load, names)
     assert names["output"].shape == (8, 160, 256)
     assert names["h_n"].shape == names["c_n"].shape == (3, 8, 256)
+    run(quantize, names)
+    assert names["small"].form == "int8"
 
 
 def test_readme_from_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
     trained = torch.nn.LSTM(*SIZES, batch_first=True)
-    save, load, _ = python_blocks()
+    save, load, *_ = python_blocks()
     names: dict[str, Any] = {"lstm": trained}
     run(save, names)
     run(load, names)
@@ -119,7 +121,7 @@ def test_readme_from_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_readme_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"np": np, "nl": numba_lstm}
-    run(python_blocks()[2], names)
+    run(python_blocks()[3], names)
     assert names["ys"].shape == (64, 1, 128)
     assert not names["pool"].state[0][:, 4].any()
     assert names["pool"].state[0][:, 902].any()

@@ -84,7 +84,7 @@ def test_reference_of_lstm(browser: Any, address: str) -> None:
     assert browser.find_elements("id", "numba_lstm.LSTM.stream")
 
 
-@pytest.mark.parametrize("name", ["disorder", "speech", "batches", "speed", "gates"])
+@pytest.mark.parametrize("name", ["disorder", "speech", "batches", "speed", "gates", "forms"])
 def test_gallery_has_its_picture(name: str, browser: Any, address: str) -> None:
     loaded = "return [...document.querySelectorAll('img.sphx-glr-single-img')].some(i => i.naturalWidth > 300)"
     visit(browser, f"{address}/gallery/plot_{name}.html", lambda b: b.execute_script(loaded))
