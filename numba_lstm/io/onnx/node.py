@@ -54,6 +54,7 @@ class Node:
         self.attributes, self.weights, self.directions = attributes, weights, attributes.directions
         self.supplies = supplies
         self.dtype = np.dtype(np.result_type(weights.W, np.float32) if dtype is None else dtype)
+        self.form = weights.form or self.dtype.name
         self.input_size, self.hidden_size = weights.W.shape[2], weights.R.shape[2]
         self._network: Network | None = None  # packed when it is first used
         self._read: tuple[tuple[int, ...], dict[str, np.ndarray | None]] = ((), {})  # for X of the shape that came last
@@ -108,11 +109,6 @@ class Node:
         if self.layout:
             return Outputs(_dense(y, (1, 0, 2, 3)), _dense(h, (1, 0, 2)), _dense(c, (1, 0, 2)))
         return Outputs(_dense(y, (0, 2, 1, 3)), h, c)
-
-    @property
-    def form(self) -> str:
-        """How weights are kept."""
-        return self.weights.form or self.dtype.name
 
     def _of_file(self, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
         """Return a state or lengths as the file has them for an X of some shape."""
