@@ -20,6 +20,7 @@ from ..kernels.share import share_of
 from ..simd.jit import by_address, parallel_entry, serial_entry, short_entry
 from .compile_notice import CompileNotice
 from .launch_lock import compile_lock, with_team
+from .packing import HALVES
 
 _log = logging.getLogger("numba_lstm")
 
@@ -160,9 +161,10 @@ def warmup(dtype: Any = np.float32, *, cells: str = "torch", weights: str | None
     form = None if weights == kind.name else weights
     if form is not None and (form not in FORMS or kind != np.float32):
         raise ValueError(f"weights should be one of {', '.join(FORMS)} and dtype float32, got: {weights!r} and {kind}")
-    share_address(kind, form)
-    if cells == "all":
-        share_address(kind, form, general=True)
+    for packed in (form, None) if form in HALVES else (form,):  # small weights of these are widened when packed
+        share_address(kind, packed)
+        if cells == "all":
+            share_address(kind, packed, general=True)
     entry_for("serial", kind)
     entry_for("short", kind)
     if get_num_threads() > 1:

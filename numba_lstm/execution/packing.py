@@ -18,6 +18,7 @@ from ..simd.weights.dot_products import left_offset
 from ..simd.weights.forms import LINES_BEHIND
 
 HALVES = ("float16", "bfloat16")
+"""Forms whose weights are kept as numbers that loads widen, or widened already; the kernels of both are then needed."""
 
 WIDENED_BYTES = 1 << 15
 """Recurrent weights of a layer and direction that lie in L1 as they are computed with: nothing waits for them there,

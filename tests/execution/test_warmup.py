@@ -18,6 +18,7 @@ from numba.core.dispatcher import Dispatcher
 import numba_lstm
 from support.cases import Shape, module, random_case
 from numba_lstm.kernels.cells.cell_rule import SIGMOID, TANH, CellRule
+from numba_lstm.execution import entries
 from numba_lstm.execution.network import Network
 from numba_lstm.contract.architecture import Architecture
 
@@ -38,7 +39,7 @@ def overloads():
     }
 
 
-before = overloads()
+before, ready = overloads(), set(entries._ready)
 assert before and any(before.values()), before
 with event.install_recorder("numba:compile") as recorder:
     for number, shape in enumerate([
@@ -79,6 +80,8 @@ with event.install_recorder("numba:compile") as recorder:
             Network(sizes, weights, dtype, rule)(case.x, None, None, batch_first=False)
 assert not recorder.buffer, recorder.buffer
 assert overloads() == before, (before, overloads())
+# What the cache on disk happens to have is loaded without a word; on another machine it would be compiled.
+assert set(entries._ready) == ready, set(entries._ready) - ready
 """
 
 
