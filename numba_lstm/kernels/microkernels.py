@@ -6,7 +6,7 @@ Operands
     ``left`` (rows, depth), unit stride in k, rows ``stride`` elements apart.  ``panel.weights`` (depth, vectors,
     LANES), C order, with 4, 2 or 1 vectors, see ``panels``.  ``source`` and ``target`` (rows, vectors * LANES), rows
     ``source_stride`` and ``target_stride`` apart; a source stride of ``BROADCAST`` (0) adds one row, the bias, to all.
-    ``source`` may be ``target``.  depth >= 1.  With weights of int8, k counts words of four, see ``weight_forms``.
+    ``source`` may be ``target``.  depth >= 1.  With weights of int8, k counts words of four, see ``weights.forms``.
 Prefetch
     While a tile works, its share of the panel that comes next is fetched into L2, if the panels are streamed: 8 rows
     88 -> 114 GFLOP/s and 48 rows 167 -> 186 of 229 at depth 1024, whose panels lie in L3.  Where they stay in L2 the

@@ -120,6 +120,6 @@ def _copies(a: Architecture, numerics: Numerics, inputs: int, rows: int) -> tupl
         return 0, 0, 0
     widest = max(a.hidden_size, *(a.layer_input_size(layer) for layer in range(a.num_layers)))
     stride = HEADER + round_up(widest, max(numerics.lanes, 4 * HEADER)) // 4
-    if stride * WORD_BYTES // 2 % PAGE == 0:
+    if stride * numerics.dtype.itemsize % PAGE == 0:
         stride += HEADER
     return stride, inputs * stride, round_up((inputs + rows) * stride, CACHE_LINE // numerics.dtype.itemsize)

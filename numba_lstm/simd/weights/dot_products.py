@@ -26,7 +26,7 @@ from ..vectors import Vector
 LEFT_OFFSETS = {"vnni": 128, "maddubs": 0, "dotprod": 0, "plain": 0}
 """What is added to numbers of rows, by the kind of dot product."""
 
-_I8, _I16, _I32 = ir.IntType(8), ir.IntType(16), ir.IntType(32)
+_I8, _I16 = ir.IntType(8), ir.IntType(16)
 
 
 def left_offset() -> int:

@@ -27,7 +27,7 @@ FLOAT16, BFLOAT16, WORDS = types.int16, types.uint16, types.int32
 DTYPES: dict[str, types.Integer] = {"float16": FLOAT16, "bfloat16": BFLOAT16, "int8": WORDS}
 """Of pointers to panels, by form."""
 
-_I16, _I32 = ir.IntType(16), ir.IntType(32)
+_I16 = ir.IntType(16)
 
 
 def _pointer_as(dtype: Any) -> Any:
