@@ -20,9 +20,10 @@ from ..simd.weights.forms import LINES_BEHIND
 HALVES = ("float16", "bfloat16")
 """Forms whose weights are kept as numbers that loads widen, or widened already; the kernels of both are then needed."""
 
-WIDENED_BYTES = 1 << 15
-"""Recurrent weights of a layer and direction that lie in L1 as they are computed with: nothing waits for them there,
-and to widen them at each step would take a fifth more time.  Results have the same bits."""
+WIDENED_BYTES = 1 << 16
+"""Most bytes of a layer and direction whose 16-bit weights are widened when they are packed.  Those of h lie in L1
+then, where nothing waits for them, and to widen them at each step takes 1.2 times float32's time at H = 32 and 40, and
+the same time at 48.  Results have the same bits."""
 
 MOST_INT8_TERMS = (2**31 - 1) // LARGEST**2
 """Products of two int8 whose sum is an int32, whatever they are."""
@@ -65,7 +66,7 @@ def pack(
     form: str | None = None,
 ) -> PackedWeights:
     """Return a network's parameters, by torch's names, as panels, and the numbers of its rule."""
-    if form in HALVES and GATES * architecture.hidden_size * architecture.output_size * dtype.itemsize <= WIDENED_BYTES:
+    if form in HALVES and _largest_cell(architecture) * dtype.itemsize <= WIDENED_BYTES:
         parameters, form = dequantized(parameters, form), None
     a, lanes, line = architecture, block_sizes().lanes(dtype), CACHE_LINE // dtype.itemsize
     if rule is not None and rule.plain:
@@ -111,6 +112,12 @@ def pack(
         data[start : start + piece.size] = piece
         start = round_up(start + piece.size, line)
     return PackedWeights(data, np.array(cells, np.int64), finite, rule is not None, form)
+
+
+def _largest_cell(a: Architecture) -> int:
+    """Return how many weights the largest layer has in one direction."""
+    widest = max(a.layer_input_size(layer) for layer in range(a.num_layers))
+    return GATES * a.hidden_size * (widest + a.output_size) + a.proj_size * a.hidden_size
 
 
 def _elements(name: str, parameters: Mapping[str, np.ndarray], form: str | None) -> np.ndarray:
