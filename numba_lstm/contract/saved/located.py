@@ -212,7 +212,7 @@ class Located:
         """
         group = self._groups.get(prefix, {})
         if form == "int8":
-            group = {name: rest for name, found in group.items() if (rest := _without_scale(name, found))}
+            group = {name: _without_scale(name, found) for name, found in group.items()}
         if group:
             scales = {*self.names(prefix)} - {whole for found in group.values() for whole in found.values()}
             below = [name for name in self._names if name.startswith(prefix)] if prefix.endswith(".") else []
@@ -253,8 +253,11 @@ class Located:
 
 
 def _without_scale(name: str, found: dict[str, str]) -> dict[str, str]:
-    """Return the parts of a weight without its scales; nothing else has any."""
-    return {part: whole for part, whole in found.items() if part != PLAIN + SCALE or not is_weight(name)}
+    """Return the parts of a weight without its scales, beside which it has to be; nothing else has any."""
+    rest = {part: whole for part, whole in found.items() if part != PLAIN + SCALE or not is_weight(name)}
+    if not rest:
+        raise ValueError(f"{name} is missing, whose scales are there")
+    return rest
 
 
 def _unwrapped(groups: dict[str, dict[str, dict[str, str]]]) -> dict[str, dict[str, dict[str, str]]]:
