@@ -33,8 +33,11 @@ _KEPT: dict[str, Any] = {"float16": np.float16, "bfloat16": np.float32, "int8": 
 LARGEST = 127
 """The largest int8 weight and, with the other sign, the smallest: -128 would have no counterpart."""
 
-_SMALLEST_SCALE = np.finfo(np.float32).tiny
+SMALLEST_SCALE = np.finfo(np.float32).tiny
 """Kernels take smaller numbers for zero."""
+
+LARGEST_SCALE = np.nextafter(np.finfo(np.float32).max / np.float32(LARGEST), np.float32(0))
+"""With the next one, which is what the division gives, 127 stands for more than float32 has."""
 
 _PIECE = 1 << 18
 """Numbers that are rounded at a time, so that what lies in between stays in cache."""
@@ -133,15 +136,15 @@ def check_kept(kept: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, .
     >>> check_kept(kept, {"weight_hh_l0": (1, 1)}, "int8")
     Traceback (most recent call last):
         ...
-    ValueError: weight_hh_l0_scale has 0, and scales are finite numbers from 1.17549e-38 on
+    ValueError: weight_hh_l0_scale has 0, and scales are from 1.17549e-38 to 2.67939e+36
     """
     check_described(kept, shapes, form)
     for name, array in kept.items():
         if name.endswith(SCALE):
-            wrong = ~(np.isfinite(array) & (array >= _SMALLEST_SCALE))
+            wrong = ~((array >= SMALLEST_SCALE) & (array <= LARGEST_SCALE))  # of which nan is none
             if wrong.any():
                 first = f"{array[wrong][0]:g}"
-                raise ValueError(f"{name} has {first}, and scales are finite numbers from {_SMALLEST_SCALE:g} on")
+                raise ValueError(f"{name} has {first}, and scales are from {SMALLEST_SCALE:g} to {LARGEST_SCALE:g}")
         elif array.dtype == np.int8 and array.min() < -LARGEST:
             raise ValueError(f"{name} has {array.min()}, and weights in int8 are from {-LARGEST} to {LARGEST}")
         elif form == "bfloat16" and is_weight(name) and not bfloat16.exact(array):
@@ -247,7 +250,8 @@ def _to_int8(name: str, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         largest = np.maximum(piece.max(axis=1), -piece.min(axis=1))
         if not np.isfinite(largest).all():
             raise ValueError(f"{name} has {piece[~np.isfinite(piece)][0]}, of which int8 has nothing")
-        scale = scales[first : first + step] = np.maximum(largest / np.float32(LARGEST), _SMALLEST_SCALE)
+        scale = np.clip(largest / np.float32(LARGEST), SMALLEST_SCALE, LARGEST_SCALE)
+        scales[first : first + step] = scale
         quotient = piece / scale[:, None]
         kept[first : first + step] = np.rint(quotient, out=quotient)
     return kept, scales

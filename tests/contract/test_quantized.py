@@ -309,6 +309,19 @@ def test_weights_beyond_a_form_are_named(form: str, value: float) -> None:
         lstm.quantize(form)
 
 
+def test_the_largest_float32_stays_finite() -> None:
+    """127 times the nearest float32 to a 127th of it would be infinite."""
+    lstm = LSTM(3, 5, seed=0)
+    weight = lstm.weight_ih_l0.copy()
+    weight[:, 0] = np.finfo(F32).max
+    weight[::2] *= -1
+    lstm.weight_ih_l0 = weight
+    small = lstm.quantize("int8")
+    np.testing.assert_array_equal(small.weight_ih_l0[:, 0], np.where(np.arange(20) % 2, 127, -127))
+    np.testing.assert_allclose(small.dequantize().weight_ih_l0[:, 0], weight[:, 0], rtol=1e-6)
+    same_module(LSTM._of_form(small._architecture, small.state_dict(), "int8"), small)
+
+
 CHANGES: list[tuple[str, Callable[[Any], Any]]] = [
     ("be given another weight_ih_l0", lambda m: setattr(m, "weight_ih_l0", np.zeros((20, 3)))),
     ("be given another bias_hh_l0", lambda m: setattr(m, "bias_hh_l0", np.zeros(20))),
@@ -423,7 +436,9 @@ WRONG: list[tuple[str, str, Callable[[dict[str, np.ndarray]], Any]]] = [
     ("int8", "weight_hh_l0 has -128, and weights in int8 are from -127 to 127", changed("weight_hh_l0", first(-128))),
     *(
         ("int8", f"weight_hh_l0_scale has {words}, and scales are", changed("weight_hh_l0_scale", first(value)))
-        for value, words in ((0, "0"), (-1, "-1"), (np.nan, "nan"), (np.inf, "inf"), (2.0**-127, "5.87747e-39"))
+        for value, words in (
+            (0, "0"), (-1, "-1"), (np.nan, "nan"), (np.inf, "inf"), (2.0**-127, "5.87747e-39"), (3e36, r"3e\+36"),
+        )
     ),
 ]  # fmt: skip
 

@@ -300,6 +300,7 @@ DAMAGES: dict[str, tuple[str, str, Callable[[Arrays], Any]]] = {
     "a scale of zero": ("int8", "weight_hh_l0_scale has 0,", replaced("weight_hh_l0_scale", first(0))),
     "a scale below zero": ("int8", "weight_hh_l0_scale has -1,", replaced("weight_hh_l0_scale", first(-1))),
     "a scale of nan": ("int8", "weight_hh_l0_scale has nan,", replaced("weight_hh_l0_scale", first(np.nan))),
+    "a scale beyond float32": ("int8", r"weight_hh_l0_scale has 3e\+36,", replaced("weight_hh_l0_scale", first(3e36))),
     "a scale of inf": ("int8", "weight_hh_l0_scale has inf,", replaced("weight_hh_l0_scale", first(np.inf))),
     "scales of another layer": ("int8", "weight_ih_l1 is missing",
                                 lambda a: a.update(weight_ih_l1_scale=np.ones(20, F32))),

@@ -407,6 +407,19 @@ def test_scales_of_no_size_are_zeros(tmp_path: Path) -> None:
     assert np.isfinite(loaded(fed["X"]).Y).all()
 
 
+def test_scales_beyond_those_of_int8(tmp_path: Path) -> None:
+    """A row may be of float32 with a scale that 127 is not; it has another one then."""
+    generator = np.random.default_rng(8)
+    arrays = quantized(generator, 1)
+    arrays["W"][..., 0] = np.sign(arrays["W"][..., 0])
+    arrays["W"][:, 1:, 0] = 0
+    arrays["W_scale"][0, 0] = np.float32(3e38)
+    loaded = ours.load(onnx_files.save(model(node(arrays), arrays, feed(generator, 1)), tmp_path))["lstm"]
+    assert loaded.weights.W_scale.max() < 2.7e36
+    stands = loaded.weights.W.astype(np.float64) * loaded.weights.W_scale[..., None]
+    np.testing.assert_allclose(stands, numbers(arrays)["W"], rtol=1e-6)
+
+
 # --- DequantizeLinear -------------------------------------------------------------------------------------
 
 

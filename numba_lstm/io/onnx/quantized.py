@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...contract.weight_form import LARGEST, SCALE, quantized
+from ...contract.weight_form import LARGEST, LARGEST_SCALE, SCALE, SMALLEST_SCALE, quantized
 from .attributes import Refusal
 from .constants.conversions import scaled
 from .constants.graph import Graph
@@ -19,9 +19,6 @@ from .constants.values import Values
 
 _FARTHEST = 256
 """Tensors between weights and where they are dequantised: gates are cut out, put in order and joined."""
-
-_SMALLEST = np.finfo(np.float32).tiny
-"""Kernels take smaller scales for zero."""
 
 _COST = 8
 """Bytes that are made to see where a number of 8 bits goes."""
@@ -44,8 +41,8 @@ class Quantized(NamedTuple):
     def rows(self, role: str) -> tuple[np.ndarray, np.ndarray]:
         """Return what int8 keeps of them, (D, 4 * H, K) and (D, 4 * H).
 
-        A row whose whole numbers int8 has is kept as it is, and the others, from zero points beside the middle and of
-        -128, are quantised anew.
+        A row whose whole numbers and scale int8 has is kept as it is, and the others, from zero points beside the
+        middle and of -128, are quantised anew.
 
         Raises
         ------
@@ -53,8 +50,7 @@ class Quantized(NamedTuple):
             If a row stands for what is not finite.
         """
         largest = np.abs(self.whole).max(axis=2)
-        with np.errstate(all="ignore"):
-            fit = (largest <= LARGEST) & (self.scale >= _SMALLEST) & np.isfinite(largest * self.scale)
+        fit = (largest <= LARGEST) & (self.scale >= SMALLEST_SCALE) & (self.scale <= LARGEST_SCALE)
         whole, scale = self.whole.astype(np.int8), self.scale.copy()
         anew = ~fit
         if anew.any():
