@@ -43,6 +43,7 @@ _PIECE = 1 << 18
 """Numbers that are rounded at a time, so that what lies in between stays in cache."""
 
 
+@np.errstate(all="ignore")  # of numbers that round to zero nobody is told, as where parameters are cast
 def quantized(parameters: Mapping[str, np.ndarray], form: str) -> dict[str, np.ndarray]:
     """Return what is kept of parameters in a form.
 
@@ -77,6 +78,7 @@ def quantized(parameters: Mapping[str, np.ndarray], form: str) -> dict[str, np.n
     return kept
 
 
+@np.errstate(all="ignore")
 def dequantized(kept: Mapping[str, np.ndarray], form: str) -> dict[str, np.ndarray]:
     """Return the float32 numbers that what is kept stands for, by torch's names.
 
@@ -218,8 +220,7 @@ def _scale_name(name: str) -> str:
 
 
 def _to_float16(name: str, array: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        kept = array.astype(np.float16)
+    kept = array.astype(np.float16)
     _complain_of_overflow(name, array, kept, "float16 ends at 65504: take bfloat16, which ends where float32 does")
     return kept
 

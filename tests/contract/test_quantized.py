@@ -322,6 +322,19 @@ def test_the_largest_float32_stays_finite() -> None:
     same_module(LSTM._of_form(small._architecture, small.state_dict(), "int8"), small)
 
 
+@forms
+def test_floating_point_errors_of_numpy_are_no_concern(form: str) -> None:
+    """Weights that round to zero or to denormal numbers do so whatever NumPy was told to raise."""
+    lstm = LSTM(3, 5, seed=0)
+    lstm.weight_ih_l0 = np.resize(F32([1000, 1e-9, 1e-38, 1e-40, 3e-5]), (20, 3))
+    expected = lstm.quantize(form)
+    with np.errstate(all="raise"):
+        small = lstm.quantize(form)
+        wide = small.dequantize()
+    same_module(small, expected)
+    same_module(wide, expected.dequantize())
+
+
 CHANGES: list[tuple[str, Callable[[Any], Any]]] = [
     ("be given another weight_ih_l0", lambda m: setattr(m, "weight_ih_l0", np.zeros((20, 3)))),
     ("be given another bias_hh_l0", lambda m: setattr(m, "bias_hh_l0", np.zeros(20))),
