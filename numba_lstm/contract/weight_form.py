@@ -39,6 +39,9 @@ SMALLEST_SCALE = np.finfo(np.float32).tiny
 LARGEST_SCALE = np.nextafter(np.finfo(np.float32).max / np.float32(LARGEST), np.float32(0))
 """With the next one, which is what the division gives, 127 stands for more than float32 has."""
 
+MOST_TERMS = (2**31 - 1) // LARGEST**2
+"""Products of two int8 whose sum is an int32, whatever they are."""
+
 _PIECE = 1 << 18
 """Numbers that are rounded at a time, so that what lies in between stays in cache."""
 
@@ -161,12 +164,23 @@ def check_described(kept: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...
             state = "is missing" if name in wanted else "is none of the arrays"
             raise ValueError(f"{name} {state} that {form} keeps of weights")
     for name, shape in wanted.items():
+        if form == "int8" and len(shape) == 2:  # not scales and biases
+            check_row_length(name, shape[1])
         dtype, found = _kept_dtype(name, form), tuple(kept[name].shape)
         if str(kept[name].dtype) != str(dtype) or found != shape:
             raise ValueError(
                 f"{name} is a {kept[name].dtype} array of shape {found}, and weights in {form} have a {dtype} array of "
                 f"shape {shape} there"
             )
+
+
+def check_row_length(name: str, columns: int) -> None:
+    """Raise ValueError if rows of int8 weights are so long that a sum of products may be beyond 32 bits."""
+    if columns > MOST_TERMS:
+        raise ValueError(
+            f"{name} has rows of {columns:,} numbers, and sums of int8 products are sure to stay within 32 bits for "
+            f"{MOST_TERMS:,}: keep these weights in 16 bits"
+        )
 
 
 def in_layer(name: str) -> str:
@@ -244,6 +258,7 @@ def _complain_of_overflow(name: str, array: np.ndarray, kept: np.ndarray, reason
 
 def _to_int8(name: str, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = array.shape
+    check_row_length(name, columns)
     kept, scales = np.empty(array.shape, np.int8), np.empty(rows, np.float32)
     step = max(1, _PIECE // columns)
     for first in range(0, rows, step):

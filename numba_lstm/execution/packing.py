@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..contract.architecture import Architecture
-from ..contract.weight_form import LARGEST, SCALE, dequantized
+from ..contract.weight_form import SCALE, check_row_length, dequantized
 from ..formats import bfloat16
 from ..kernels.cells.cell_rule import Activation, CellRule, Function
 from ..kernels.frame import CellRecord
@@ -24,10 +24,6 @@ WIDENED_BYTES = 1 << 16
 """Most bytes of a layer and direction whose 16-bit weights are widened when they are packed.  Those of h lie in L1
 then, where nothing waits for them, and to widen them at each step takes 1.2 times float32's time at H = 32 and 40, and
 the same time at 48.  Results have the same bits."""
-
-MOST_INT8_TERMS = (2**31 - 1) // LARGEST**2
-"""Products of two int8 whose sum is an int32, whatever they are."""
-
 
 class PackedWeights(NamedTuple):
     """All weights of a network in kernel order."""
@@ -135,11 +131,7 @@ def _elements(name: str, parameters: Mapping[str, np.ndarray], form: str | None)
 def _words(name: str, matrix: np.ndarray, scales: np.ndarray) -> np.ndarray:
     """Return words of four numbers and, behind each row, what its sums begin at and its scale."""
     rows, columns = matrix.shape
-    if columns > MOST_INT8_TERMS:
-        raise ValueError(
-            f"{name} has rows of {columns:,} numbers, and sums of int8 products are sure to stay within 32 bits for "
-            f"{MOST_INT8_TERMS:,}: keep these weights in 16 bits"
-        )
+    check_row_length(name, columns)
     depth = -(-columns // 4)
     words = np.zeros((rows, depth + LINES_BEHIND), np.int32)
     words[:, :depth].view(np.int8)[:, :columns] = matrix

@@ -309,6 +309,15 @@ def test_weights_beyond_a_form_are_named(form: str, value: float) -> None:
         lstm.quantize(form)
 
 
+def test_rows_too_long_for_sums_of_integers_are_refused_at_once() -> None:
+    """127 * 127 * 133,144 is the last sum of so many products that 32 bits hold."""
+    assert LSTM(133_144, 1).quantize("int8").form == "int8"
+    longer = LSTM(133_145, 1)
+    with pytest.raises(ValueError, match=r"has rows of 133,145 numbers, .*: keep these weights in 16 bits"):
+        longer.quantize("int8")
+    assert longer.quantize("float16").form == "float16"
+
+
 def test_the_largest_float32_stays_finite() -> None:
     """127 times the nearest float32 to a 127th of it would be infinite."""
     lstm = LSTM(3, 5, seed=0)
