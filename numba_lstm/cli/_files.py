@@ -270,15 +270,20 @@ def _error(path: Path, small: dict[str, Any], exact: dict[str, Any]) -> str:
     x = _read_array(path, "input")
     if x.dtype.newbyteorder("=") != other.dtype:
         raise InputError(f"input is {x.dtype}, the weights are {other.dtype}: save it with astype('{other.dtype}')")
-    if not x.size:
-        raise InputError(f"input {path} is empty, and tells nothing of the error")
+    if not x.size or not np.isfinite(x).all():
+        state = "has numbers that are not finite" if x.size else "is empty"
+        raise InputError(f"input {path} {state}, and tells nothing of the error")
     for each in (one, other):
         prepare_kernels(each.dtype, weights=each.form)
     with notice_compiling():
         wide = other.eval()(x)[0].astype(np.float64)  # the output, or a cell's next h
         error = one(x)[0] - wide
     size = f"rms {_rms(error):.3g}, max {np.abs(error).max():.3g}; outputs: rms {_rms(wide):.3g}"
-    return f"error of {one.form} against {other.form}: {size}"
+    read_as = ""
+    if x.ndim == 3:  # which layout it has, only the file of weights can say
+        rows, steps = (0, 1) if other.batch_first else (1, 0)
+        read_as = f"; {x.shape[rows]:,} sequences of {x.shape[steps]:,} steps"
+    return f"error of {one.form} against {other.form}: {size}{read_as}"
 
 
 def _rms(array: np.ndarray) -> float:

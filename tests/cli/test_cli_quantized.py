@@ -51,12 +51,15 @@ def test_the_error_is_printed(form: str, file: str, kind: Any, input: str, folde
     x, exact = np.load(input), kind.load(file).eval()
     wide, narrow = (module(x)[0].astype(np.float64) for module in (exact, kind.load("small.npz")))
     found = re.fullmatch(
-        rf"small\.npz: error of {form} against float32: rms (\S+), max (\S+); outputs: rms (\S+)", lines[-1]
+        rf"small\.npz: error of {form} against float32: rms (\S+), max (\S+); outputs: rms ([^;]+)(; .*)?", lines[-1]
     )
     assert found
     error = narrow - wide
     expected = np.sqrt(np.mean(error**2)), np.abs(error).max(), np.sqrt(np.mean(wide**2))
-    np.testing.assert_allclose([float(each) for each in found.groups()], expected, rtol=5e-3)
+    *figures, read_as = found.groups()
+    np.testing.assert_allclose([float(each) for each in figures], expected, rtol=5e-3)
+    rows, steps = (0, 1) if getattr(exact, "batch_first", False) else (1, 0)
+    assert read_as == (f"; {x.shape[rows]} sequences of {x.shape[steps]} steps" if x.ndim == 3 else None)
     assert len(lines) == 2
 
 
@@ -119,6 +122,8 @@ def test_what_is_refused(folder: Path, capsys: Any) -> None:
     )
     np.save("empty.npy", np.zeros((0, 7, 3), np.float32))
     assert "input empty.npy is empty" in complaint(capsys, *weights, "empty.npy")
+    np.save("nan.npy", np.full((7, 2, 3), np.nan, np.float32))
+    assert "input nan.npy has numbers that are not finite" in complaint(capsys, *weights, "nan.npy")
     np.save("wrong.npy", np.zeros((7, 2, 4), np.float32))
     assert "input.size(-1)" in complaint(capsys, *weights, "wrong.npy")
     assert "No such file" in complaint(capsys, *weights, "nowhere.npy")
