@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..formats import bfloat16
+from ..simd.weights.dot_products import LARGEST
 from .architecture import CELL_SUFFIX
 
 FORMS = ("float16", "bfloat16", "int8")
@@ -29,9 +30,6 @@ SCALE = "_scale"
 
 _KEPT: dict[str, Any] = {"float16": np.float16, "bfloat16": np.float32, "int8": np.int8}
 """The dtype of a weight; scales and biases are float32."""
-
-LARGEST = 127
-"""The largest int8 weight and, with the other sign, the smallest: -128 would have no counterpart."""
 
 SMALLEST_SCALE = np.finfo(np.float32).tiny
 """Kernels take smaller numbers for zero."""

@@ -19,6 +19,7 @@ from numba.extending import overload
 
 from ..simd.jit import inlined, inner
 from ..simd.vectors import at, lanes, load, load_first
+from ..simd.weights.dot_products import LARGEST
 from ..simd.weights.forms import WORDS, same_form
 from ..simd.weights.int8_rows import float_of, magnitudes, most_of, no_magnitudes, store_bytes
 from .rows import View, active_rows, row_at
@@ -26,7 +27,7 @@ from .rows import View, active_rows, row_at
 HEADER = 4
 """Words before those of a row: a vector of bytes then lies within a line of the cache."""
 
-LARGEST = np.float32(127)
+STEPS = np.float32(LARGEST)
 NOTHING = np.float32(2.0**-100)
 _NAN_BITS = np.int32(0x7F800000)
 
@@ -54,7 +55,7 @@ def _quantize(source, count, target, most):
     else:
         largest = max(float_of(bits), most)
         if largest >= NOTHING:
-            scale, inverse = largest / LARGEST, LARGEST / largest
+            scale, inverse = largest / STEPS, STEPS / largest
     target[-1] = scale
     width = lanes(source)
     for k in range(0, count - width + 1, width):

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.commands import complaint
 from support.processes import HANG, PACKAGE, posix
 
 import numba_lstm
@@ -57,12 +58,7 @@ def check_archive(content: bytes) -> None:
 def refused(capsys: Any, *words: str) -> str:
     """Run a command that is refused, and return its one line."""
     capsys.readouterr()
-    assert cli.main([*words]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("numba-lstm: error: ")
-    assert err.count("\n") == 1
-    return str(err)
+    return complaint(capsys, *words)
 
 
 def process(*words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:

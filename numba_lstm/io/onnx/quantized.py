@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...contract.weight_form import LARGEST, LARGEST_SCALE, SCALE, SMALLEST_SCALE, quantized
+from ...contract.weight_form import LARGEST_SCALE, SCALE, SMALLEST_SCALE, quantized
+from ...simd.weights.dot_products import LARGEST
 from .attributes import Refusal
 from .constants.conversions import scaled
 from .constants.graph import Graph

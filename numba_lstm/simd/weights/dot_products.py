@@ -23,6 +23,9 @@ from numba.core import cgutils
 from ..target import host
 from ..vectors import Vector
 
+LARGEST = 127
+"""The largest int8 of weights and rows and, with the other sign, the smallest: ``maddubs`` is exact up to it."""
+
 LEFT_OFFSETS = {"vnni": 128, "maddubs": 0, "dotprod": 0, "plain": 0}
 """What is added to numbers of rows, by the kind of dot product."""
 
