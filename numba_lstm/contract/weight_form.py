@@ -14,7 +14,7 @@ A row of ``weight_ih`` or ``weight_hh`` belongs to one gate of one unit.  Biases
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,9 @@ LARGEST_SCALE = np.nextafter(np.finfo(np.float32).max / np.float32(LARGEST), np.
 
 MOST_TERMS = (2**31 - 1) // LARGEST**2
 """Products of two int8 whose sum is an int32, whatever they are."""
+
+_LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
+_LARGEST_BFLOAT16 = float(bfloat16.widened(np.array([0x7F7F], np.uint16))[0])
 
 _PIECE = 1 << 18
 """Numbers that are rounded at a time, so that what lies in between stays in cache."""
@@ -232,23 +235,38 @@ def _scale_name(name: str) -> str:
 
 
 def _to_float16(name: str, array: np.ndarray) -> np.ndarray:
-    kept = array.astype(np.float16)
-    _complain_of_overflow(name, array, kept, "float16 ends at 65504: take bfloat16, which ends where float32 does")
+    kept = np.empty(array.shape, np.float16)
+    for source, target in _pieces(array, kept):
+        target[:] = source
+        if not _within(source, _LARGEST_FLOAT16):
+            reason = "float16 ends at 65504: take bfloat16, which ends where float32 does"
+            _complain_of_overflow(name, source, target, reason)
     return kept
 
 
 def _to_bfloat16(name: str, array: np.ndarray) -> np.ndarray:
     kept = np.empty(array.shape, np.float32)
-    source, target = array.reshape(-1), kept.reshape(-1)
-    for first in range(0, array.size, _PIECE):
-        target[first : first + _PIECE] = bfloat16.rounded(source[first : first + _PIECE])
-    _complain_of_overflow(name, array, kept, "bfloat16 ends at 3.39e38")
+    for source, target in _pieces(array, kept):
+        if _within(source, _LARGEST_BFLOAT16):
+            bfloat16.round_finite(source, target)
+        else:
+            target[:] = bfloat16.widened(bfloat16.narrowed(source))
+            _complain_of_overflow(name, source, target, "bfloat16 ends at 3.39e38")
     return kept
 
 
+def _pieces(array: np.ndarray, kept: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    source, target = array.reshape(-1), kept.reshape(-1)
+    for first in range(0, array.size, _PIECE):
+        yield source[first : first + _PIECE], target[first : first + _PIECE]
+
+
+def _within(array: np.ndarray, largest: float) -> bool:
+    """Return whether no number is beyond the largest or nan; to look at each takes several times as long."""
+    return bool(array.max() <= largest and array.min() >= -largest)
+
+
 def _complain_of_overflow(name: str, array: np.ndarray, kept: np.ndarray, reason: str) -> None:
-    if np.isfinite(kept).all():  # which takes less time than to look at both
-        return
     beyond = np.isfinite(array) & ~np.isfinite(kept)
     if beyond.any():
         raise ValueError(f"{name} has {array[beyond][0]:g}, and {reason}")

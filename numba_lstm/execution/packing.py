@@ -124,7 +124,7 @@ def _elements(name: str, parameters: Mapping[str, np.ndarray], form: str | None)
     if form == "float16":
         return array.view(np.uint16)
     if form == "bfloat16":
-        return bfloat16.narrowed(array)
+        return bfloat16.upper_halves(array)
     return _words(name, array, parameters[name + SCALE])
 
 

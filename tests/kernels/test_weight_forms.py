@@ -150,9 +150,11 @@ def test_rounding_by_hand() -> None:
 
 
 @in_16_bits
-def test_what_is_kept_are_the_nearest_numbers(form: str) -> None:
+@pytest.mark.parametrize("special", [[], [np.nan], [-np.inf, 65519]], ids=["finite", "nan", "inf"])
+def test_what_is_kept_are_the_nearest_numbers(form: str, special: list[float]) -> None:
     rng = np.random.default_rng(3)
     weight = (rng.standard_normal((400, 300)) * np.exp2(rng.integers(-40, 13, (400, 300)))).astype(np.float32)
+    weight[7, : len(special)] = special
     kept = quantized({"weight_hh_l0": weight}, form)["weight_hh_l0"]
     assert kept.astype(np.float32).tobytes() == rounded(weight, form).tobytes()
 
