@@ -79,18 +79,18 @@ def _compiled(key: tuple[str, Any], make: Callable[[], Any]) -> Any:
     return _ready[key]
 
 
-def share_address(dtype: np.dtype[Any], form: str | None = None, general: bool = False) -> int:
+def share_address(dtype: np.dtype[Any], form: str | None = None, cells: str = "plain") -> int:
     """Return the address of what launches of all kinds call, compiled for a dtype and what ``share_of`` takes."""
 
     def make() -> Any:
-        options = [f"weights={form!r}"] * (form is not None) + ["cells='all'"] * general
+        options = [f"weights={form!r}"] * (form is not None) + ["cells='all'"] * (cells == "general")
         call = f"warmup({', '.join(options)})"
         text = f"compiling kernels, once on this machine; numba_lstm.{call} does it ahead of time"
         notice = CompileNotice(lambda: _log.warning(text))
         with event.install_listener("numba:compile", notice):
-            return by_address(share_of(form, general), _share_signature(dtype))
+            return by_address(share_of(form, cells), _share_signature(dtype))
 
-    kind = " ".join(filter(None, ("general" if general else "all", form)))
+    kind = " ".join(filter(None, (cells, form)))
     address: int = _compiled((kind, dtype), make).address
     return address
 
@@ -164,7 +164,7 @@ def warmup(dtype: Any = np.float32, *, cells: str = "torch", weights: str | None
     for packed in (form, None) if form in HALVES else (form,):  # small weights of these are widened when packed
         share_address(kind, packed)
         if cells == "all":
-            share_address(kind, packed, general=True)
+            share_address(kind, packed, cells="general")
     entry_for("serial", kind)
     entry_for("short", kind)
     if get_num_threads() > 1:

@@ -83,7 +83,7 @@ class Frame(NamedTuple):
     gate_member: int
     """Elements between the gate sums of two members of a crew; 0: each has its panels."""
     gate_distance: int
-    """Elements between the gate sums of two panels; 0: they take turns."""
+    """Elements between the gate sums of two panels, kept or not; 0: they take turns."""
     left: int
     """Copies of rows, where weights are int8, see ``left_rows``: (chunk, rows, left_stride) of the input, and .."""
     left_hidden: int
@@ -98,6 +98,12 @@ class Frame(NamedTuple):
     """Elements of one of its two halves."""
     between_packed: int
     """1 if its rows lie as those of the packed batch."""
+
+    kept_address: int
+    """Where gates are kept if they are, see ``kept``; elements between those of two directions, and behind the gates of
+    one until its c."""
+    kept_direction: int
+    kept_cells: int
 
     run_share: int
     """The address of what ``share.share_of`` gives for these weights and cells."""

@@ -20,6 +20,9 @@ import numpy as np
 
 from ..simd.blocksizes import GATES
 
+NARROWEST = 1
+"""Vectors of the narrowest panel."""
+
 
 def count_panels(units: int, lanes: int) -> int:
     """Return how many panels have the gates of so many hidden units."""
@@ -35,6 +38,28 @@ def tail_vectors(hidden_size: int, lanes: int) -> int:
     return vectors
 
 
+def kept_sizes(hidden_size: int, rows: int, lanes: int) -> tuple[int, int]:
+    """Return how many numbers are kept of so many rows for one direction, see ``kept``: of gates, and of c."""
+    full = (hidden_size - 1) // lanes * lanes
+    units = full + tail_vectors(hidden_size, lanes) * lanes // GATES
+    return GATES * units * rows, units * rows
+
+
+def kept_arrays(
+    gates: np.ndarray, cells: np.ndarray, hidden_size: int, rows: int, lanes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gates (4, rows, H) and c (rows, H) that are kept of one direction, see ``kept``."""
+    full = (hidden_size - 1) // lanes
+    parts = []
+    for count, numbers in ((GATES, gates), (1, cells)):
+        split = count * full * lanes * rows
+        body = numbers[:split].reshape(full, rows, count, lanes).transpose(2, 1, 0, 3)
+        tail = numbers[split:].reshape(rows, count, -1).transpose(1, 0, 2)
+        whole = np.concatenate([body.reshape(count, rows, full * lanes), tail], axis=2)
+        parts.append(np.ascontiguousarray(whole[:, :, :hidden_size]))
+    return parts[0], parts[1][0]
+
+
 def gate_panels(matrix: np.ndarray, lanes: int) -> np.ndarray:
     """Return a (4 * H, K) weight matrix as panels, (K, 4, lanes) each, the last one (K, vectors, lanes), in a row."""
     hidden, depth = matrix.shape[0] // GATES, matrix.shape[1]
@@ -44,6 +69,34 @@ def gate_panels(matrix: np.ndarray, lanes: int) -> np.ndarray:
     padded[:, :hidden] = matrix.reshape(GATES, hidden, depth)
     body = padded[:, : full * lanes].reshape(GATES, full, lanes, depth).transpose(1, 3, 0, 2)
     tail = padded[:, full * lanes :].transpose(2, 0, 1)
+    return np.concatenate([body.ravel(), tail.ravel()])
+
+
+def from_gate_panels(panels: np.ndarray, hidden_size: int, columns: slice, depth: int, lanes: int) -> np.ndarray:
+    """Return columns of the (4 * H, depth) matrix of which ``gate_panels`` made panels."""
+    full = (hidden_size - 1) // lanes
+    split = full * depth * GATES * lanes
+    body = panels[:split].reshape(full, depth, GATES, lanes)[:, columns]
+    tail = panels[split:].reshape(depth, GATES, -1)[columns]
+    count = tail.shape[0]
+    matrix = np.empty((GATES, hidden_size, count), panels.dtype)
+    matrix[:, : full * lanes].reshape(GATES, full, lanes, count)[:] = body.transpose(2, 0, 3, 1)
+    matrix[:, full * lanes :] = tail.transpose(1, 2, 0)[:, : hidden_size - full * lanes]
+    return matrix.reshape(GATES * hidden_size, count)
+
+
+def output_panels(matrix: np.ndarray, lanes: int) -> np.ndarray:
+    """Return a (K, outputs) matrix as panels (K, 4, lanes) in a row, the last one with 4, 2 or 1 vectors."""
+    depth, outputs = matrix.shape
+    width = GATES * lanes
+    full = (outputs - 1) // width
+    rest = matrix[:, full * width :]
+    vectors = NARROWEST
+    while rest.shape[1] > vectors * lanes:
+        vectors *= 2
+    tail = np.zeros((depth, vectors * lanes), matrix.dtype)
+    tail[:, : rest.shape[1]] = rest
+    body = matrix[:, : full * width].reshape(depth, full, width).transpose(1, 0, 2)
     return np.concatenate([body.ravel(), tail.ravel()])
 
 

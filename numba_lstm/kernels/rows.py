@@ -29,6 +29,12 @@ def _starts(frame):
 
 
 @inlined
+def rows_before(frame, t):
+    """Return how many rows of all steps come before those of step t."""
+    return t * frame.batch if frame.offsets == 0 else _starts(frame)[t]
+
+
+@inlined
 def active_rows(frame, block, t):
     """Return how many rows of a block take part in step t."""
     if frame.offsets == 0:

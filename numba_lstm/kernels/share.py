@@ -71,16 +71,20 @@ def _as_they_are(weights):
     return weights
 
 
-def share_of(form: str | None, general: bool) -> Callable[..., Any]:
-    """Return what does one thread's share, to be compiled: of cells with a rule if ``general``, else of torch's."""
+_KINDS = {"plain": None, "general": np.int64(1), "kept": np.uint64(1)}
+"""What stands for each kind of cell, see ``postgemm.Rule``."""
+
+
+def share_of(form: str | None, cells: str) -> Callable[..., Any]:
+    """Return what does one thread's share, to be compiled, for cells of torch, those with a rule, or that are kept."""
     panels = AS_PANELS[form] if form else _as_they_are
-    kind = np.int64(1) if general else None
+    kind = _KINDS[cells]
 
     def run_share(numbers, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index):
         here = panels(weights)
         _share(numbers, weights, work, h, c, x, x_time, x_row, output, output_time, output_row, index, kind, here)
 
     # Machine code is kept under the name, and its symbols have it.
-    parts = ["run_share", *(["general"] if general else []), *([form] if form else [])]
+    parts = ["run_share", *([cells] if cells != "plain" else []), *([form] if form else [])]
     run_share.__name__ = run_share.__qualname__ = "_".join(parts)
     return run_share

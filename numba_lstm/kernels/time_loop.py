@@ -18,9 +18,10 @@ from ..simd.records import numbers_of
 from ..simd.vectors import at, lanes
 from ..simd.weights.forms import depth_of, same_form
 from .cells.postgemm import Rule
-from .cells.step import CellWeights, Sizes, State, panel_at, panel_vectors, project, step_panel, step_row
+from .cells.step import CellWeights, Sizes, State, panel_at, panel_vectors, project, step_panel, step_row, sums_of
 from .crew import direction_crew, meet, regroup, share
 from .frame import CELL_SIZE, FRAME_SIZE, as_cell
+from .kept import keeps, kept_gates, numbers_of_rule, row_of_sums, rows_of_step, sums_line
 from .left_rows import input_rows, left_rows
 from .microkernels import BROADCAST, Following, panel_gemm
 from .rows import Block, View, active_rows, gather, pool_row, row_at, run_end, spread, time_distance
@@ -83,26 +84,30 @@ def _end_rows(call, cell, block, part, after, first, last):
 
 @inlined
 def _input_panel(j, upcoming, frame, block, weights, sizes, src, gates, t_first, t_last):
-    """Fill ``gates`` (steps, rows, 4, LANES) with bias + input blocks of panel j for some steps.
+    """Fill gate sums with bias + input blocks of panel j for some steps.
 
-    ``upcoming`` is the panel that comes next, and ``src`` the view of what ``left_rows`` has made of the input.
+    ``gates`` points to those of the chunk's first row, or of the first one of all if they are kept.  ``upcoming`` is
+    the panel that comes next, and ``src`` the view of what ``left_rows`` has made of the input.
     """
     line = GATES * lanes(gates)
     steps = t_last - t_first
     depth, vectors = depth_of(weights.weight_ih, sizes.src_size), panel_vectors(sizes, j)
     panel = panel_at(weights.weight_ih, j, sizes.src_size, line)
     following = Following(panel_at(weights.weight_ih, upcoming, sizes.src_size, line), frame.streamed_ih)
-    bias = at(weights.bias, j * line)
-    if frame.offsets == 0 and (steps == 1 or src.time == block.rows * src.row):  # evenly spaced rows
+    bias, kind = at(weights.bias, j * line), weights.rule.kind
+    line = sums_line(kind, vectors, lanes(gates))
+    even = src.time == block.rows * src.row and rows_of_step(kind, frame, block, t_first) == block.rows
+    if frame.offsets == 0 and (steps == 1 or even):  # evenly spaced rows
         left = row_at(src, frame, t_first, block.first)
-        panel_gemm(steps * block.rows, left, src.row, vectors, panel, following, depth, bias, BROADCAST, gates, line)
+        target = at(gates, row_of_sums(kind, frame, block, t_first, t_first) * line)
+        panel_gemm(steps * block.rows, left, src.row, vectors, panel, following, depth, bias, BROADCAST, target, line)
         return
-    step = block.rows * line
     first = t_first
     while first < t_last:  # a run of steps in which the same rows take part
         rows, end = active_rows(frame, block, first), run_end(frame, first, t_last)
         time = time_distance(src, frame, first)
-        target = at(gates, (first - t_first) * step)
+        step = rows_of_step(kind, frame, block, first) * line
+        target = at(gates, row_of_sums(kind, frame, block, t_first, first) * line)
         if rows < end - first:
             for b in range(rows):
                 left, here = row_at(src, frame, first, block.first + b), at(target, b * line)
@@ -128,12 +133,14 @@ def _part(sizes, crew, width):
 
 
 @inlined
-def _room(frame, block, crew, direction):
+def _room(call, block, crew, direction):
     """Return a member's part of the workspace."""
+    frame = call.frame
     here = at(block.work, direction * frame.direction_size)
     sums = at(here, frame.gate_sums + crew.index * frame.gate_member)
     left = at(here, frame.left + crew.index * frame.left_member)
-    return Room(sums, frame.gate_distance, frame.chunk == 1, left)
+    sums = kept_gates(call.kind, frame, direction, sums)
+    return Room(sums, frame.gate_distance, frame.chunk == 1 and not keeps(call.kind), left)
 
 
 @inlined
@@ -142,13 +149,15 @@ def _cell(call, block, layer, direction, src, dst):
     frame = call.frame
     index = layer * frame.directions + direction
     record = as_cell(at(numbers_of(frame), FRAME_SIZE + index * CELL_SIZE))
+    gates = kept_gates(call.kind, frame, direction, call.weights)
+    numbers = numbers_of_rule(call.kind, frame, gates, at(call.weights, record.numbers))
     weights = CellWeights(
         at(call.weights, record.bias),
         same_form(at(call.weights, record.weight_ih), call.panels),
         same_form(at(call.weights, record.weight_hh), call.panels),
         same_form(at(call.weights, record.weight_hr), call.panels),
         at(call.weights, record.zeros),
-        Rule(call.kind, record, at(call.weights, record.numbers)),
+        Rule(call.kind, record, numbers, gates),
     )
     sizes = Sizes(
         record.src_size,
@@ -168,11 +177,11 @@ def _cell(call, block, layer, direction, src, dst):
 
 
 @inlined
-def _step(call, block, crew, part, room, cell, src, s, place, streamed):
+def _step(call, block, crew, part, room, cell, src, s, t_first, streamed):
     """Do this member's part of step s, in the order of processing, of one layer and direction.
 
-    ``place`` is the step's among those of its chunk, in the order of time.  Its gate sums hold the input part already,
-    unless they are fused; then it is made of ``src``, a view of what ``left_rows`` has made of the input.
+    ``t_first`` is the first step of its chunk, in the order of time.  Its gate sums hold the input part already, unless
+    they are fused; then it is made of ``src``, a view of what ``left_rows`` has made of the input.
     """
     frame, weights, sizes, width = call.frame, cell.weights, cell.sizes, lanes(block.work)
     reverse = cell.direction != FORWARD
@@ -195,21 +204,21 @@ def _step(call, block, crew, part, room, cell, src, s, place, streamed):
     # Rows that all read the same input, such as the windows of a stream, share their input part.
     shared = room.fused and src.row == 0 and rows > 1 and not from_zero
     inputs = Block(block.first, 1 if shared else block.rows, block.work, block.between)
-    line = GATES * width
-    sums = at(room.sums, place * block.rows * line)
+    line, row = GATES * width, row_of_sums(call.kind, frame, block, t_first, t)
     # Every other step walks back: the panels read last are still in cache when the weights exceed it.
     first, end, walks_back = part.first_panel, part.end_panel, odd != 0
     if rows == 1 and end - first > 1:
         x, pairs = row_at(src, frame, t, block.first), frame.pairs != 0
         step_row(
-            first, end, walks_back, pairs, streamed, room.fused, from_zero, weights, sizes, x, sums, room.distance,
-            state,
+            first, end, walks_back, pairs, streamed, room.fused, from_zero, weights, sizes, x, room.sums, room.distance,
+            row, state,
         )  # fmt: skip
         first = end
     for n in range(first, end):
         j = first + end - 1 - n if walks_back else n
-        here = at(sums, j * room.distance)
-        source, source_stride = (at(here, frame.rows * line), BROADCAST) if shared else (here, line)
+        here = sums_of(call.kind, sizes, room.sums, j, room.distance, row)
+        apart = sums_line(call.kind, panel_vectors(sizes, j), width)
+        source, source_stride = (at(here, frame.rows * line), BROADCAST) if shared else (here, apart)
         upcoming = j if n + 1 == end else j + (-1 if walks_back else 1)
         if room.fused:
             _input_panel(j, upcoming, frame, inputs, weights, sizes, src, source, t, t + 1)
@@ -233,7 +242,7 @@ def _chunk(call, block, crew, cell, first, last):
     Return the crew that has done the last of them, of size 0 if this member is not of it any more.
     """
     frame, width, reverse = call.frame, lanes(block.work), cell.direction != FORWARD
-    part, room = _part(cell.sizes, crew, width), _room(frame, block, crew, cell.direction)
+    part, room = _part(cell.sizes, crew, width), _room(call, block, crew, cell.direction)
     t_first = frame.steps - last if reverse else first
     t_last = t_first + last - first
     src = input_rows(call.panels, call, block, room.left, cell.sizes.src_size, cell.src, t_first, t_last)
@@ -242,15 +251,14 @@ def _chunk(call, block, crew, cell, first, last):
             upcoming, sums = min(j + 1, part.end_panel - 1), at(room.sums, j * room.distance)
             _input_panel(j, upcoming, frame, block, cell.weights, cell.sizes, src, sums, t_first, t_last)
     for s in range(first, last):
-        place = last - 1 - s if reverse else s - first
-        _step(call, block, crew, part, room, cell, src, s, place, np.int64(s - first < frame.streamed_steps))
+        _step(call, block, crew, part, room, cell, src, s, t_first, np.int64(s - first < frame.streamed_steps))
         meet(crew)
         remaining = regroup(crew)
         if remaining.size < crew.size:
             crew = remaining
             if crew.size == 0:
                 break
-            part, room = _part(cell.sizes, crew, width), _room(frame, block, crew, cell.direction)
+            part, room = _part(cell.sizes, crew, width), _room(call, block, crew, cell.direction)
     return crew
 
 

@@ -142,6 +142,17 @@ def at(tyctx, base, index):
 
 
 @intrinsic
+def elements_between(tyctx, first, second):
+    """Return how many elements the second of two pointers lies behind the first."""
+
+    def generate(context, builder, signature, args):
+        begin, end = (builder.ptrtoint(pointer, _INDEX) for pointer in args)
+        return builder.sdiv(builder.sub(end, begin), ir.Constant(_INDEX, first.dtype.bitwidth // 8))
+
+    return types.intp(first, first), generate
+
+
+@intrinsic
 def lanes(tyctx, base):
     """Return the number of lanes of a vector of the pointer's dtype, a constant."""
     count = lane_count(base.dtype)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...contract.architecture import Architecture
 from ...kernels.frame import FRAME_SIZE, Frame
-from ...kernels.panels import tail_vectors
+from ...kernels.panels import kept_sizes, tail_vectors
 from ..entries import entry_for, share_address
 from ..packing import PackedWeights
 from .machine import Machine
@@ -45,7 +45,7 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch, 
     kind = "parallel" if schedule.slices * schedule.crew > 1 else "short" if schedule.short else "serial"
     shape = (batch.rows, batch.steps) if batch.batch_first else (batch.steps, batch.rows)
     if batch.offsets is not None:
-        shape = 1, int(batch.offsets[-1])
+        shape = 1, batch.all_rows
     cells = len(weights.cells)
     return Plan(
         numbers=_numbers(a, numerics, weights, batch, machine, schedule, workspace),
@@ -127,6 +127,9 @@ def _numbers(
         between=workspace.between,
         between_size=workspace.between_size,
         between_packed=workspace.between_packed,
-        run_share=share_address(*numerics, weights.general),
+        kept_address=0,
+        kept_direction=sum(kept_sizes(a.hidden_size, batch.all_rows, numerics.lanes)),
+        kept_cells=kept_sizes(a.hidden_size, batch.all_rows, numerics.lanes)[0],
+        run_share=share_address(*numerics, "kept" if batch.kept else "general" if weights.general else "plain"),
     )
     return np.concatenate([np.array(frame, np.int64), *parts])

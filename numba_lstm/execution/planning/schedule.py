@@ -27,8 +27,16 @@ class Batch(NamedTuple):
     """Whether the caller's arrays are."""
     pool: int = 0
     """Rows of the states, if there are others; rows are then done in blocks that fit the cache."""
+    kept: bool = False
+    """Whether the gates of every step are kept, see ``kernels.kept``."""
     dense: bool = False
     """Whether input and output of the pool are C-order arrays: short steps then take the entry with fewer arguments."""
+
+
+    @property
+    def all_rows(self) -> int:
+        """Rows of all steps together."""
+        return self.steps * self.rows if self.offsets is None else int(self.offsets[-1])
 
 
 class Schedule(NamedTuple):

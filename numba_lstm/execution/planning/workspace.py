@@ -57,8 +57,9 @@ def lay_out(a: Architecture, numerics: Numerics, batch: Batch, schedule: Schedul
 
     # A chunk of one step needs the sums of a panel, and a row for inputs that its rows share, for each of a crew: how
     # many of it come is not known, so there is room for all.
-    fused = chunk == 1
-    sums = (rows + 1 if fused else panels * chunk * rows) * GATES * lanes
+    # Those that are kept have a place of their own.
+    fused = chunk == 1 and not batch.kept
+    sums = 0 if batch.kept else (rows + 1 if fused else panels * chunk * rows) * GATES * lanes
     unprojected = round_up(rows * panels * lanes, line) if proj_panels else 0
     left_stride, left_hidden, left_member = _copies(a, numerics, chunk * rows, rows)
     gates_size = round_up(schedule.crew * sums if fused else sums, line)
@@ -68,10 +69,8 @@ def lay_out(a: Architecture, numerics: Numerics, batch: Batch, schedule: Schedul
 
     # With one direction a span goes through all layers; with two, a layer must be complete.
     between_packed = directions == 2 and batch.offsets is not None
-    if between_packed and batch.offsets is not None:
-        between_rows = int(batch.offsets[-1])
-    else:
-        between_rows = (schedule.span if directions == 1 else batch.steps) * rows
+    span_rows = (schedule.span if directions == 1 else batch.steps) * rows
+    between_rows = batch.all_rows if between_packed else span_rows
     between_size = round_up(between_rows * directions * a.output_size, line)
     buffers = min(a.num_layers - 1, 2) * between_size
 
@@ -103,7 +102,7 @@ def lay_out(a: Architecture, numerics: Numerics, batch: Batch, schedule: Schedul
         gate_sums=places[3] + unprojected,
         direction_size=step_size if apart == 2 else 0,
         gate_member=sums if fused else 0,
-        gate_distance=0 if fused else chunk * rows * GATES * lanes,
+        gate_distance=0 if fused else (batch.all_rows if batch.kept else chunk * rows) * GATES * lanes,
         left=places[3] + unprojected + gates_size,
         left_hidden=left_hidden,
         left_stride=left_stride,

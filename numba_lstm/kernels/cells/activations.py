@@ -209,3 +209,12 @@ def sigmoid_times_tanh(x, y):
     """
     m = _expm1_minus_twice(y)
     return copysign(div(m, mul(add(m, _two(y)), _one_plus_exp_minus(x))), y)
+
+
+@inner
+def product_and_factors(x, y):
+    """Return sigmoid(x) * tanh(y), with the bits of ``sigmoid_times_tanh``, then sigmoid(x) and tanh(y)."""
+    m, denominator = _expm1_minus_twice(y), _one_plus_exp_minus(x)
+    rest = add(m, _two(y))
+    product = copysign(div(m, mul(rest, denominator)), y)
+    return product, div(_one(x), denominator), copysign(div(m, rest), y)

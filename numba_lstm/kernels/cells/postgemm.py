@@ -16,14 +16,15 @@ from numba.extending import overload
 
 from ...simd.blocksizes import GATES
 from ...simd.jit import inlined
-from ...simd.vectors import at, fma, lanes, load, store
-from .activations import sigmoid, sigmoid_times_tanh
+from ...simd.vectors import at, fma, lanes, load, store, store_first
+from ..kept import KEPT, kept_cell, sums_line
+from .activations import product_and_factors, sigmoid, sigmoid_times_tanh
 from .general_cell import update_cell, update_hidden
 
-Rule = namedtuple("Rule", "kind record numbers")
-"""How gate sums become states: ``kind`` is None for the LSTM of torch, and an integer for cells that read what they do
-from a `CellRecord` and ``numbers``, see ``general_cell``.  Its type decides what is compiled, so that
-neither kind of cell pays for the other."""
+Rule = namedtuple("Rule", "kind record numbers gates")
+"""How gate sums become states: ``kind`` is None for the LSTM of torch, `KEPT` for the same whose gates and cell states
+are kept, see ``kept``, and an integer for cells that read what they do from a `CellRecord` and ``numbers``, see
+``general_cell``.  Its type decides what is compiled, so that no kind of cell pays for another."""
 
 TWO_PASSES = 4
 """Rows from which all c' come before all h'.  h' waits for c' of its row; with several rows in between, the CPU finds
@@ -46,6 +47,37 @@ def _update_hidden(gates, units, c, hidden):
     store(hidden, 0, sigmoid_times_tanh(load(gates, 3 * units), c))
 
 
+@inlined
+def _keep(gates, place, units, value):
+    """Store one gate of so many units, behind which another gate lies if they are fewer than LANES."""
+    if units == lanes(gates):
+        store(gates, place, value)
+    else:
+        store_first(gates, place, value, units)
+
+
+@inlined
+def _update_kept_cell(rule, gates, units, cell):
+    """Do what ``_update_cell`` does, and put the gates i, f and g where their sums were, and c' where it is kept."""
+    kept = sigmoid(load(gates, units))
+    added, entering, candidate = product_and_factors(load(gates, 0), load(gates, 2 * units))
+    c = fma(kept, load(cell, 0), added)
+    store(cell, 0, c)
+    _keep(gates, 0, units, entering)
+    _keep(gates, units, units, kept)
+    _keep(gates, 2 * units, units, candidate)
+    _keep(kept_cell(rule, gates), 0, units, c)
+    return c
+
+
+@inlined
+def _update_kept_hidden(gates, units, c, hidden):
+    """Do what ``_update_hidden`` does, and put the gate o where its sum was."""
+    h, leaving, _ = product_and_factors(load(gates, 3 * units), c)
+    store(hidden, 0, h)
+    _keep(gates, 3 * units, units, leaving)
+
+
 def _cell(kind, rule, gates, units, cell, unit):
     """Make c' by a rule of this kind."""
 
@@ -54,6 +86,8 @@ def _cell(kind, rule, gates, units, cell, unit):
 def _choose_cell(kind, rule, gates, units, cell, unit):
     if isinstance(kind, types.NoneType):
         return lambda kind, rule, gates, units, cell, unit: _update_cell(gates, units, cell)
+    if kind == KEPT:
+        return lambda kind, rule, gates, units, cell, unit: _update_kept_cell(rule, gates, units, cell)
     return lambda kind, rule, gates, units, cell, unit: update_cell(rule, gates, units, cell, unit)
 
 
@@ -65,6 +99,8 @@ def _hidden(kind, rule, gates, units, c, hidden, unit):
 def _choose_hidden(kind, rule, gates, units, c, hidden, unit):
     if isinstance(kind, types.NoneType):
         return lambda kind, rule, gates, units, c, hidden, unit: _update_hidden(gates, units, c, hidden)
+    if kind == KEPT:
+        return lambda kind, rule, gates, units, c, hidden, unit: _update_kept_hidden(gates, units, c, hidden)
     return lambda kind, rule, gates, units, c, hidden, unit: update_hidden(rule, gates, units, c, hidden, unit)
 
 
@@ -72,13 +108,14 @@ def _choose_hidden(kind, rule, gates, units, c, hidden, unit):
 def update_state(rule, rows, vectors, gates, cell, hidden, hidden_stride, unit):
     """Update LANES units of ``rows`` rows.
 
-    ``gates`` (rows, 4, LANES) and ``cell`` (rows, LANES) are dense; ``hidden`` has rows ``hidden_stride`` elements
-    apart and room for LANES numbers in each.  ``cell`` is updated in place.  Nothing aliases.  If ``vectors`` of each
-    row hold its gates, fewer than 4, there are so many fewer units; behind them something is computed and stored too.
+    ``gates`` (rows, 4, LANES), or what ``kept`` says, and ``cell`` (rows, LANES) are dense; ``hidden`` has rows
+    ``hidden_stride`` elements apart and room for LANES numbers in each.  ``cell`` is updated in place.  Nothing
+    aliases.  If ``vectors`` of each row hold its gates, fewer than 4, there are so many fewer units; behind them
+    something is computed and stored too.
     ``unit`` is the first unit's place in the layer.
     """
     width = lanes(gates)
-    line, units = GATES * width, width * vectors // GATES
+    line, units = sums_line(rule.kind, vectors, width), width * vectors // GATES
     if rows >= TWO_PASSES:
         for m in range(rows):
             _cell(rule.kind, rule, at(gates, m * line), units, at(cell, m * width), unit)

@@ -7,8 +7,9 @@ import numpy as np
 
 from ...simd.blocksizes import GATES
 from ...simd.jit import inlined
-from ...simd.vectors import at, lanes
+from ...simd.vectors import at, elements_between, lanes
 from ...simd.weights.forms import depth_of, lines_behind
+from ..kept import sums_line
 from ..microkernels import BROADCAST, Following, pair_gemm, panel_gemm, panel_share, row_gemm, tile_gemm, tiling
 from .postgemm import update_pair, update_state
 
@@ -37,11 +38,17 @@ def panel_at(matrix, j, size, line):
 
 
 @inlined
+def sums_of(kind, sizes, sums, j, distance, row):
+    """Return the pointer to the gate sums of panel j and some row, given those of panel 0."""
+    return at(sums, j * distance + row * sums_line(kind, panel_vectors(sizes, j), lanes(sums)))
+
+
+@inlined
 def step_panel(j, upcoming, streamed, rows, from_zero, weights, sizes, source, source_stride, gates, state):
     """Advance LANES units, those of panel j, of the first ``rows`` rows.
 
-    ``source`` holds bias and input part, its rows (4, LANES) ``source_stride`` apart.  ``gates`` (rows, 4, LANES) takes
-    the sums; it may be ``source``, and is so if ``from_zero``, which says that h of the last step is zero: its product
+    ``source`` holds bias and input part, its rows ``source_stride`` apart.  ``gates``, see ``update_state``, takes the
+    sums; it may be ``source``, and is so if ``from_zero``, which says that h of the last step is zero: its product
     with the weights is left out.  ``upcoming`` is the panel that comes next, and ``streamed`` says whether it comes
     from outside of L2.
     """
@@ -51,19 +58,20 @@ def step_panel(j, upcoming, streamed, rows, from_zero, weights, sizes, source, s
     hidden = state.unprojected if projected else state.after
     stride = sizes.panels * width if projected else sizes.hidden_stride
     vectors = panel_vectors(sizes, j)
+    row = sums_line(weights.rule.kind, vectors, width)
     following = Following(panel_at(weights.weight_hh, upcoming, sizes.output_size, line), streamed)
     tiles, each, larger = tiling(rows, following)
     m = 0
     for index in range(tiles):
         count = each + (1 if index < larger else 0)
-        sums = at(gates, m * line)
+        sums = at(gates, m * row)
         if not from_zero:
             left = at(state.left, m * state.left_stride)
             panel = panel_at(weights.weight_hh, j, sizes.output_size, line)
             depth = depth_of(weights.weight_hh, sizes.output_size)
             panel = panel_share(vectors, panel, following, depth, tiles, index, count)
             before = at(source, m * source_stride)
-            tile_gemm(count, left, state.left_stride, panel, depth, before, source_stride, sums, line)
+            tile_gemm(count, left, state.left_stride, panel, depth, before, source_stride, sums, row)
         cell = at(state.cell, (j * sizes.rows + m) * width)
         target = at(hidden, m * stride + j * width)
         update_state(weights.rule, count, vectors, sums, cell, target, stride, j * width)
@@ -80,12 +88,12 @@ def _row_sums(alone, vectors, left, panel, streamed, depth, source, source_apart
 
 
 @inlined
-def step_row(first, end, back, pairs, streamed, with_input, from_zero, weights, sizes, x, gates, distance, state):
+def step_row(first, end, back, pairs, streamed, with_input, from_zero, weights, sizes, x, gates, distance, row, state):
     """Advance the units of panels ``first`` .. ``end`` - 1 of the first row, two panels at a time if ``pairs``.
 
-    ``gates`` holds bias and input part of panel 0, those of other panels ``distance`` apart; or nothing, if
-    ``with_input``: then they are computed from ``x``, and two panels at a time have room.  ``back`` says that the last
-    panels come first.  ``streamed`` and ``from_zero`` are those of ``step_panel``.
+    ``gates`` points to sums of panel 0, those of other panels ``distance`` apart, of which row ``row`` holds bias and
+    input part; or nothing, if ``with_input``: then they are computed from ``x``, and two panels at a time have room.
+    ``back`` says that the last panels come first.  ``streamed`` and ``from_zero`` are those of ``step_panel``.
     """
     width = lanes(gates)
     line = GATES * width
@@ -97,8 +105,10 @@ def step_row(first, end, back, pairs, streamed, with_input, from_zero, weights, 
         alone = index < odd
         j = first + (index if alone else 2 * index - odd)
         vectors = panel_vectors(sizes, j if alone else j + 1)
-        sums = at(gates, j * distance)
-        apart = line if with_input else distance
+        sums = sums_of(weights.rule.kind, sizes, gates, j, distance, row)
+        apart = line
+        if not with_input:
+            apart = elements_between(sums, sums_of(weights.rule.kind, sizes, gates, j + 1, distance, row))
         if with_input:
             panel, bias = panel_at(weights.weight_ih, j, sizes.src_size, line), at(weights.bias, j * line)
             depth = depth_of(weights.weight_ih, sizes.src_size)
