@@ -16,6 +16,7 @@ from ..contract.checks.arrays import DTYPES
 from ..contract.weight_form import FORMS
 from ..host.threads import get_num_threads
 from ..kernels import launch
+from ..kernels.gradients.share import run_gradients
 from ..kernels.share import share_of
 from ..simd.jit import by_address, parallel_entry, serial_entry, short_entry
 from .compile_notice import CompileNotice
@@ -92,6 +93,14 @@ def share_address(dtype: np.dtype[Any], form: str | None = None, cells: str = "p
 
     kind = " ".join(filter(None, (cells, form)))
     address: int = _compiled((kind, dtype), make).address
+    return address
+
+
+def gradients_address(dtype: np.dtype[Any]) -> int:
+    """Return the address of what launches of the backward pass call, compiled for a dtype."""
+    address: int = _compiled(
+        ("gradient", dtype), lambda: by_address(run_gradients, _share_signature(dtype))
+    ).address
     return address
 
 

@@ -11,6 +11,7 @@ from ..host.threads import Setting
 from ..kernels.cells.cell_rule import CellRule
 from ..kernels.frame import PLACES
 from ..simd.memory import aligned_empty
+from .output_panels import OutputPanels
 from .packing import pack
 from .planning.estimate import launch_steps
 from .planning.machine import this_machine
@@ -62,12 +63,14 @@ class Network:
         rule: CellRule | None = None,
         form: str | None = None,
     ) -> None:
-        self._architecture = architecture
+        self.architecture = architecture
         self.dtype = np.dtype(dtype)
-        self._weights = pack(architecture, parameters, self.dtype, rule, form)
-        self.data = self._weights.data
+        self.weights = pack(architecture, parameters, self.dtype, rule, form)
+        self.data = self.weights.data
         self.plans: dict[PlanKey, Plan] = {}
         """Plans of calls that were made, by `plan_key`."""
+        self.outputs: OutputPanels | None = None
+        """The weights as a backward pass reads them, once one was asked for."""
         self._free: list[np.ndarray] = []
         self._no_work = np.empty(0, self.dtype)
 
@@ -147,11 +150,11 @@ class Network:
 
     def plan(self, batch: Batch) -> Plan:
         """Plan calls of a shape."""
-        return make_plan(self._architecture, self._weights, batch, this_machine())
+        return make_plan(self.architecture, self.weights, batch, this_machine())
 
     def steps_per_launch(self, rows: int) -> int:
         """Return how many steps a launch may have, so that signals get in between two."""
-        return launch_steps(self._architecture, Numerics(self.dtype, self._weights.form), rows, this_machine())
+        return launch_steps(self.architecture, Numerics(self.dtype, self.weights.form), rows, this_machine())
 
     def run(
         self,
@@ -170,20 +173,26 @@ class Network:
             h, c = _empty(plan.hidden, dtype), _empty(plan.cell, dtype)
         else:
             h, c = h_0.copy(), c_0.copy()
-        # Scratch memory goes from call to call; concurrent calls each take their own.
-        try:
-            work = self._free.pop()
-        except IndexError:
-            work = self._no_work
-        if work.size < work_size:
-            work = aligned_empty(work_size, dtype)
+        work = self.take_work(work_size)
         if plan.one_launch and dropout is None:
             plan.entry(plan.numbers, self.data, work, x, target, h, c)
         else:
             self._launch_parts(plan, work, x, target, h, c, dropout)
-        if len(self._free) < KEPT_WORKSPACES and work_size <= KEPT_SIZE:
-            self._free.append(work)
+        self.give_work(work)
         return output, h, c
+
+    def take_work(self, size: int) -> np.ndarray:
+        """Return scratch memory, which goes from call to call; concurrent calls each take their own."""
+        try:
+            work = self._free.pop()
+        except IndexError:
+            work = self._no_work
+        return work if work.size >= size else aligned_empty(size, self.dtype)
+
+    def give_work(self, work: np.ndarray) -> None:
+        """Take scratch memory back."""
+        if len(self._free) < KEPT_WORKSPACES and work.size <= KEPT_SIZE:
+            self._free.append(work)
 
     def _launch_parts(
         self,
@@ -204,8 +213,8 @@ class Network:
                 part[PLACES.first_step], part[PLACES.end_step] = s, min(s + plan.steps_per_launch, plan.steps)
                 plan.entry(part, self.data, work, source, target, h, c)
 
-        layers = self._architecture.num_layers
-        if dropout is None and not self._architecture.bidirectional:
+        layers = self.architecture.num_layers
+        if dropout is None and not self.architecture.bidirectional:
             launch(x, output, 0, layers)
             return
         for index in range(layers - 1):

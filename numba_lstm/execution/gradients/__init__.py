@@ -1,0 +1,1 @@
+"""Forward passes that keep what gradients need, and backward passes."""

@@ -1,0 +1,120 @@
+"""Where in the scratch memory of a backward pass what lies, and how threads share its work."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...contract.architecture import Architecture
+from ...kernels.crew import crew_words
+from ...kernels.frame import FRAME_SIZE, Frame
+from ...kernels.gradients.record import GradientRecord
+from ...kernels.panels import count_panels
+from ...simd.blocksizes import GATES, block_sizes
+from ...simd.memory import CACHE_LINE, round_up
+from ..entries import entry_for, gradients_address
+from ..planning.estimate import MOST_PATIENCE_NS
+from ..planning.machine import Machine
+from ..planning.schedule import Batch
+from ..planning.workspace import WORD_BYTES
+
+SEGMENT_ROWS = 512
+"""Rows of the steps whose weight gradients are one product, if a step has no more: sums are read and written once for
+as many multiply-adds each.  Part of the result's definition, as it orders sums."""
+
+LEAST_FLOP, LEAST_STEP_FLOP = 2e6, 1e5
+"""Work that pays a crew: of a layer and direction, and of a step after which its members meet."""
+
+
+class BackwardPlan(NamedTuple):
+    """What the backward pass of one layer and direction needs to know."""
+
+    frame: np.ndarray
+    """The numbers of a `Frame`, then room for those of a `GradientRecord`, then the rows before each step."""
+    record: GradientRecord
+    entry: Any
+    work_size: int
+
+
+def _odd_lines(size: int, line: int) -> int:
+    """Return a distance of rows of so many elements that is an odd number of cache lines, and no multiple of a page."""
+    lines = -(-size // line)
+    return (lines + 1 - lines % 2) * line
+
+
+def plan_backward(
+    a: Architecture,
+    src_size: int,
+    reverse: bool,
+    again: bool,
+    forward: np.ndarray,
+    batch: Batch,
+    dtype: np.dtype[Any],
+    machine: Machine,
+) -> BackwardPlan:
+    """Plan the backward pass of a layer and direction; ``again`` says that gates are made again.
+
+    ``forward`` has the numbers of the forward pass.
+    """
+    lanes, line = block_sizes().lanes(dtype), CACHE_LINE // dtype.itemsize
+    width, rows, hidden, out = GATES * lanes, batch.rows, a.hidden_size, a.output_size
+    panels, outputs, cells = count_panels(hidden, lanes), count_panels(out, width), count_panels(hidden, width)
+    segment = max(1, SEGMENT_ROWS // max(rows, 1))
+    capacity = round_up(min(segment, batch.steps) * rows, lanes)
+    step_flop = 2 * GATES * hidden * out * rows
+    weights = GATES * hidden * out * dtype.itemsize
+    threads = min(machine.threads, machine.cpus)
+    by_rows = rows >= 2 * threads and (weights <= machine.l2_bytes // 2 or outputs < threads)
+    crew = threads
+    if step_flop * batch.steps < LEAST_FLOP or (not by_rows and (step_flop < LEAST_STEP_FLOP or outputs < threads)):
+        crew = 1
+    words = crew_words(crew) if crew > 1 else 0
+    d_rows_stride, left_stride = _odd_lines(GATES * hidden, line), _odd_lines(capacity, line)
+    unprojected_stride = _odd_lines(hidden, line)
+    projected = 1 if a.proj_size else 0
+    parts = {
+        "crew_words": words * WORD_BYTES // dtype.itemsize,
+        "zeros": round_up(max(hidden, out), lanes) + width,
+        "d_hidden": outputs * rows * width,
+        "d_cell": panels * rows * lanes,
+        "d_unprojected": projected * cells * rows * width,
+        "d_rows": (capacity + 1) * d_rows_stride,
+        "d_panels": panels * capacity * width,
+        "left": (src_size + out + 1) * left_stride,
+        "gates_again": again * panels * capacity * width + width,
+        "d_projected": projected * outputs * capacity * width,
+        "unprojected": projected * capacity * unprojected_stride,
+        "left_unprojected": projected * hidden * left_stride,
+        "scratch": max(capacity * width, projected * rows * d_rows_stride),
+    }
+    places, size = {}, 0
+    for name, part in parts.items():
+        places[name] = size
+        size = round_up(size + part, line)
+    frame = Frame(*forward[:FRAME_SIZE].tolist())._replace(
+        crew=crew,
+        slices=1,
+        crew_words=places.pop("crew_words"),
+        crew_size=words,
+        patience=int(MOST_PATIENCE_NS / machine.costs.pause_ns),
+        offsets=0 if batch.offsets is None else FRAME_SIZE + len(GradientRecord._fields),
+        first_step=0,
+        end_step=batch.steps,
+        run_share=gradients_address(dtype),
+    )
+    record = GradientRecord(**dict.fromkeys(GradientRecord._fields, 0))._replace(
+        **places,
+        reverse=reverse,
+        src_size=src_size,
+        streamed=weights > machine.l2_bytes // 2,
+        segment=segment,
+        capacity=capacity,
+        by_rows=by_rows,
+        d_rows_stride=d_rows_stride,
+        left_stride=left_stride,
+        unprojected_stride=unprojected_stride,
+    )
+    behind = [] if batch.offsets is None else [batch.offsets]
+    numbers = np.concatenate([np.array(frame, np.int64), np.zeros(len(record), np.int64), *behind])
+    return BackwardPlan(numbers, record, entry_for("parallel" if crew > 1 else "serial", dtype), size)

@@ -1,0 +1,1 @@
+"""The backward pass: from gradients of outputs to those of inputs, states and parameters."""
