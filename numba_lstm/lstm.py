@@ -16,13 +16,14 @@ from .contract.saved.saving import SavedModule
 from .contract.weight_form import SCALE
 from .execution.network import Network, plan_key
 from .execution.variable_length import State, run_packed, run_padded
+from .gradients.differentiable import DifferentiableModule
 from .streaming.streamed_module import StreamedModule
 
 _ZEROS = None, None
 """First states that are not given."""
 
 
-class LSTM(SavedModule, StreamedModule):
+class LSTM(SavedModule, StreamedModule, DifferentiableModule):
     r"""A multi-layer long short-term memory (LSTM) network, as ``torch.nn.LSTM``.
 
     Each layer computes, for every step t of its input,
@@ -89,7 +90,7 @@ class LSTM(SavedModule, StreamedModule):
 
     Notes
     -----
-    Forward only: there are no gradients, in train mode neither.
+    A call keeps nothing for gradients: `vjp` does.
 
     Shapes are written with
 

@@ -1,0 +1,1 @@
+"""Gradients of modules, and a look at their gates: what callers give and get."""
