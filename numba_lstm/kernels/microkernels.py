@@ -53,7 +53,7 @@ NEAR_ROWS = fetching().rows // block_sizes().vector_bytes
 """Vectors between what a tile alone on its panel loads and what it fetches into L1; 0: it does not."""
 
 TAIL_ROWS = 3
-"""Rows of the largest tile of a narrow panel."""
+"""Rows of the largest tile of a narrow panel: half as many, to compile half as many kernels."""
 
 FETCHING_TILES = 8
 """Tiles that fetch the following panel, if there are so many.  The loop asks for a fixed number of lines: eight tiles
@@ -161,14 +161,14 @@ def _kernel(rows: int, fewest: int, vectors: int, pitch: int) -> Callable[..., A
     return up_to
 
 
-def _tail_kernel(vectors: int) -> Callable[..., Any]:
-    """Return the kernel for HALF_ROWS rows or fewer of a narrow panel: in parts, to compile half as many kernels."""
-    few = _kernel(TAIL_ROWS, 1, vectors, vectors)
+def _tail_kernel(vectors: int, most: int) -> Callable[..., Any]:
+    """Return the kernel for HALF_ROWS rows or fewer of a narrow panel, at most so many at a time."""
+    few = _kernel(most, 1, vectors, vectors)
 
     @inlined
     def up_to(count, left, stride, panel, depth, source, source_stride, target, target_stride):
-        for m in range(0, count, TAIL_ROWS):
-            rows = min(count - m, TAIL_ROWS)
+        for m in range(0, count, most):
+            rows = min(count - m, most)
             before, after = at(source, m * source_stride), at(target, m * target_stride)
             few(rows, at(left, m * stride), stride, panel, depth, before, source_stride, after, target_stride)
 
@@ -203,7 +203,7 @@ def _pair_kernel(vectors: int) -> Callable[..., Any]:
 
 _row_four, _row_two, _row_one = (_kernel(1, 1, vectors, vectors) for vectors in (GATES, GATES // 2, GATES // 4))
 _half = _kernel(HALF_ROWS, MAX_ROWS + 1, GATES // 2, GATES)
-_four, _two, _one = _kernel(MAX_ROWS, 1, GATES, GATES), _tail_kernel(GATES // 2), _tail_kernel(GATES // 4)
+_four = _kernel(MAX_ROWS, 1, GATES, GATES)
 _pair_four, _pair_two, _pair_one = _pair_kernel(GATES), _pair_kernel(GATES // 2), _pair_kernel(GATES // 4)
 
 
@@ -217,31 +217,46 @@ def _halves(count, left, stride, panel, depth, source, source_stride, target, ta
         _half(count, left, stride, part, depth, at(source, n), source_stride, at(target, n), target_stride)
 
 
-@inlined
-def tile_gemm(count, left, stride, panel, depth, source, source_stride, target, target_stride):
-    """Do the operation for ``count`` rows, at most HALF_ROWS."""
-    if panel.vectors == GATES and count > MAX_ROWS:
-        _halves(count, left, stride, panel, depth, source, source_stride, target, target_stride)
-    elif panel.vectors == GATES:
-        _four(count, left, stride, panel, depth, source, source_stride, target, target_stride)
-    elif panel.vectors == GATES // 2:
-        _two(count, left, stride, panel, depth, source, source_stride, target, target_stride)
-    else:
-        _one(count, left, stride, panel, depth, source, source_stride, target, target_stride)
+def _tile_gemm(most: int) -> Callable[..., Any]:
+    """Return the operation for at most HALF_ROWS rows, and of narrow panels so many at a time."""
+    two, one = _tail_kernel(GATES // 2, most), _tail_kernel(GATES // 4, most)
+
+    @inlined
+    def tile(count, left, stride, panel, depth, source, source_stride, target, target_stride):
+        if panel.vectors == GATES and count > MAX_ROWS:
+            _halves(count, left, stride, panel, depth, source, source_stride, target, target_stride)
+        elif panel.vectors == GATES:
+            _four(count, left, stride, panel, depth, source, source_stride, target, target_stride)
+        elif panel.vectors == GATES // 2:
+            two(count, left, stride, panel, depth, source, source_stride, target, target_stride)
+        else:
+            one(count, left, stride, panel, depth, source, source_stride, target, target_stride)
+
+    return tile
 
 
-@inner
-def panel_gemm(rows, left, stride, vectors, weights, following, depth, source, source_stride, target, target_stride):
-    """Do the operation for any number of rows, tile by tile."""
-    tiles, each, larger = tiling(rows, following)
-    m = 0
-    for index in range(tiles):
-        count = each + (1 if index < larger else 0)
-        panel = panel_share(vectors, weights, following, depth, tiles, index, count)
-        before = at(source, m * source_stride)
-        after = at(target, m * target_stride)
-        tile_gemm(count, at(left, m * stride), stride, panel, depth, before, source_stride, after, target_stride)
-        m += count
+def _panel_gemm(tile: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the operation for any number of rows, tile by tile."""
+
+    @inner
+    def panel(rows, left, stride, vectors, weights, following, depth, source, source_stride, target, target_stride):
+        tiles, each, larger = tiling(rows, following)
+        m = 0
+        for index in range(tiles):
+            count = each + (1 if index < larger else 0)
+            part = panel_share(vectors, weights, following, depth, tiles, index, count)
+            before = at(source, m * source_stride)
+            after = at(target, m * target_stride)
+            tile(count, at(left, m * stride), stride, part, depth, before, source_stride, after, target_stride)
+            m += count
+
+    return panel
+
+
+tile_gemm = _tile_gemm(TAIL_ROWS)
+panel_gemm, wide_gemm = _panel_gemm(tile_gemm), _panel_gemm(_tile_gemm(MAX_ROWS))
+"""The second takes twice as many rows of a narrow panel at a time, and as long to compile: for products whose only
+panel may be narrow, while gates have it as the last of many."""
 
 
 @inner
