@@ -15,6 +15,7 @@ from ..output_panels import OutputPanels
 from ..planning.machine import this_machine
 from .forward import Kept
 from .plan import plan_backward
+from .spare import Spare
 
 INPUT, H_0, C_0 = "input", "h_0", "c_0"
 """Names of what gradients are wanted for, beside parameters."""
@@ -134,7 +135,6 @@ def _cell(
         h_0=0 if kept.h_0 is None else kept.h_0[cell].ctypes.data,
         c_0=0 if kept.c_0 is None else kept.c_0[cell].ctypes.data,
         d_output=0 if d_output is None else d_output.ctypes.data + offset,
-        d_output_time=batch.rows * rows_out,
         d_output_row=rows_out,
         wants_input=0 if d_source is None else 1 + direction,
         wants_ih=wants["weight_ih"],
@@ -146,12 +146,12 @@ def _cell(
     )
     numbers = plan.frame.copy()
     numbers[FRAME_SIZE : FRAME_SIZE + len(record)] = record
-    work = network.take_work(plan.work_size)
+    work = Spare.take(plan.work_size, dtype)
     zeros = slice(record.zeros, record.d_hidden)
     work[zeros] = 0
     # Where nobody wants the input's gradient, some array stands for it.
     plan.entry(numbers, panels.data, work, layer.source, layer.output if d_source is None else d_source, *states)
-    network.give_work(work)
+    Spare.give(work)
 
     def columns(first: int, last: int) -> np.ndarray:
         return from_gate_panels(d_weights, a.hidden_size, slice(first, last), sides, lanes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,10 +11,10 @@ import numpy as np
 from ...kernels.frame import PLACES
 from ...kernels.panels import kept_sizes
 from ...simd.blocksizes import block_sizes
-from ...simd.memory import aligned_empty
 from ..network import Network
 from ..planning.plan import Plan
 from ..planning.schedule import Batch
+from .spare import Spare
 
 Dropout = Callable[[np.ndarray], None]
 
@@ -100,7 +101,7 @@ def forward(
     gates_size, cells_size = kept_sizes(a.hidden_size, batch.all_rows, lanes)
     size = gates_size + cells_size
     for index in range(a.num_layers):
-        whole = aligned_empty(a.num_directions * size + lanes, dtype)  # what is read last is a whole vector
+        whole = Spare.take(a.num_directions * size + lanes, dtype)  # what is read last is a whole vector
         parts = [whole[d * size : (d + 1) * size] for d in range(a.num_directions)]
         cells = [part[gates_size:] for part in parts]
         layer = KeptLayer(x, np.empty(plan.output, dtype), [part[:gates_size] for part in parts], cells)
@@ -112,11 +113,14 @@ def forward(
             numbers[PLACES.kept_address] = whole.ctypes.data
             plan.entry(numbers, network.data, work, x, layer.output, h, c)
         if keep == "states":
-            owned = aligned_empty(a.num_directions * cells_size + lanes, dtype)
+            owned = Spare.take(a.num_directions * cells_size + lanes, dtype)
             for d, part in enumerate(cells):
                 owned[d * cells_size : (d + 1) * cells_size] = part
             layer.gates = []
             layer.cells = [owned[d * cells_size : (d + 1) * cells_size] for d in range(a.num_directions)]
+            Spare.give(whole)
+            whole = owned
+        weakref.finalize(kept, Spare.give, whole).atexit = False
         x = layer.output
         if dropout is not None and index + 1 < a.num_layers:
             layer.mask = np.ones(x.shape, dtype)

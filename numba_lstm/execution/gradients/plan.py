@@ -23,6 +23,9 @@ SEGMENT_ROWS = 512
 """Rows of the steps whose weight gradients are one product, if a step has no more: sums are read and written once for
 as many multiply-adds each.  Part of the result's definition, as it orders sums."""
 
+GROUP_ROWS = 96
+"""Rows of the steps whose gradients of inputs are one product: enough for the tile kernel, and still in L2."""
+
 LEAST_FLOP, LEAST_STEP_FLOP = 2e6, 1e5
 """Work that pays a crew: of a layer and direction, and of a step after which its members meet."""
 
@@ -62,6 +65,8 @@ def plan_backward(
     panels, outputs, cells = count_panels(hidden, lanes), count_panels(out, width), count_panels(hidden, width)
     segment = max(1, SEGMENT_ROWS // max(rows, 1))
     capacity = round_up(min(segment, batch.steps) * rows, lanes)
+    group = min(max(1, GROUP_ROWS // max(rows, 1)), segment)
+    group_rows = group * rows
     step_flop = 2 * GATES * hidden * out * rows
     weights = GATES * hidden * out * dtype.itemsize
     threads = min(machine.threads, machine.cpus)
@@ -79,14 +84,15 @@ def plan_backward(
         "d_hidden": outputs * rows * width,
         "d_cell": panels * rows * lanes,
         "d_unprojected": projected * cells * rows * width,
-        "d_rows": (capacity + 1) * d_rows_stride,
+        "d_rows": 2 * group_rows * d_rows_stride,
         "d_panels": panels * capacity * width,
         "left": (src_size + out + 1) * left_stride,
         "gates_again": again * panels * capacity * width + width,
+        "d_states": projected * rows * d_rows_stride,
         "d_projected": projected * outputs * capacity * width,
         "unprojected": projected * capacity * unprojected_stride,
         "left_unprojected": projected * hidden * left_stride,
-        "scratch": max(capacity * width, projected * rows * d_rows_stride),
+        "scratch": group_rows * width,
     }
     places, size = {}, 0
     for name, part in parts.items():
@@ -110,6 +116,8 @@ def plan_backward(
         streamed=weights > machine.l2_bytes // 2,
         segment=segment,
         capacity=capacity,
+        group=group,
+        group_rows=group_rows,
         by_rows=by_rows,
         d_rows_stride=d_rows_stride,
         left_stride=left_stride,

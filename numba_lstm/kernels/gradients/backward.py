@@ -4,7 +4,7 @@ Steps are taken in segments, as many as have about `segment_rows` rows; which on
 does the order of every sum.  For each segment
 
     the steps follow each other: gradients of h and c -> of gate sums -> of h of the step before
-    the gradient of the input, one product for all rows of the segment
+    the gradients of the input, one product for the rows of a few steps
     the gradients of weights, one product over all rows of the segment, added to those of the segments before
 
 Threads are a crew.  In the steps each takes some rows, or some units of all rows and meets the others after each step;
@@ -18,9 +18,9 @@ import numpy as np
 
 from ...simd.blocksizes import GATES
 from ...simd.jit import inlined, inner
-from ...simd.vectors import add, at, lanes, load, pointer_to, store
+from ...simd.vectors import add, at, lanes, load, pointer_to, prefetch, store
 from ..crew import meet, regroup, share
-from ..microkernels import BROADCAST, Following, panel_gemm
+from ..microkernels import BROADCAST, Following, panel_gemm, wide_gemm
 from ..panels import NARROWEST
 from ..rows import Block, active_rows, rows_before
 from .cell_gradients import Units, activate_gates, cell_gradients, load_units, store_units
@@ -31,8 +31,16 @@ Pass = namedtuple("Pass", "frame record weights work h c src dst")
 which become those of the first, (rows, H_out) and (rows, H); to the input and its gradient, whose rows follow each
 other."""
 
+DEEP = 1024
+"""Most k of a product at once: all tiles of rows then find that part of a panel in L2.  Sums have the order of the whole,
+since their blocks end there."""
+
 Part = namedtuple("Part", "first_row end_row first_panel end_panel first_output end_output first_cell end_cell")
 """A member's part of every step: rows; panels of units, of h, and of what is projected."""
+
+
+Ahead = namedtuple("Ahead", "gates gates_line cells cells_line output")
+"""Where rows lie that are fetched: of gates and c, and their distances, and of the gradient of the output."""
 
 
 @inlined
@@ -88,10 +96,17 @@ def _multiply(run, rows, left, stride, matrix, depth, size, first, last, streame
     line = GATES * width
     zeros = at(run.work, run.record.zeros)
     for j in range(first, last):
-        panel, upcoming = at(matrix, j * depth * line), at(matrix, min(j + 1, last - 1) * depth * line)
-        following, vectors = Following(upcoming, streamed), _vectors(size, j, width)
-        here = at(target, j * apart)
-        panel_gemm(rows, left, stride, vectors, panel, following, depth, zeros, BROADCAST, here, distance)
+        vectors, here = _vectors(size, j, width), at(target, j * apart)
+        source, source_stride = zeros, np.int64(BROADCAST)
+        for k in range(0, depth, DEEP):
+            panel = at(matrix, j * depth * line + k * vectors * width)
+            terms = min(DEEP, depth - k)
+            # What comes next lies behind, but for the last part of all.
+            ends = k + terms == depth and j + 1 == last
+            following = Following(panel if ends else at(panel, terms * vectors * width), streamed)
+            columns = at(left, k)
+            wide_gemm(rows, columns, stride, vectors, panel, following, terms, source, source_stride, here, distance)
+            source, source_stride = here, distance
 
 
 @inlined
@@ -131,8 +146,6 @@ def _output_gradient(run, t, b, unit, count, value):
     if record.d_output == 0:
         return value
     place = (rows_before(run.frame, t) + b) * record.d_output_row
-    if run.frame.offsets == 0:
-        place = t * record.d_output_time + b * record.d_output_row
     return add(value, load_units(at(pointer_to(record.d_output, run.work), place + unit), count))
 
 
@@ -149,11 +162,37 @@ def _project_back(run, part, t, rows, row):
             rows_of_panel = j // GATES * record.capacity + row + b - part.first_row
             store(work, record.d_projected + rows_of_panel * line + j % GATES * width, dh)
             # Beside each other, as the left side of a product has them.
-            store(work, record.scratch + b * record.d_rows_stride + j * width, dh)
+            store(work, record.d_states + b * record.d_rows_stride + j * width, dh)
 
 
 @inlined
-def _unit_gradients(run, part, t, rows, row):
+def _ahead(run, part, t, j):
+    """Return what to fetch while panel j of step t is done: what the next one reads, or the first one of the next step.
+
+    It comes from memory, where a forward pass has left it: a third of the time of a step at H = 64 was to wait for it.
+    """
+    frame, record, work, width = run.frame, run.record, run.work, lanes(run.work)
+    back = -1 if record.reverse == 0 else 1
+    if j + 1 == part.end_panel:
+        j, t = part.first_panel, t + back
+    else:
+        j += 1
+    t = min(max(t, 0), frame.steps - 1)
+    before = min(max(t + back, 0), frame.steps - 1)
+    units, all_rows = _units(frame, j, width), rows_before(frame, frame.steps)
+    row, row_before = rows_before(frame, t) + part.first_row, rows_before(frame, before) + part.first_row
+    cells = at(pointer_to(record.cells, work), j * all_rows * width + row_before * units.held)
+    gates, output = cells, cells
+    if record.gates != 0:
+        gates = at(pointer_to(record.gates, work), j * all_rows * GATES * width + row * units.gates_line)
+    if record.d_output != 0:
+        place = row * record.d_output_row
+        output = at(pointer_to(record.d_output, work), place + j * width)
+    return Ahead(gates, units.gates_line, cells, units.held, output)
+
+
+@inlined
+def _unit_gradients(run, part, t, rows, row, side_row):
     """Make the gradients of gate sums of one step, for this member's rows and units."""
     frame, record, work, width = run.frame, run.record, run.work, lanes(run.work)
     line, projected = GATES * width, frame.proj_panels > 0
@@ -173,11 +212,15 @@ def _unit_gradients(run, part, t, rows, row):
         c = at(cells, j * all_rows * width + first * units.held)
         earlier = at(cells, j * all_rows * width + (rows_before(frame, back) + part.first_row) * units.held)
         panel = at(work, record.d_panels + j * record.capacity * line + row * units.gates_line)
-        side = at(work, record.d_rows + row * record.d_rows_stride + j * width)
+        side = at(work, record.d_rows + side_row * record.d_rows_stride + j * width)
         source = record.d_unprojected if projected else record.d_hidden
         dh_at = at(work, source + (j // GATES * frame.batch + part.first_row) * line + j % GATES * width)
         dc_at = at(work, record.d_cell + (j * frame.batch + part.first_row) * width)
+        ahead = _ahead(run, part, t, j)
         for m in range(rows):
+            prefetch(ahead.gates, m * ahead.gates_line, GATES, 2)
+            prefetch(ahead.cells, m * ahead.cells_line, 1, 2)
+            prefetch(ahead.output, m * record.d_output_row, 1, 2)
             dh = load(dh_at, m * line)
             if not projected:
                 dh = _output_gradient(run, t, part.first_row + m, j * width, units.count, dh)
@@ -199,30 +242,33 @@ def _unit_gradients(run, part, t, rows, row):
 
 
 @inlined
-def _step(run, crew, part, t, segment_row):
-    """Take the gradients one step back, from those of h and c after step t to those before it."""
+def _step(run, crew, part, t, segment_row, group_row):
+    """Take the gradients one step back, from those of h and c after step t to those before it.
+
+    The rows of the step come behind so many of its segment, and of its group.
+    """
     frame, record, work, width = run.frame, run.record, run.work, lanes(run.work)
     line, block = GATES * width, Block(part.first_row, part.end_row - part.first_row, work, work)
     forth, back = (t - 1, t + 1) if record.reverse != 0 else (t + 1, t - 1)
     rows = active_rows(frame, block, t)
     came, stay = _active(frame, block, forth), _active(frame, block, back)
-    row = segment_row + part.first_row
+    row, side_row = segment_row + part.first_row, group_row + part.first_row
     if came < rows:
         _entering(run, part, part.first_row + came, part.first_row + rows)
     if frame.proj_panels > 0:
         _project_back(run, part, t, rows, row)
         if record.by_rows == 0:
             meet(crew)
-        left = at(work, record.scratch + part.first_row * record.d_rows_stride)
+        left = at(work, record.d_states + part.first_row * record.d_rows_stride)
         target = at(work, record.d_unprojected + part.first_row * line)
         _multiply(
             run, rows, left, record.d_rows_stride, at(run.weights, record.weight_hr), frame.output_size,
             frame.hidden_size, part.first_cell, part.end_cell, record.streamed, target, frame.batch * line, line,
         )  # fmt: skip
-    _unit_gradients(run, part, t, rows, row)
+    _unit_gradients(run, part, t, rows, row, side_row)
     if record.by_rows == 0:
         meet(crew)
-    left = at(work, record.d_rows + row * record.d_rows_stride)
+    left = at(work, record.d_rows + side_row * record.d_rows_stride)
     target = at(work, record.d_hidden + part.first_row * line)
     _multiply(
         run, rows, left, record.d_rows_stride, at(run.weights, record.weight_hh), GATES * frame.hidden_size,
@@ -233,12 +279,53 @@ def _step(run, crew, part, t, segment_row):
 
 
 @inner
+def _input_gradients(run, crew, t_first, t_last, group_row):
+    """Make the gradients of the input of some steps, for this member's rows."""
+    frame, record, work, width = run.frame, run.record, run.work, lanes(run.work)
+    line, size, depth = GATES * width, record.src_size, GATES * frame.hidden_size
+    start = rows_before(frame, t_first)
+    first, last = share(rows_before(frame, t_last) - start, crew)
+    scratch = at(work, record.scratch + first * line)
+    left = at(work, record.d_rows + (group_row + first) * record.d_rows_stride)
+    matrix, target = at(run.weights, record.weight_ih), at(run.dst, (start + first) * size)
+    rows, stride, whole = last - first, record.d_rows_stride, size // line
+    none, panels = np.int64(0), _count(size, width)
+    if record.wants_input == 1:  # full panels go where they belong
+        _multiply(run, rows, left, stride, matrix, depth, size, none, whole, none, target, line, size)
+    for j in range(none if record.wants_input > 1 else whole, panels):
+        _multiply(run, rows, left, stride, matrix, depth, size, j, j + 1, none, at(scratch, -j * line), line, line)
+        for m in range(rows):
+            for k in range(j * line, min((j + 1) * line, size), width):
+                count, here = min(width, size - k), at(target, m * size + k)
+                value = load(scratch, m * line + k - j * line)
+                if record.wants_input > 1:
+                    value = add(load_units(here, count), value)
+                store_units(here, value, count)
+
+
+@inner
 def _steps(run, crew, t_first, t_last):
-    """Take the gradients back through the steps of a segment."""
-    part, first = _part(run, crew, lanes(run.work)), rows_before(run.frame, t_first)
-    for k in range(t_last - t_first):
-        t = t_first + k if run.record.reverse != 0 else t_last - 1 - k
-        _step(run, crew, part, t, rows_before(run.frame, t) - first)
+    """Take the gradients back through the steps of a segment, and make those of the input by the way.
+
+    These are made for a group of steps at once, as soon as their gradients of gate sums are there.  Groups take turns
+    with two pieces of memory, so that nobody overwrites what others still read: who comes to a group's second successor
+    has met those who have done the one between.
+    """
+    frame, record = run.frame, run.record
+    part, start = _part(run, crew, lanes(run.work)), rows_before(frame, t_first)
+    groups = (t_last - t_first + record.group - 1) // record.group
+    for n in range(groups):
+        first = t_first + (n if record.reverse != 0 else groups - 1 - n) * record.group
+        last = min(first + record.group, t_last)
+        group_row = (n & 1) * record.group_rows - rows_before(frame, first)
+        for k in range(last - first):
+            t = first + k if record.reverse != 0 else last - 1 - k
+            place = rows_before(frame, t)
+            _step(run, crew, part, t, place - start, place + group_row)
+        if record.wants_input != 0:
+            if record.by_rows != 0:
+                meet(crew)
+            _input_gradients(run, crew, first, last, (n & 1) * record.group_rows)
 
 
 @inner
@@ -303,37 +390,6 @@ def _columns(run, crew, t_first, t_last):
         )  # fmt: skip
     if record.wants_bias != 0 and crew.index == 0:
         fill_ones(at(left, (record.src_size + frame.output_size) * stride), rows)
-
-
-@inner
-def _input_gradients(run, crew, t_first, t_last):
-    """Make the gradients of the input of some steps, for this member's rows."""
-    frame, record, work, width = run.frame, run.record, run.work, lanes(run.work)
-    line, size, depth = GATES * width, record.src_size, GATES * frame.hidden_size
-    start = rows_before(frame, t_first)
-    first, last = share(rows_before(frame, t_last) - start, crew)
-    zeros, scratch = at(work, record.zeros), at(work, record.scratch + first * line)
-    left = at(work, record.d_rows + first * record.d_rows_stride)
-    for j in range(_count(size, width)):
-        vectors = _vectors(size, j, width)
-        panel = at(run.weights, record.weight_ih + j * depth * line)
-        following = Following(panel, np.int64(0))
-        columns = min(line, size - j * line)
-        target = at(run.dst, (start + first) * size + j * line)
-        rows, stride = last - first, record.d_rows_stride
-        if columns == line and record.wants_input > 1:
-            panel_gemm(rows, left, stride, vectors, panel, following, depth, target, size, target, size)
-        elif columns == line:
-            panel_gemm(rows, left, stride, vectors, panel, following, depth, zeros, BROADCAST, target, size)
-        else:
-            panel_gemm(rows, left, stride, vectors, panel, following, depth, zeros, BROADCAST, scratch, line)
-            for m in range(rows):
-                for k in range(0, columns, width):
-                    count, here = min(width, columns - k), at(target, m * size + k)
-                    value = load(scratch, m * line + k)
-                    if record.wants_input > 1:
-                        value = add(load_units(here, count), value)
-                    store_units(here, value, count)
 
 
 @inlined
@@ -411,8 +467,6 @@ def run_segments(run, crew):
             meet(crew)
         _steps(run, crew, t_first, t_last)
         meet(crew)
-        if record.wants_input != 0:
-            _input_gradients(run, crew, t_first, t_last)
         if record.wants_ih + record.wants_hh + record.wants_bias != 0:
             _weight_gradients(run, crew, t_first, t_last)
         if record.wants_hr != 0:

@@ -58,7 +58,7 @@ def activate_gates(gates, held):
     store_units(at(gates, 3 * held), o, held)
 
 
-@inner
+@inlined
 def cell_gradients(units, gates, c, c_before, dh, d_cell, d_panel, d_row, hidden_size):
     """Make the gradients of one row's gate sums of some units; return o * tanh(c).
 

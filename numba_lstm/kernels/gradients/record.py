@@ -27,6 +27,9 @@ class GradientRecord(NamedTuple):
     """Steps whose weight gradients are one product."""
     capacity: int
     """Most rows of such steps."""
+    group: int
+    """Steps whose gradients of inputs are one product, and most rows of them."""
+    group_rows: int
     by_rows: int
     """1 if each of a crew takes its rows through all steps of a segment, 0 if its units of all rows."""
 
@@ -46,8 +49,7 @@ class GradientRecord(NamedTuple):
     """Addresses of the first states (rows, H_out) and (rows, H)."""
     c_0: int
     d_output: int
-    """Address of the gradient of h of the first step, and the distances of two steps and rows."""
-    d_output_time: int
+    """Address of the gradient of h of the first step, and the distance of two rows of all steps."""
     d_output_row: int
 
     wants_input: int
@@ -69,23 +71,25 @@ class GradientRecord(NamedTuple):
     d_unprojected: int
     """(panels / 4, rows, 4, LANES): that of o * tanh(c), where it is projected."""
     d_rows: int
-    """Gradients of the gate sums of a segment: (capacity, 4, H), rows ``d_rows_stride`` apart."""
+    """Gradients of gate sums: (2, group_rows, 4, H), rows ``d_rows_stride`` apart; groups take turns."""
     d_rows_stride: int
     d_panels: int
-    """The same in the order of ``kept``, with ``capacity`` rows."""
+    """Those of a segment in the order of ``kept``, with ``capacity`` rows."""
     left: int
     """What weights are multiplied by: (H_in + H_out + 1, capacity), rows ``left_stride`` apart: x, h and 1."""
     left_stride: int
     gates_again: int
     """Gates of a segment, as ``d_panels``, if they are made again."""
+    d_states: int
+    """(rows, H_out), rows ``d_rows_stride`` apart: gradients of h, where it is projected; and the same of a segment,"""
     d_projected: int
-    """(H_out / (4 * LANES), capacity, 4, LANES): gradients of h, where it is projected."""
+    """(H_out / (4 * LANES), capacity, 4, LANES)."""
     unprojected: int
     """(capacity, H), rows ``unprojected_stride`` apart: o * tanh(c); and its transpose (H, capacity)."""
     unprojected_stride: int
     left_unprojected: int
     scratch: int
-    """(capacity, 4, LANES)"""
+    """(group_rows, 4, LANES)"""
 
 
 as_gradient = record_of(GradientRecord)
