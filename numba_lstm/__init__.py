@@ -32,6 +32,12 @@ from .contract.quantizable import QuantizableModule as QuantizableModule
 from .contract.saved.saving import SavedCell as SavedCell
 from .contract.saved.saving import SavedModule as SavedModule
 from .execution.entries import warmup
+from .gradients.differentiable import CellTrace as CellTrace
+from .gradients.differentiable import DifferentiableModule as DifferentiableModule
+from .gradients.differentiable_cell import DifferentiableCell as DifferentiableCell
+from .gradients.pullback import Backward as Backward
+from .gradients.pullback import CellBackward as CellBackward
+from .gradients.pullback import Gradients as Gradients
 from .host.threads import get_num_threads, set_num_threads
 from .lstm import LSTM
 from .lstm_cell import LSTMCell
@@ -62,7 +68,9 @@ __version__ = "0.1.0"
 public.publish(
     globals(),
     *(SlidingWindow, Stream, IncompatibleKeys, Parameter, MaskedArrayError, CacheWarning),  # results, errors, warnings
+    *(Backward, CellBackward, CellTrace, Gradients),
     *(Architecture, Exclusive, Module, QuantizableModule, SavedCell, SavedModule, StreamedModule),  # pickles, bases
+    *(DifferentiableCell, DifferentiableModule),
 )
 public.find_former(__name__)
 

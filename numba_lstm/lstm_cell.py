@@ -13,6 +13,7 @@ from .contract.module import Size
 from .contract.saved.saving import SavedCell
 from .contract.weight_form import in_layer
 from .execution.network import Network
+from .gradients.differentiable_cell import DifferentiableCell
 
 
 class _Bias:
@@ -28,7 +29,7 @@ class _Bias:
         raise AttributeError(f"{self._name} cannot be assigned: the cell was made with bias=False")
 
 
-class LSTMCell(SavedCell):
+class LSTMCell(SavedCell, DifferentiableCell):
     r"""One step of one layer of an LSTM, as ``torch.nn.LSTMCell``.
 
     .. code-block:: text
@@ -70,7 +71,7 @@ class LSTMCell(SavedCell):
 
     Notes
     -----
-    Forward only: there are no gradients.
+    A call keeps nothing for gradients: `vjp` does.
 
     A loop over steps gives the bits that `LSTM` gives in one call, which is faster.
 
@@ -164,6 +165,10 @@ class LSTMCell(SavedCell):
         return h_1, c_1
 
     __call__ = forward  # with its types; `Module` does the same for subclasses
+
+    def _network(self) -> Network:
+        network: Network = self._weights.network or self._make_network()
+        return network
 
     def _make_network(self) -> Network:
         """Return the current parameters in the kernels' order, kept until they change."""

@@ -21,6 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="torch leaves out those with the activations and peepholes of ONNX and Keras, which compile for seconds",
     )  # fmt: skip
     parser.add_argument("--weights", nargs="+", choices=FORMS, default=[], help="also for weights in 8 or 16 bits")
+    parser.add_argument("--gradients", action="store_true", help="also for LSTM.vjp and LSTM.trace")
     parser.set_defaults(command=warmup)
 
 
@@ -28,7 +29,8 @@ def warmup(options: argparse.Namespace) -> None:
     """Fill the compile cache."""
 
     def prepare(dtype: str, form: str | None = None) -> None:
-        numba_lstm.warmup(dtype, cells=options.cells, weights=form)
+        gradients = options.gradients and form is None
+        numba_lstm.warmup(dtype, cells=options.cells, weights=form, gradients=gradients)
         entry_for("parallel", np.dtype(dtype))  # what compiles may have fewer CPUs than what will run
 
     check_shows()

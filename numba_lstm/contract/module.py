@@ -162,7 +162,7 @@ class Module:
     def train(self: Self, mode: bool = True) -> Self:
         """Switch dropout between layers on (or off) and return the module.
 
-        Nothing else depends on it.  There are no gradients.
+        Nothing else depends on it: gradients are those of `vjp`, in either mode.
 
         Parameters
         ----------

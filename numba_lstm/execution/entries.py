@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,6 @@ from ..contract.checks.arrays import DTYPES
 from ..contract.weight_form import FORMS
 from ..host.threads import get_num_threads
 from ..kernels import launch
-from ..kernels.gradients.share import run_gradients
 from ..kernels.share import share_of
 from ..simd.jit import by_address, parallel_entry, serial_entry, short_entry
 from .compile_notice import CompileNotice
@@ -80,28 +80,35 @@ def _compiled(key: tuple[str, Any], make: Callable[[], Any]) -> Any:
     return _ready[key]
 
 
-def share_address(dtype: np.dtype[Any], form: str | None = None, cells: str = "plain") -> int:
-    """Return the address of what launches of all kinds call, compiled for a dtype and what ``share_of`` takes."""
+_ASKED_FOR = {"general": "cells='all'", "kept": "gradients=True", "backward": "gradients=True"}
+"""What `warmup` is to be told of kinds of cells, and of the backward pass."""
+
+
+def _address(kind: str, dtype: np.dtype[Any], form: str | None, find: Callable[[], Callable[..., Any]]) -> int:
+    """Return the address of a function that launches call, compiled for a dtype; say so if that takes long."""
 
     def make() -> Any:
-        options = [f"weights={form!r}"] * (form is not None) + ["cells='all'"] * (cells == "general")
-        call = f"warmup({', '.join(options)})"
+        options = [f"weights={form!r}" if form else "", _ASKED_FOR.get(kind, "")]
+        call = f"warmup({', '.join(filter(None, options))})"
         text = f"compiling kernels, once on this machine; numba_lstm.{call} does it ahead of time"
         notice = CompileNotice(lambda: _log.warning(text))
         with event.install_listener("numba:compile", notice):
-            return by_address(share_of(form, cells), _share_signature(dtype))
+            return by_address(find(), _share_signature(dtype))
 
-    kind = " ".join(filter(None, (cells, form)))
-    address: int = _compiled((kind, dtype), make).address
+    address: int = _compiled((" ".join(filter(None, (kind, form))), dtype), make).address
     return address
 
 
-def gradients_address(dtype: np.dtype[Any]) -> int:
+def share_address(dtype: np.dtype[Any], form: str | None = None, cells: str = "plain") -> int:
+    """Return the address of what launches of all kinds call, compiled for a dtype and what ``share_of`` takes."""
+    return _address(cells, dtype, form, lambda: share_of(form, cells))
+
+
+def backward_address(dtype: np.dtype[Any]) -> int:
     """Return the address of what launches of the backward pass call, compiled for a dtype."""
-    address: int = _compiled(
-        ("gradient", dtype), lambda: by_address(run_gradients, _share_signature(dtype))
-    ).address
-    return address
+    # Imported by those who ask for gradients, of which `import numba_lstm` knows nothing.
+    module = "..kernels.gradients.share"
+    return _address("backward", dtype, None, lambda: importlib.import_module(module, __package__).run_gradients)
 
 
 def entry_for(name: str, dtype: np.dtype[Any]) -> Any:
@@ -137,7 +144,9 @@ def cache_folder(dtype: np.dtype[Any]) -> str | None:
     return path
 
 
-def warmup(dtype: Any = np.float32, *, cells: str = "torch", weights: str | None = None) -> None:
+def warmup(
+    dtype: Any = np.float32, *, cells: str = "torch", weights: str | None = None, gradients: bool = False
+) -> None:
     """Compile, or load from the cache, every kernel that calls of this dtype can need.
 
     Parameters
@@ -149,6 +158,8 @@ def warmup(dtype: Any = np.float32, *, cells: str = "torch", weights: str | None
         activations, peepholes, coupled gates, clipping.  They take seconds more to compile.
     weights : {"float16", "bfloat16", "int8"}, optional
         The form of quantized modules to come, see `LSTM.form`; by default, and with the dtype's own name, none are.
+    gradients : bool
+        Whether `LSTM.vjp` and `LSTM.trace` are to come as well.
 
     Raises
     ------
@@ -174,6 +185,9 @@ def warmup(dtype: Any = np.float32, *, cells: str = "torch", weights: str | None
         share_address(kind, packed)
         if cells == "all":
             share_address(kind, packed, cells="general")
+    if gradients:
+        share_address(kind, cells="kept")
+        backward_address(kind)
     entry_for("serial", kind)
     entry_for("short", kind)
     if get_num_threads() > 1:

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..contract.checks.arrays import given_array, match_dtype
 from ..contract.packed_sequence import PackedSequence
-from ..execution.gradients.backward import C_0, H_0, INPUT, backward
+from ..contract.weight_form import in_layer
+from ..execution.gradients.backward import C_0, H_0, INPUT, Found, backward
 from ..execution.gradients.forward import Kept
 from ..execution.output_panels import pack_outputs
 from .layouts import Layout
@@ -71,18 +72,21 @@ class Backward:
         RuntimeError
             If a shape is another than that of the output or of the states.
         ValueError
-            If a dtype is not the module's, or something of that name is not there.
+            If a dtype is not the module's, or nothing of a name in wrt went in.
         TypeError
             If something is no array.
         """
-        wanted = self._wanted(wrt)
-        layout, kept = self._layout, self._kept
-        given = None if d_output is None else layout.take(self._output(d_output))
-        d_h_n, d_c_n = self._states(d_states)
-        network = kept.network
-        if network.outputs is None:
-            network.outputs = pack_outputs(network.architecture, self._parameters, network.dtype)
-        found = backward(kept, network.outputs, given, d_h_n, d_c_n, wanted)
+        wanted, layout, dtype = _wanted(wrt, self._parameters), self._layout, self._kept.network.dtype
+        if isinstance(d_output, PackedSequence):
+            d_output = d_output.data
+        names = ("output", "h_n", "c_n")
+        given = [
+            None if value is None else _fitting(name, value, shape, dtype)
+            for name, value, shape in zip(names, (d_output, *_pair(d_states)), self._shapes, strict=True)
+        ]
+        d_output = None if given[0] is None else layout.take(given[0])
+        d_h_n, d_c_n = (None if state is None else layout.take_state(state) for state in given[1:])
+        found = _found(self._kept, self._parameters, d_output, d_h_n, d_c_n, wanted)
         return Gradients(
             None if found.input is None else layout.give(found.input),
             layout.give_state(found.h_0) if H_0 in wanted else None,
@@ -90,40 +94,99 @@ class Backward:
             found.parameters,
         )
 
-    def _wanted(self, wrt: Collection[str] | None) -> frozenset[str]:
-        known = [INPUT, H_0, C_0, *self._parameters]
-        if wrt is None:
-            return frozenset(known)
-        if isinstance(wrt, str):
-            raise TypeError(f"wrt should be a collection of names, such as [{wrt!r}], got: {wrt!r}")
-        for name in wrt:
-            if name not in known:
-                raise ValueError(f"wrt has {name!r}, and gradients are with respect to {', '.join(known)}")
-        return frozenset(wrt)
 
-    def _output(self, value: Any) -> np.ndarray:
-        if isinstance(value, PackedSequence):
-            value = value.data
-        return self._fitting("d_output", "output", value, self._shapes[0])
+class CellBackward:
+    """The backward pass of one step, see `LSTMCell.vjp`; immutable, and good for any number of calls."""
 
-    def _states(self, pair: Any) -> list[np.ndarray | None]:
-        if pair is None:
-            return [None, None]
-        if not isinstance(pair, (tuple, list)):
-            raise TypeError(f"d_states should be a tuple (d_h_n, d_c_n) of two arrays, got: {type(pair).__name__}")
-        if len(pair) != 2:
-            raise ValueError(f"d_states should be a tuple (d_h_n, d_c_n) of two arrays, got {len(pair)}")
-        return [
-            None if value is None else self._layout.take_state(self._fitting(f"d_{name}", name, value, shape))
-            for name, value, shape in zip(("h_n", "c_n"), pair, self._shapes[1:], strict=True)
-        ]
+    def __init__(self, kept: Kept, shape: tuple[int, ...], parameters: Mapping[str, np.ndarray]) -> None:
+        self._kept = kept
+        self._shape = shape
+        self._parameters = parameters
 
-    def _fitting(self, name: str, of: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
-        dtype = self._kept.network.dtype
-        array = given_array(name, value, dtype)
-        match_dtype(name, name, array, dtype)
-        if array.shape != shape:
-            raise RuntimeError(
-                f"Mismatch in shape: {name} has a shape of {array.shape} and {of} has a shape of {shape}."
-            )
-        return array.astype(dtype, copy=False)
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are kept for it, beside those of the input."""
+        return self._kept.nbytes
+
+    def __call__(self, d_h_1: Any, d_c_1: Any = None, *, wrt: Collection[str] | None = None) -> Gradients:
+        """Return gradients.
+
+        Parameters
+        ----------
+        d_h_1, d_c_1 : arrays of the states' shape, or None for zeros
+            The gradient of the number in question with respect to h_1 and c_1.
+        wrt : collection of str, optional
+            What gradients are wanted for: "input", "h_0", "c_0" and names of parameters.  All by default.
+
+        Returns
+        -------
+        Gradients
+            Fresh C-order arrays of the cell's dtype.
+
+        Raises
+        ------
+        RuntimeError, ValueError, TypeError
+            As `Backward`.
+        """
+        wanted, dtype = _wanted(wrt, self._parameters), self._kept.network.dtype
+        d_h_n, d_c_n = (
+            None if value is None else _fitting(name, value, self._shape, dtype).reshape(1, -1, self._shape[-1])
+            for name, value in (("h_1", d_h_1), ("c_1", d_c_1))
+        )
+        in_layers = {in_layer(name): array for name, array in self._parameters.items()}
+        inner = wanted & {INPUT, H_0, C_0} | {in_layer(name) for name in wanted & self._parameters.keys()}
+        found = _found(self._kept, in_layers, None, d_h_n, d_c_n, inner)
+        rows = self._shape[:-1]
+        return Gradients(
+            None if found.input is None else found.input.reshape(*rows, -1),
+            found.h_0.reshape(self._shape) if H_0 in wanted else None,
+            found.c_0.reshape(self._shape) if C_0 in wanted else None,
+            {name: found.parameters[in_layer(name)] for name in self._parameters if name in wanted},
+        )
+
+
+def _found(
+    kept: Kept,
+    parameters: Mapping[str, np.ndarray],
+    d_output: np.ndarray | None,
+    d_h_n: np.ndarray | None,
+    d_c_n: np.ndarray | None,
+    wanted: frozenset[str],
+) -> Found:
+    """Go back through what was kept; the weights are packed for it when that is first done with them."""
+    network = kept.network
+    if network.outputs is None:
+        network.outputs = pack_outputs(network.architecture, parameters, network.dtype)
+    return backward(kept, network.outputs, d_output, d_h_n, d_c_n, wanted)
+
+
+def _wanted(wrt: Collection[str] | None, parameters: Mapping[str, np.ndarray]) -> frozenset[str]:
+    known = [INPUT, H_0, C_0, *parameters]
+    if wrt is None:
+        return frozenset(known)
+    if isinstance(wrt, str):
+        raise TypeError(f"wrt should be a collection of names, such as [{wrt!r}], got: {wrt!r}")
+    for name in wrt:
+        if name not in known:
+            raise ValueError(f"wrt has {name!r}, and gradients are with respect to {', '.join(known)}")
+    return frozenset(wrt)
+
+
+def _pair(states: Any) -> tuple[Any, Any]:
+    if states is None:
+        return None, None
+    if not isinstance(states, (tuple, list)):
+        raise TypeError(f"d_states should be a tuple (d_h_n, d_c_n) of two arrays, got: {type(states).__name__}")
+    if len(states) != 2:
+        raise ValueError(f"d_states should be a tuple (d_h_n, d_c_n) of two arrays, got {len(states)}")
+    return states[0], states[1]
+
+
+def _fitting(of: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """Return the gradient of something, as an array of the dtype in native order."""
+    name = f"d_{of}"
+    array = given_array(name, value, dtype)
+    match_dtype(name, name, array, dtype)
+    if array.shape != shape:
+        raise RuntimeError(f"Mismatch in shape: {name} has a shape of {array.shape} and {of} has a shape of {shape}.")
+    return array.astype(dtype, copy=False)

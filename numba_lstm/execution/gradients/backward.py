@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...contract.architecture import Architecture
-from ...kernels.frame import FRAME_SIZE, CellRecord
+from ...kernels.frame import FRAME_SIZE, PLACES, CellRecord
 from ...kernels.panels import count_panels, from_gate_panels, kept_sizes
 from ...simd.blocksizes import GATES, block_sizes
 from ..output_panels import OutputPanels
@@ -150,7 +150,10 @@ def _cell(
     zeros = slice(record.zeros, record.d_hidden)
     work[zeros] = 0
     # Where nobody wants the input's gradient, some array stands for it.
-    plan.entry(numbers, panels.data, work, layer.source, layer.output if d_source is None else d_source, *states)
+    target = layer.output if d_source is None else d_source
+    for first in plan.launches:
+        numbers[PLACES.first_step], numbers[PLACES.end_step] = first, min(first + plan.steps_per_launch, batch.steps)
+        plan.entry(numbers, panels.data, work, layer.source, target, *states)
     Spare.give(work)
 
     def columns(first: int, last: int) -> np.ndarray:

@@ -13,9 +13,10 @@ from ...kernels.gradients.record import GradientRecord
 from ...kernels.panels import count_panels
 from ...simd.blocksizes import GATES, block_sizes
 from ...simd.memory import CACHE_LINE, round_up
-from ..entries import entry_for, gradients_address
-from ..planning.estimate import MOST_PATIENCE_NS
+from ..entries import backward_address, entry_for
+from ..planning.estimate import MOST_PATIENCE_NS, launch_steps
 from ..planning.machine import Machine
+from ..planning.numerics import Numerics
 from ..planning.schedule import Batch
 from ..planning.workspace import WORD_BYTES
 
@@ -38,6 +39,9 @@ class BackwardPlan(NamedTuple):
     record: GradientRecord
     entry: Any
     work_size: int
+    launches: range
+    """The first step of each launch, in their order: signals get in between two."""
+    steps_per_launch: int
 
 
 def _odd_lines(size: int, line: int) -> int:
@@ -105,9 +109,7 @@ def plan_backward(
         crew_size=words,
         patience=int(MOST_PATIENCE_NS / machine.costs.pause_ns),
         offsets=0 if batch.offsets is None else FRAME_SIZE + len(GradientRecord._fields),
-        first_step=0,
-        end_step=batch.steps,
-        run_share=gradients_address(dtype),
+        run_share=backward_address(dtype),
     )
     record = GradientRecord(**dict.fromkeys(GradientRecord._fields, 0))._replace(
         **places,
@@ -123,6 +125,10 @@ def plan_backward(
         left_stride=left_stride,
         unprojected_stride=unprojected_stride,
     )
+    # A backward pass does twice the work of a forward pass, and whole segments.
+    per_launch = round_up(max(1, launch_steps(a, Numerics(dtype), rows, machine) // 2), segment)
+    launches = range(0, batch.steps, per_launch)
     behind = [] if batch.offsets is None else [batch.offsets]
     numbers = np.concatenate([np.array(frame, np.int64), np.zeros(len(record), np.int64), *behind])
-    return BackwardPlan(numbers, record, entry_for("parallel" if crew > 1 else "serial", dtype), size)
+    entry = entry_for("parallel" if crew > 1 else "serial", dtype)
+    return BackwardPlan(numbers, record, entry, size, launches if reverse else launches[::-1], per_launch)

@@ -32,8 +32,8 @@ which become those of the first, (rows, H_out) and (rows, H); to the input and i
 other."""
 
 DEEP = 1024
-"""Most k of a product at once: all tiles of rows then find that part of a panel in L2.  Sums have the order of the whole,
-since their blocks end there."""
+"""Most k of a product at once: all tiles of rows then find that part of a panel in L2.  Sums keep their order, since
+their blocks end there."""
 
 Part = namedtuple("Part", "first_row end_row first_panel end_panel first_output end_output first_cell end_cell")
 """A member's part of every step: rows; panels of units, of h, and of what is projected."""
