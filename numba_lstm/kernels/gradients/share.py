@@ -9,7 +9,8 @@ from ...simd.records import numbers_of
 from ...simd.vectors import at
 from ..crew import alone, expect, sign_in, sign_out
 from ..frame import FRAME_SIZE, as_frame
-from .backward import Pass, run_segments
+from .backward import run_segments
+from .panels import Pass
 from .record import as_gradient
 
 
