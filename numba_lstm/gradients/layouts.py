@@ -76,7 +76,7 @@ class Padded:
 
     def give(self, array: np.ndarray) -> np.ndarray:
         padded = np.zeros((*self._shape, array.shape[2]), array.dtype)
-        unpack_rows(array[0], self._places, padded)
+        unpack_rows(array.reshape(-1, array.shape[2]), self._places, padded)
         return padded
 
     def take_state(self, state: np.ndarray) -> np.ndarray:
@@ -100,7 +100,7 @@ class Packed:
         return np.array(array, order="C")[None]
 
     def give(self, array: np.ndarray) -> PackedSequence:
-        return self._sequence._with(array[0].copy())
+        return self._sequence._with(array.reshape(-1, array.shape[2]).copy())
 
     def take_state(self, state: np.ndarray) -> np.ndarray:
         order = self._sequence.sorted_indices
@@ -113,7 +113,7 @@ class Packed:
 
 def _packed_batch(sizes: np.ndarray, from_zero: bool) -> Batch:
     steps, rows = len(sizes), int(sizes[0])
-    if rows == sizes[-1]:  # of one length: rows of all steps lie the same way
+    if rows == sizes[-1]:  # of one length: passes then have the steps apart
         return Batch(steps, rows, from_zero, kept=True)
     offsets = np.zeros(steps + 1, np.int64)
     np.cumsum(sizes, out=offsets[1:])
