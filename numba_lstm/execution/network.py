@@ -173,26 +173,20 @@ class Network:
             h, c = _empty(plan.hidden, dtype), _empty(plan.cell, dtype)
         else:
             h, c = h_0.copy(), c_0.copy()
-        work = self.take_work(work_size)
-        if plan.one_launch and dropout is None:
-            plan.entry(plan.numbers, self.data, work, x, target, h, c)
-        else:
-            self._launch_parts(plan, work, x, target, h, c, dropout)
-        self.give_work(work)
-        return output, h, c
-
-    def take_work(self, size: int) -> np.ndarray:
-        """Return scratch memory, which goes from call to call; concurrent calls each take their own."""
+        # Scratch memory goes from call to call; concurrent calls each take their own.
         try:
             work = self._free.pop()
         except IndexError:
             work = self._no_work
-        return work if work.size >= size else aligned_empty(size, self.dtype)
-
-    def give_work(self, work: np.ndarray) -> None:
-        """Take scratch memory back."""
-        if len(self._free) < KEPT_WORKSPACES and work.size <= KEPT_SIZE:
+        if work.size < work_size:
+            work = aligned_empty(work_size, dtype)
+        if plan.one_launch and dropout is None:
+            plan.entry(plan.numbers, self.data, work, x, target, h, c)
+        else:
+            self._launch_parts(plan, work, x, target, h, c, dropout)
+        if len(self._free) < KEPT_WORKSPACES and work_size <= KEPT_SIZE:
             self._free.append(work)
+        return output, h, c
 
     def _launch_parts(
         self,

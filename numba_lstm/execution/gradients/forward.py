@@ -96,7 +96,7 @@ def forward(
         h, c = np.empty(plan.hidden, dtype), np.empty(plan.cell, dtype)
     else:
         h, c = h_0.copy(), c_0.copy()
-    work = network.take_work(plan.work_size)
+    work = Spare.take(plan.work_size, dtype)
     lanes = block_sizes().lanes(dtype)
     gates_size, cells_size = kept_sizes(a.hidden_size, batch.all_rows, lanes)
     size = gates_size + cells_size
@@ -127,5 +127,5 @@ def forward(
             dropout(layer.mask)
             x = x * layer.mask
         kept.layers.append(layer)
-    network.give_work(work)
+    Spare.give(work)
     return h, c, kept
