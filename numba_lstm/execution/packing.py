@@ -100,7 +100,7 @@ def pack(
                 cell = _with_rule(cell, rule, functions, place(numbers))
             cells.append(cell)
             recurrent = (name for name in a.names(layer, direction) if name.startswith(("weight_hh", "weight_hr")))
-            finite = finite and all(bool(np.isfinite(parameters[name]).all()) for name in recurrent)
+            finite = finite and all(_all_finite(np.asarray(parameters[name])) for name in recurrent)
     data = aligned_empty(size, dtype)
     data[:] = 0
     start = 0
@@ -108,6 +108,14 @@ def pack(
         data[start : start + piece.size] = piece
         start = round_up(start + piece.size, line)
     return PackedWeights(data, np.array(cells, np.int64), finite, rule is not None, form)
+
+
+def _all_finite(array: np.ndarray) -> bool:
+    """Return whether every number is finite."""
+    if array.dtype != np.float16:
+        return bool(np.isfinite(array).all())
+    exponent = np.uint16(0x7C00)  # NumPy looks at one float16 at a time, and at many integers
+    return bool(((array.view(np.uint16) & exponent) < exponent).all())
 
 
 def _largest_cell(a: Architecture) -> int:

@@ -64,12 +64,15 @@ def gate_panels(matrix: np.ndarray, lanes: int) -> np.ndarray:
     """Return a (4 * H, K) weight matrix as panels, (K, 4, lanes) each, the last one (K, vectors, lanes), in a row."""
     hidden, depth = matrix.shape[0] // GATES, matrix.shape[1]
     full = (hidden - 1) // lanes
-    units = tail_vectors(hidden, lanes) * lanes // GATES
-    padded = np.zeros((GATES, full * lanes + units, depth), matrix.dtype)
-    padded[:, :hidden] = matrix.reshape(GATES, hidden, depth)
-    body = padded[:, : full * lanes].reshape(GATES, full, lanes, depth).transpose(1, 3, 0, 2)
-    tail = padded[:, full * lanes :].transpose(2, 0, 1)
-    return np.concatenate([body.ravel(), tail.ravel()])
+    rest, units = hidden - full * lanes, tail_vectors(hidden, lanes) * lanes // GATES
+    split = full * depth * GATES * lanes
+    panels = np.empty(split + depth * GATES * units, matrix.dtype)
+    gates = matrix.reshape(GATES, hidden, depth)
+    body, tail = panels[:split].reshape(full, depth, GATES, lanes), panels[split:].reshape(depth, GATES, units)
+    body[:] = gates[:, : full * lanes].reshape(GATES, full, lanes, depth).transpose(1, 3, 0, 2)
+    tail[:, :, :rest] = gates[:, full * lanes :].transpose(2, 0, 1)
+    tail[:, :, rest:] = 0
+    return panels
 
 
 def from_gate_panels(panels: np.ndarray, hidden_size: int, columns: slice, depth: int, lanes: int) -> np.ndarray:
