@@ -207,6 +207,8 @@ def _step(call, block, crew, part, room, cell, src, s, t_first, streamed):
     line, row = GATES * width, row_of_sums(call.kind, frame, block, t_first, t)
     # Every other step walks back: the panels read last are still in cache when the weights exceed it.
     first, end, walks_back = part.first_panel, part.end_panel, odd != 0
+    if keeps(call.kind) and rows == 0:  # else the tile kernel would do a row, which here is one of others
+        end = first
     if rows == 1 and end - first > 1:
         x, pairs = row_at(src, frame, t, block.first), frame.pairs != 0
         step_row(
