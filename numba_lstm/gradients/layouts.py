@@ -20,6 +20,9 @@ class Layout(Protocol):
     def batch(self, from_zero: bool) -> Batch:
         """Return the shape of the call."""
 
+    def plain(self, gradient: Any) -> Any:
+        """Return the array of an output's gradient, which may come as the output does."""
+
     def take(self, array: np.ndarray) -> np.ndarray:
         """Return what passes read of an array of a caller's."""
 
@@ -43,6 +46,9 @@ class Even(NamedTuple):
 
     def batch(self, from_zero: bool) -> Batch:
         return Batch(self.steps, self.rows, from_zero, kept=True)
+
+    def plain(self, gradient: Any) -> Any:
+        return gradient
 
     def take(self, array: np.ndarray) -> np.ndarray:
         array = array if self.batched else array.reshape(self.steps, 1, -1)
@@ -71,6 +77,9 @@ class Padded:
     def batch(self, from_zero: bool) -> Batch:
         return _packed_batch(self._sizes, from_zero)
 
+    def plain(self, gradient: Any) -> Any:
+        return gradient
+
     def take(self, array: np.ndarray) -> np.ndarray:
         return pack_rows(array, self._places)[None]
 
@@ -95,6 +104,13 @@ class Packed:
 
     def batch(self, from_zero: bool) -> Batch:
         return _packed_batch(self._sizes, from_zero)
+
+    def plain(self, gradient: Any) -> Any:
+        if not isinstance(gradient, PackedSequence):
+            return gradient
+        if gradient._with(self._sequence.data) != self._sequence:
+            raise RuntimeError("d_output is of another batch than the output: other lengths, or another order")
+        return gradient.data
 
     def take(self, array: Any) -> np.ndarray:
         return np.array(array, order="C")[None]

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..contract.checks.arrays import given_array, match_dtype
-from ..contract.packed_sequence import PackedSequence
 from ..contract.weight_form import in_layer
 from ..execution.gradients.backward import C_0, H_0, INPUT, Found, backward
 from ..execution.gradients.forward import Kept
@@ -77,8 +76,7 @@ class Backward:
             If something is no array.
         """
         wanted, layout, dtype = _wanted(wrt, self._parameters), self._layout, self._kept.network.dtype
-        if isinstance(d_output, PackedSequence):
-            d_output = d_output.data
+        d_output = layout.plain(d_output)
         names = ("output", "h_n", "c_n")
         given = [
             None if value is None else _fitting(name, value, shape, dtype)
@@ -138,7 +136,7 @@ class CellBackward:
         found = _found(self._kept, in_layers, None, d_h_n, d_c_n, inner)
         rows = self._shape[:-1]
         return Gradients(
-            None if found.input is None else found.input.reshape(*rows, -1),
+            None if found.input is None else found.input.reshape(*rows, found.input.shape[2]),
             found.h_0.reshape(self._shape) if H_0 in wanted else None,
             found.c_0.reshape(self._shape) if C_0 in wanted else None,
             {name: found.parameters[in_layer(name)] for name in self._parameters if name in wanted},
