@@ -96,6 +96,7 @@ def plan_backward(
         "d_projected": projected * outputs * capacity * width,
         "unprojected": projected * capacity * unprojected_stride,
         "left_unprojected": projected * hidden * left_stride,
+        "sums": crew * max(src_size + out + 1, hidden) * width,
         "scratch": group_rows * width,
     }
     places, size = {}, 0
@@ -118,6 +119,7 @@ def plan_backward(
         streamed=weights > machine.l2_bytes // 2,
         segment=segment,
         capacity=capacity,
+        sums_member=max(src_size + out + 1, hidden) * width,
         group=group,
         group_rows=group_rows,
         by_rows=by_rows,

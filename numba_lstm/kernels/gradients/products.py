@@ -4,14 +4,17 @@ from __future__ import annotations
 import numpy as np
 
 from ...simd.blocksizes import GATES
-from ...simd.jit import inlined, inner
-from ...simd.vectors import add, at, lanes, load, pointer_to
+from ...simd.jit import inner
+from ...simd.vectors import add, at, lanes, load, pointer_to, store
 from ..crew import share
-from ..microkernels import Following, panel_gemm
+from ..microkernels import BROADCAST, Following, panel_gemm
 from ..rows import rows_before
 from .cell_gradients import load_units, store_units
 from .columns import column_share, fill_ones, states_before, transpose
 from .panels import count_outputs, multiply
+
+TERMS = 64
+"""Terms of a weight's gradient in one chain of sums."""
 
 
 @inner
@@ -64,13 +67,25 @@ def make_columns(run, crew, t_first, t_last):
         fill_ones(at(left, (record.src_size + frame.output_size) * stride), rows)
 
 
-@inlined
-def _add_products(run, left, panel, following, vectors, rows, first, last, target):
-    """Add the products of rows ``first`` .. ``last`` - 1 of the left side, if any, and a panel of gradients."""
-    if first < last:
-        stride, line = run.record.left_stride, vectors * lanes(run.work)
-        here, count = at(target, first * line), last - first
-        panel_gemm(count, at(left, first * stride), stride, vectors, panel, following, rows, here, line, here, line)
+@inner
+def _add_products(run, crew, left, panel, vectors, rows, first, last, target):
+    """Add the products of rows ``first`` .. ``last`` - 1 of the left side, if any, and a panel of gradients.
+
+    Sums of ``TERMS`` are added to each other, and only then to those of other segments: chains of sums stay short.
+    """
+    record, work = run.record, run.work
+    stride, line, count = record.left_stride, vectors * lanes(work), last - first
+    if count <= 0:
+        return
+    sums, here = at(work, record.sums + crew.index * record.sums_member), at(target, first * line)
+    source, source_stride = at(work, record.zeros), np.int64(BROADCAST)
+    for k in range(0, rows, TERMS):
+        terms, part, columns = min(TERMS, rows - k), at(panel, k * line), at(left, first * stride + k)
+        following = Following(part, np.int64(0))
+        panel_gemm(count, columns, stride, vectors, part, following, terms, source, source_stride, sums, line)
+        source, source_stride = sums, line
+    for k in range(0, count * line, lanes(work)):
+        store(here, k, add(load(here, k), load(sums, k)))
 
 
 @inner
@@ -92,15 +107,14 @@ def weight_gradients(run, crew, t_first, t_last):
     left, sums = at(work, record.left), pointer_to(record.d_weights, work)
     for j in range(first_panel, end_panel):
         panel = at(work, record.d_panels + j * record.capacity * line)
-        following = Following(panel, np.int64(0))
         vectors = frame.tail if j + 1 == frame.panels else np.int64(GATES)
         target = at(sums, j * (states + 1) * line)
         if record.wants_hh != 0 or first >= states or last <= record.src_size:
-            _add_products(run, left, panel, following, vectors, rows, first, last, target)
+            _add_products(run, crew, left, panel, vectors, rows, first, last, target)
         else:  # of the input and of the bias, but not what lies in between
             low, high = min(last, record.src_size), max(first, states)
-            _add_products(run, left, panel, following, vectors, rows, first, low, target)
-            _add_products(run, left, panel, following, vectors, rows, high, last, target)
+            _add_products(run, crew, left, panel, vectors, rows, first, low, target)
+            _add_products(run, crew, left, panel, vectors, rows, high, last, target)
 
 
 @inner
@@ -113,8 +127,6 @@ def projection_gradients(run, crew, t_first, t_last):
     left, stride = at(work, record.left_unprojected), record.left_stride
     transpose(at(work, record.unprojected), record.unprojected_stride, rows, first, last, left, stride)
     sums = pointer_to(record.d_projection, work)
-    for j in range(count_outputs(frame.output_size, width) if first < last else 0):
-        panel = at(work, record.d_projected + j * record.capacity * line)
-        following, here = Following(panel, np.int64(0)), at(sums, (j * size + first) * line)
-        here_left = at(left, first * stride)
-        panel_gemm(last - first, here_left, stride, GATES, panel, following, rows, here, line, here, line)
+    for j in range(count_outputs(frame.output_size, width)):
+        panel, target = at(work, record.d_projected + j * record.capacity * line), at(sums, j * size * line)
+        _add_products(run, crew, left, panel, np.int64(GATES), rows, first, last, target)

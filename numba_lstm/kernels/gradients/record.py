@@ -88,6 +88,9 @@ class GradientRecord(NamedTuple):
     """(capacity, H), rows ``unprojected_stride`` apart: o * tanh(c); and its transpose (H, capacity)."""
     unprojected_stride: int
     left_unprojected: int
+    sums: int
+    """(H_in + H_out + 1, 4, LANES) for each member of a crew, and elements between those of two: sums of a segment."""
+    sums_member: int
     scratch: int
     """(group_rows, 4, LANES)"""
 
