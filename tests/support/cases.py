@@ -103,10 +103,15 @@ def flat(result: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def assert_same_bits(actual: Any, expected: Any, what: str = "") -> None:
     """Compare two results bit for bit; NaNs are equal whatever their payload."""
     for name, a, b in zip(("output", "h_n", "c_n"), flat(actual), flat(expected), strict=True):
-        assert a.shape == b.shape, (what, name)
-        assert a.dtype == b.dtype, (what, name)
-        equal = (a.view(f"u{a.itemsize}") == b.view(f"u{b.itemsize}")) | (np.isnan(a) & np.isnan(b))
-        assert equal.all(), f"{what} {name}: {np.count_nonzero(~equal)} of {equal.size} differ"
+        assert_same_array(a, b, f"{what} {name}")
+
+
+def assert_same_array(a: np.ndarray, b: np.ndarray, what: str = "") -> None:
+    """Compare two arrays bit for bit; NaNs are equal whatever their payload."""
+    assert a.shape == b.shape, what
+    assert a.dtype == b.dtype, what
+    equal = (a.view(f"u{a.itemsize}") == b.view(f"u{b.itemsize}")) | (np.isnan(a) & np.isnan(b))
+    assert equal.all(), f"{what}: {np.count_nonzero(~equal)} of {equal.size} differ"
 
 
 def tolerance(expected: oracle.Result, dtype: Any) -> float:

@@ -27,6 +27,19 @@ class Result(NamedTuple):
     """Largest absolute value of any cell state, at least 1."""
 
 
+class Step(NamedTuple):
+    """One step of one layer and direction, of some rows."""
+
+    gates: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+    """i, f, g, o: (B, H) each."""
+    h: np.ndarray
+    """(B, H_out)"""
+    c: np.ndarray
+    """(B, H)"""
+    mass: float
+    """As in `Result`."""
+
+
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """Return 1 / (1 + exp(-x)) without overflow and with relative accuracy on both sides."""
     return np.exp(-np.logaddexp(0.0, -x))
@@ -76,17 +89,13 @@ def lstm(
                 results = []
                 for d, suffix in enumerate(suffixes):
                     index = layer * len(suffixes) + d
-                    one = {
-                        n[: -len(f"_l{layer}{suffix}")]: v
-                        for n, v in p.items()
-                        if n.endswith(f"_l{layer}{suffix}")
-                    }
+                    one = of_cell(p, layer, suffix)
                     h, c = h_0[index, members], c_0[index, members]
                     target = np.empty((length, len(members), out))
                     for t in range(length) if d == 0 else reversed(range(length)):
-                        h, c, terms = _step(one, source[t], h, c)
+                        _, h, c, terms = step(one, source[t], h, c)
                         target[t] = h
-                        mass, largest = max(mass, terms), max(largest, _largest_finite(np.abs(c)))
+                        mass, largest = max(mass, terms), max(largest, largest_finite(np.abs(c)))
                     h_n[index, members], c_n[index, members] = h, c
                     results.append(target)
                 source = np.concatenate(results, axis=-1)
@@ -94,20 +103,26 @@ def lstm(
     return Result(output, h_n, c_n, mass, largest)
 
 
-def _step(
-    p: Mapping[str, np.ndarray], x: np.ndarray, h: np.ndarray, c: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return h and c after one step of one layer and direction, and the mass of its sums."""
+def of_cell(parameters: Mapping[str, np.ndarray], layer: int, suffix: str) -> dict[str, np.ndarray]:
+    """Return the parameters of one layer and direction, by names without either."""
+    end = f"_l{layer}{suffix}"
+    return {name.removesuffix(end): value for name, value in parameters.items() if name.endswith(end)}
+
+
+def step(p: Mapping[str, np.ndarray], x: np.ndarray, h: np.ndarray, c: np.ndarray) -> Step:
+    """Do one step of one layer and direction."""
     bias = p["bias_ih"] + p["bias_hh"] if "bias_ih" in p else np.zeros(len(p["weight_ih"]))
     i, f, g, o = np.split(bias + x @ p["weight_ih"].T + h @ p["weight_hh"].T, 4, axis=-1)
     mass = np.abs(bias) + np.abs(x) @ np.abs(p["weight_ih"]).T + np.abs(h) @ np.abs(p["weight_hh"]).T
-    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-    h = sigmoid(o) * np.tanh(c)
+    i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+    c = f * c + i * g
+    h = o * np.tanh(c)
     if "weight_hr" in p:
         mass = np.concatenate([mass, np.abs(h) @ np.abs(p["weight_hr"]).T], axis=-1)
         h = h @ p["weight_hr"].T
-    return h, c, _largest_finite(mass)
+    return Step((i, f, g, o), h, c, largest_finite(mass))
 
 
-def _largest_finite(values: np.ndarray) -> float:
+def largest_finite(values: np.ndarray) -> float:
+    """Return the largest of numbers that are not negative, but for inf and NaN; 0 if there is none."""
     return float(np.max(values, where=np.isfinite(values), initial=0.0))
