@@ -285,6 +285,9 @@ def test_the_callers_denormal_mode_is_kept() -> None:
         assert _denormals_live()
         lstm(case.x[:1, :1])
         assert _denormals_live()
+        (output, _), backward = lstm.vjp(case.x)
+        backward(output)
+        assert _denormals_live()
         with pytest.raises((ValueError, RuntimeError)):
             lstm(case.x[..., :5])
         assert _denormals_live()

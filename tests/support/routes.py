@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,8 +129,9 @@ def alone(one: Example) -> list[Any]:
     return results
 
 
-def together(one: Example) -> list[Any]:
-    """Return what each sequence gives on the way that the example names."""
+@contextmanager
+def on_its_way(one: Example) -> Iterator[None]:
+    """Have calls go the way that the example names."""
     with pytest.MonkeyPatch.context() as patch:
         way = WAYS[one.way]
         if way is not None:
@@ -142,6 +144,12 @@ def together(one: Example) -> list[Any]:
         if one.steps_per_launch is not None:
             patch.setitem(ASSUMED, "most_steps", one.steps_per_launch)
         numba_lstm.set_num_threads(one.threads)
+        yield
+
+
+def together(one: Example) -> list[Any]:
+    """Return what each sequence gives on the way that the example names."""
+    with on_its_way(one):
         lstm = small_module(one.case, one.form, batch_first=one.batch_first)
         if one.earlier == "the same":
             _KINDS[one.kind](one, lstm)
@@ -169,6 +177,14 @@ def laid(array: np.ndarray, layout: str) -> np.ndarray:
     return array
 
 
+def with_padding(batch: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+    """Return a time-first batch with NaN where nothing is read."""
+    padded = batch.copy()
+    for row, length in enumerate(lengths):
+        padded[length:, row] = np.nan
+    return padded
+
+
 def _given(one: Example, x: np.ndarray) -> np.ndarray:
     """Return time-first input as the module is given it."""
     return laid(np.ascontiguousarray(x.swapaxes(0, 1)) if one.batch_first else x, one.layout)
@@ -190,9 +206,7 @@ def _whole(one: Example, lstm: Any) -> list[Any]:
 
 
 def _lengths(one: Example, lstm: Any) -> list[Any]:
-    x = one.case.x.copy()
-    for row, length in enumerate(one.lengths):
-        x[length:, row] = np.nan  # padding is not read
+    x = with_padding(one.case.x, one.lengths)
     output, hx = lstm(_given(one, x), _states(one), lengths=one.lengths)
     output = output.swapaxes(0, 1) if one.batch_first else output
     for row, length in enumerate(one.lengths):
