@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import oracle
-from support.cases import Shape, assert_close, flat, module, random_case, tolerance
+from support.cases import Shape, assert_close, drawn_shape, flat, module, random_case, tolerance
 
 import numba_lstm
 
@@ -26,17 +26,7 @@ NUMPY = {"float32": np.float32, "float64": np.float64}
 @given(data=st.data())
 def test_values_and_shapes(data: st.DataObject) -> None:
     draw = data.draw
-    hidden = draw(st.integers(1, 90), label="hidden")
-    shape = Shape(
-        draw(st.integers(1, 70), label="input"),
-        hidden,
-        draw(st.integers(1, 3), label="layers"),
-        draw(st.booleans(), label="bias"),
-        draw(st.booleans(), label="bidirectional"),
-        draw(st.just(0) | st.integers(0, hidden - 1), label="projection"),
-        draw(st.integers(1, 12), label="steps"),
-        draw(st.integers(1, 20), label="rows"),
-    )
+    shape = drawn_shape(draw, 12, 20, 90)
     dtype = draw(st.sampled_from([np.float32, np.float64]), label="dtype")
     batch_first = draw(st.booleans(), label="batch_first")
     batched = draw(st.booleans(), label="batched")

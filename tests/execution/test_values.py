@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import oracle
-from support.cases import Case, Shape, assert_close, assert_same_bits, both_dtypes, flat, module, random_case
+from support.cases import (
+    Case,
+    Shape,
+    assert_close,
+    assert_same_bits,
+    both_dtypes,
+    drawn_shape,
+    flat,
+    module,
+    random_case,
+)
 from support.places import GOLDEN
 
 import numba_lstm
@@ -97,17 +107,7 @@ def test_large(shape: Shape, dtype: type) -> None:
 @given(data=st.data())
 def test_random_shapes(data: st.DataObject) -> None:
     draw = data.draw
-    hidden = draw(st.integers(1, 130), label="hidden")
-    shape = Shape(
-        draw(st.integers(1, 70), label="input"),
-        hidden,
-        draw(st.integers(1, 3), label="layers"),
-        draw(st.booleans(), label="bias"),
-        draw(st.booleans(), label="bidirectional"),
-        draw(st.just(0) | st.integers(0, hidden - 1), label="projection"),
-        draw(st.integers(1, 12), label="steps"),
-        draw(st.integers(1, 20), label="rows"),
-    )
+    shape = drawn_shape(draw, 12, 20)
     check(shape, draw(st.integers(0, 2**32 - 1), label="seed"), draw(st.sampled_from(DTYPES), label="dtype"))
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from support import oracle
 
@@ -71,6 +72,21 @@ def parameter_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
             if shape.proj_size:
                 result["weight_hr" + suffix] = (shape.proj_size, shape.hidden_size)
     return result
+
+
+def drawn_shape(draw: Any, steps: int, rows: int, hidden: int = 130) -> Shape:
+    """Draw a shape of any options, of so many steps, rows and units at most, as Hypothesis does."""
+    hidden_size = draw(st.integers(1, hidden), label="hidden")
+    return Shape(
+        draw(st.integers(1, 70), label="input"),
+        hidden_size,
+        draw(st.integers(1, 3), label="layers"),
+        draw(st.booleans(), label="bias"),
+        draw(st.booleans(), label="bidirectional"),
+        draw(st.just(0) | st.integers(0, hidden_size - 1), label="projection"),
+        draw(st.integers(1, steps), label="steps"),
+        draw(st.integers(1, rows), label="rows"),
+    )
 
 
 def random_case(shape: Shape, seed: int, dtype: Any = np.float32, scale: float = 1.0) -> Case:
