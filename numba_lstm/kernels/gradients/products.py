@@ -13,7 +13,7 @@ from .cell_gradients import load_units, store_units
 from .columns import column_share, fill_ones, states_before, transpose
 from .panels import count_outputs, multiply
 
-TERMS = 64
+TERMS = 32
 """Terms of a weight's gradient in one chain of sums."""
 
 
