@@ -1,4 +1,4 @@
-"""torch modules replaced by ours: the same numbers, the same parameters, and a clear no to what is not inference."""
+"""torch modules replaced by ours: the same numbers, the same parameters, and a clear no to what they do not take."""
 
 from __future__ import annotations
 
@@ -374,21 +374,6 @@ def test_dtype_changes() -> None:
 
 
 # --- what is refused --------------------------------------------------------------------------------------
-
-
-def test_gradients_are_refused() -> None:
-    ours, x = accelerate(nn.LSTM(3, 5)), torch.zeros(2, 1, 3)
-    with torch.enable_grad():
-        with pytest.raises(RuntimeError, match=r"the parameters .* would need gradients.*inference_mode"):
-            ours(x)
-        ours.requires_grad_(False)
-        ours(x)
-        with pytest.raises(RuntimeError, match=r"input .* would need gradients"):
-            ours(x.clone().requires_grad_())
-        state = torch.zeros(1, 1, 5, requires_grad=True)
-        with pytest.raises(RuntimeError, match=r"hx\[1\] .* would need gradients"):
-            ours(x, (state.detach(), state))
-    close(ours(x.clone().requires_grad_()), restore(ours)(x))
 
 
 @pytest.mark.parametrize(

@@ -112,11 +112,11 @@ def test_operator(options: dict[str, Any], shape: tuple[int, ...]) -> None:
 
 def test_operators_are_as_torch_wants_them() -> None:
     """Of parameters that are no module's."""
-    sizes = False, 3, 5, 1, True, False, 0
+    options = False, 3, 5, 1, True, False, 0, 0.0
     weights = list(nn.LSTM(3, 5).state_dict().values())
-    torch.library.opcheck(torch.ops.numba_lstm.lstm.default, (torch.randn(4, 2, 3), [], weights, *sizes))
+    torch.library.opcheck(torch.ops.numba_lstm.lstm.default, (torch.randn(4, 2, 3), [], weights, [], *options, None))
     cell = list(nn.LSTMCell(3, 5).state_dict().values())
-    torch.library.opcheck(torch.ops.numba_lstm.lstm_cell.default, (torch.randn(2, 3), [], cell))
+    torch.library.opcheck(torch.ops.numba_lstm.lstm_cell.default, (torch.randn(2, 3), [], cell, None))
 
 
 def packings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -244,5 +244,7 @@ def test_calls_that_are_not_for_graphs() -> None:
         compiled(x, (torch.zeros(2, 3, 5), torch.zeros(2, 2, 5)))
     with pytest.raises(ValueError, match="does not match weight dtype"):
         compiled(x.double())
-    with torch.enable_grad(), pytest.raises(RuntimeError, match="would need gradients"):
-        compiled(x)
+    ours.requires_grad_(True)
+    with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16):
+        compiled(x)[0].sum().backward()
+    assert all(parameter.grad is not None for parameter in ours.parameters())

@@ -316,11 +316,8 @@ def test_train_mode(options: dict[str, Any]) -> None:
         torch.manual_seed(3)
         results.append([lstm(x), lstm(x)])
     same(*results)
-    assert (ours._numba_lstm_packing.now is None) == bool(options.get("dropout"))  # which packs for nobody
     cell = nn.LSTMCell(3, 5)
     same(accelerate(copy.deepcopy(cell))(x[0]), cell(x[0]))
-    with torch.enable_grad(), pytest.raises(RuntimeError, match=r"would need gradients.*no_grad.*restore\(model\)"):
-        ours(x)
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,22 @@ def test_train_mode_without_dropout(form: str) -> None:
     same(ours(x), ours.eval()(x))
 
 
+@forms
+def test_gradients_are_refused(form: str) -> None:
+    """And dropout is not: it has torch's masks, and weights of the form."""
+    ours, x = accelerate(nn.LSTM(3, 5, 2, dropout=0.5), weights=form), torch.randn(4, 2, 3)
+    cell = accelerate(nn.LSTMCell(3, 5), weights=form)
+    ours(x)
+    words = f"an accelerated LSTM.* with weights in {form} would need gradients.*no_grad.*restore"
+    with torch.enable_grad():
+        for call in (ours, lambda x: cell(x[0]), lambda x: ours(nn.utils.rnn.pack_padded_sequence(x, [4, 2]))):
+            with pytest.raises(RuntimeError, match=words):
+                call(x)
+        ours.requires_grad_(False)(x)
+        with pytest.raises(RuntimeError, match=words):
+            ours(x.clone().requires_grad_())
+
+
 # --- copies, and back -------------------------------------------------------------------------------------
 
 
@@ -253,13 +269,13 @@ def test_operators(form: str) -> None:
     ours, cells = accelerate(lstm, weights=form), accelerate(cell, weights=form)
     for weights in (list(ours.parameters()), [parameter.clone() for parameter in ours.parameters()]):
         for _ in range(2):
-            output, *states = torch.ops.numba_lstm.lstm(x, [], weights, *sizes, form)
+            output, *states = torch.ops.numba_lstm.lstm(x, [], weights, [], *sizes, 0.0, form)
             same((output, tuple(states)), expected[0])
-            output, *states = torch.ops.numba_lstm.lstm(x, [], weights, *sizes)
+            output, *states = torch.ops.numba_lstm.lstm(x, [], weights, [], *sizes, 0.0, None)
             same((output, tuple(states)), wide)
     for weights in (list(cells.parameters()), [parameter.clone() for parameter in cells.parameters()]):
         same(torch.ops.numba_lstm.lstm_cell(x[0], [], weights, form), expected[1])
-    torch.library.opcheck(torch.ops.numba_lstm.lstm.default, (x, [], list(ours.parameters()), *sizes, form))
+    torch.library.opcheck(torch.ops.numba_lstm.lstm.default, (x, [], list(ours.parameters()), [], *sizes, 0.0, form))
     torch.library.opcheck(torch.ops.numba_lstm.lstm_cell.default, (x[0], [], list(cells.parameters()), form))
 
 

@@ -13,7 +13,7 @@ from ... import public
 from ...contract.weight_form import check_form
 from .copying import from_module
 from .modules import AcceleratedLSTM, AcceleratedLSTMCell, _blank, accelerated, as_torch
-from .operators import accelerated_over, packing_in
+from .owners import accelerated_over, packing_in
 from .recurrent import OURS, Recurrent, can_be_replaced, class_name, look, obstacle, recurrent_modules
 from .tensors import torch
 

@@ -1,4 +1,4 @@
-"""torch modules for inference that compute with our kernels: what `accelerate` puts in place of torch's.
+"""torch modules that compute with our kernels: what `accelerate` puts in place of torch's.
 
 They inherit from torch's, and so do their users' subclasses from them.  So all that they have beside torch's attributes
 begins with ``_numba_lstm``.
@@ -13,16 +13,19 @@ from typing import Any
 import numpy as np
 
 from ...contract.packed_sequence import PackedSequence
-from . import operators
+from . import operators, owners
+from .dropout import drawn_masks, with_masks
+from .gradients import Call, Given, recorded
 from .tensors import (
     LeftToTorch,
     TorchPacked,
-    array_of,
+    array_in,
     autocast_dtypes,
     autocast_enabled,
     check_tangents,
     check_tensor,
     check_thread,
+    dense,
     in_dispatch_mode,
     no_gradients,
     overridden,
@@ -69,7 +72,7 @@ class _Accelerated:
         parent: Any = super()
         get = getattr(parent, "__getstate__", None)  # which cells have from Python 3.11 on
         state: dict[str, Any] = self.__dict__ if get is None else get()
-        return {name: value for name, value in state.items() if name != operators.PACKING}
+        return {name: value for name, value in state.items() if name != owners.PACKING}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         parent: Any = super()
@@ -113,9 +116,13 @@ def _call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
         packed = _ready(kind, module)
         if isinstance(input, TorchPacked) and kind is LAYERS:
             return _call_packed(module, packed, input, hx)
-        core = packed.cores[-1 if getattr(module, "batch_first", False) else 0]
-        x, states, dtypes = _arrays(module, packed, input, hx)
-        result, after = core(x, states)
+        input, states, dtypes = _tensors(module, packed, input, hx)
+        masks = drawn_masks(module, input) if module.training else []
+        if _has_gradients(module, packed, input, states):
+            result, *after = _recorded(module, packed, input, states, masks, dtypes)
+            return result, after[0] if kind is CELL else tuple(after)
+        core = _core(module, packed, masks, batch_first=getattr(module, "batch_first", False))
+        result, after = core(array_in(input), states and tuple(map(array_in, states)))
         if kind is CELL:
             result, after = _results(dtypes, result, after)
         else:
@@ -132,12 +139,54 @@ def _call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
 def _call_packed(module: Any, packed: Packed, input: Any, hx: Any) -> Any:
     """Run a packed sequence."""
     data, batch_sizes, *orders = input
-    x, states, dtypes = _arrays(module, packed, data, hx, batch_sizes)
-    indices = [order if order is None else order.numpy() for order in orders]
-    run = _run_even if _is_even(x, states, batch_sizes.numpy(), indices) else _run_ragged
-    result, h_n, c_n = run(packed.cores[0], x, states, batch_sizes.numpy(), indices)
-    data, h_n, c_n = _results(dtypes, result, h_n, c_n)
+    data, states, dtypes = _tensors(module, packed, data, hx, batch_sizes)
+    masks = drawn_masks(module, data)
+    if _has_gradients(module, packed, data, states):
+        order, inverse = orders
+        states = _reordered(states, order)
+        data, *after = _recorded(module, packed, data, states, masks, dtypes, batch_sizes.numpy())
+        h_n, c_n = _reordered(after, inverse)
+    else:
+        indices = [order if order is None else order.numpy() for order in orders]
+        x, arrays, sizes = array_in(data), states and tuple(map(array_in, states)), batch_sizes.numpy()
+        run = _run_even if _is_even(x, arrays, sizes, indices) else _run_ragged
+        data, h_n, c_n = _results(dtypes, *run(_core(module, packed, masks), x, arrays, sizes, indices))
     return TorchPacked(data, batch_sizes, *orders), (h_n, c_n)
+
+
+def _reordered(states: Any, order: Any) -> Any:
+    """Return states with their rows in another order, as torch's module does it."""
+    if states is None or order is None:
+        return states
+    return tuple(state.index_select(1, order) for state in states)
+
+
+def _core(module: Any, packed: Packed, masks: list[Any], *, batch_first: bool = False) -> Any:
+    """Return the module of ours that does a call without gradients."""
+    core = packed.cores[-1 if batch_first else 0]
+    return with_masks(core, module.dropout, masks) if masks else core
+
+
+def _has_gradients(module: Any, packed: Packed, input: Any, states: Any) -> bool:
+    """Return whether somebody may ask for gradients of a call; raise if there are none."""
+    if not torch.is_grad_enabled():
+        return False
+    if not any(tensor.requires_grad for tensor in (input, *(states or ()), *packed.seen.tensors)):
+        return False
+    if packed.form is not None:
+        raise no_gradients(module._numba_lstm_kind.called, packed.form)
+    return True
+
+
+def _recorded(
+    module: Any, packed: Packed, input: Any, states: Any, masks: list[Any], dtypes: Any, batch_sizes: Any = None
+) -> Any:
+    """Do a call whose results have gradients; return these as tensors."""
+    kind, batch_first = module._numba_lstm_kind, batch_sizes is None and bool(getattr(module, "batch_first", False))
+    call = Call(kind, packed.sizes, batch_first, getattr(module, "dropout", 0.0), batch_sizes)
+    given = Given(input, states or (), packed.seen.tensors, masks)
+    results = recorded(call, owners.packing_in(module), packed, given)
+    return [tensor.to(dtype) for tensor, dtype in zip(results, dtypes, strict=True)] if dtypes else results
 
 
 def _is_even(x: np.ndarray, states: Any, sizes: np.ndarray, orders: list[Any]) -> bool:
@@ -169,34 +218,28 @@ def _run_ragged(core: Any, x: np.ndarray, states: Any, sizes: np.ndarray, orders
 
 
 def _ready(kind: Kind, module: Any) -> Packed:
-    """Return the current parameters, packed; raise if the call is for more than inference, or `LeftToTorch`."""
+    """Return the current parameters, packed, or raise `LeftToTorch`."""
     check_thread()
 
     def tensors(shapes: dict[str, tuple[int, ...]]) -> list[Any]:
         found = tensors_of(module, kind.called, shapes)
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in found):
-            raise no_gradients("the parameters")
         check_tangents(found)
-        if module.training and operators.drops(kind, module):
-            raise LeftToTorch  # its masks come from torch's random numbers
         return found
 
-    packing = operators.packing_in(module)
+    packing = owners.packing_in(module)
     packed: Packed = packing.ready(kind, kind.sizes(module), module._numba_lstm_form, tensors)
     return packed
 
 
-def _array(name: str, tensor: Any, packed: Packed, called: str) -> np.ndarray:
-    """Return an argument as an array."""
+def _tensor(name: str, tensor: Any, packed: Packed, called: str) -> Any:
+    """Return an argument as a tensor that is nothing but memory."""
     if getattr(tensor, "dtype", None) is not packed.dtype:
         check_tensor(name, tensor)
         raise ValueError(
             f"{name} dtype ({tensor.dtype}) does not match weight dtype ({packed.dtype}). "
             f"Convert {name}: {name}.to({packed.dtype}), or convert model: model.to({tensor.dtype})"
         )
-    if tensor.requires_grad and torch.is_grad_enabled():
-        raise no_gradients(name)
-    return array_of(name, tensor, called)
+    return dense(name, tensor, called)
 
 
 def _extent(module: Any, input: Any, batch_sizes: Any) -> dict[str, Any]:
@@ -210,10 +253,10 @@ def _extent(module: Any, input: Any, batch_sizes: Any) -> dict[str, Any]:
     return {"steps": steps, "layers": module.num_layers, "projected": bool(module.proj_size)}
 
 
-def _arrays(
+def _tensors(
     module: Any, packed: Packed, input: Any, hx: Any, batch_sizes: Any = None
 ) -> tuple[Any, Any, tuple[Any, ...]]:
-    """Return input and states as arrays, and under autocast the dtypes of the results."""
+    """Return input and states as tensors of the parameters' dtype, and under autocast the dtypes of the results."""
     if hx is not None and not (isinstance(hx, (tuple, list)) and len(hx) == 2):
         raise TypeError(f"hx should be a tuple (h_0, c_0) of two Tensors, got: {type(hx).__name__}")
     dtypes: tuple[Any, ...] = ()
@@ -224,11 +267,11 @@ def _arrays(
         dtypes = autocast_dtypes(input, hx, packed.dtype, **extent, batch_sizes=batch_sizes)
         input, hx = input.to(packed.dtype), hx and [state.to(packed.dtype) for state in hx]
     called = module._numba_lstm_kind.called
-    x = _array("input", input, packed, called)
+    x = _tensor("input", input, packed, called)
     if hx is None:
         check_tangents([input])
         return x, None, dtypes
-    states = _array("hx[0]", hx[0], packed, called), _array("hx[1]", hx[1], packed, called)
+    states = _tensor("hx[0]", hx[0], packed, called), _tensor("hx[1]", hx[1], packed, called)
     check_tangents([input, *hx])
     return x, states, dtypes
 
@@ -240,13 +283,13 @@ def _results(dtypes: tuple[Any, ...], *arrays: np.ndarray) -> Any:
 
 
 class AcceleratedLSTM(_Accelerated, torch.nn.LSTM):
-    """``torch.nn.LSTM`` for inference, computed by Numba kernels."""
+    """``torch.nn.LSTM``, computed by Numba kernels."""
 
     _numba_lstm_kind = LAYERS
 
 
 class AcceleratedLSTMCell(_Accelerated, torch.nn.LSTMCell):
-    """``torch.nn.LSTMCell`` for inference, computed by Numba kernels."""
+    """``torch.nn.LSTMCell``, computed by Numba kernels."""
 
     _numba_lstm_kind = CELL
 
@@ -309,10 +352,10 @@ def _exchanged_class(module: Any, other: Callable[[Any], Any]) -> Any:
 
 def _own(module: Any, original: Any) -> None:
     """Give a module what torch's do not have."""
-    module.__dict__[operators.PACKING] = packing = Packing()
+    module.__dict__[owners.PACKING] = packing = Packing()
     if original is not None:
         packing.original = weakref.ref(original)
-    operators.live[id(module)] = module
+    owners.live[id(module)] = module
 
 
 def _is_leaf(module: Any) -> bool:
@@ -330,7 +373,7 @@ def accelerated(module: Any, form: str | None) -> Any:
     """Return a module of ours over the attributes of one of torch's, which keeps weights in a form, if there is one."""
     made = object.__new__(_exchanged_class(module, accelerated_class))
     made.__dict__ = module.__dict__
-    operators.set_form(made, form)
+    owners.set_form(made, form)
     _own(made, module)
     return made
 
@@ -338,12 +381,12 @@ def accelerated(module: Any, form: str | None) -> Any:
 def as_torch(module: Any) -> Any:
     """Return torch's module over the attributes of one of ours: the one that there was before, or else a new one."""
     kind = _exchanged_class(module, stands_for)
-    plain = operators.packing_in(module).original()
+    plain = owners.packing_in(module).original()
     if plain is None or plain.__dict__ is not module.__dict__:
         plain = object.__new__(kind)
         plain.__dict__ = module.__dict__
-    del plain.__dict__[operators.PACKING]
-    operators.set_form(plain, None)
+    del plain.__dict__[owners.PACKING]
+    owners.set_form(plain, None)
     plain.__dict__.pop("_compiled_call_impl", None)  # of a call of ours
     plain.__class__ = kind
     return plain

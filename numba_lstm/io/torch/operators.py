@@ -6,12 +6,14 @@ arguments, as ``aten::lstm`` does, so that a graph is good for every module of i
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
 from ...contract.architecture import Architecture
-from .tensors import DTYPES, autocast_enabled, torch
-from .weights import CELL, LAYERS, Kind, Packing
+from .dropout import drawn_masks, with_masks
+from .gradients import Call, Given, gradients, handle_of, kept, no_second_gradients
+from .owners import attributes, packing_of, sizes_of
+from .tensors import DTYPES, array_in, autocast_enabled, torch
+from .weights import CELL, LAYERS, Kind, Packed
 
 _compiler: Any = getattr(torch, "compiler", None)
 DEFINED = hasattr(torch.library, "register_fake") and hasattr(_compiler, "_is_exporting_flag")
@@ -32,18 +34,17 @@ def is_exporting() -> bool:
 
 
 _SIZES = "int input_size, int hidden_size, int num_layers, bool bias, bool bidirectional, int proj_size"
-_COUNT = _SIZES.count(",") + 1
+_TENSORS = "Tensor input, Tensor[] hx, Tensor[] weights"
+_OPTIONS = f"Tensor[] masks, bool batch_first, {_SIZES}, float dropout"
 _SCHEMAS = {
-    "lstm": f"(Tensor input, Tensor[] hx, Tensor[] weights, bool batch_first, {_SIZES}, str? form=None) "
-    "-> (Tensor, Tensor, Tensor)",
-    "lstm_cell": "(Tensor input, Tensor[] hx, Tensor[] weights, str? form=None) -> (Tensor, Tensor)",
+    "lstm": f"({_TENSORS}, {_OPTIONS}, str? form) -> (Tensor, Tensor, Tensor)",
+    "lstm_cell": f"({_TENSORS}, str? form) -> (Tensor, Tensor)",
+    "lstm_vjp": f"({_TENSORS}, {_OPTIONS}, bool cell) -> Tensor[]",
+    "lstm_backward": "(Tensor kept, Tensor?[] d_results, bool[] wanted, "
+    f"{_TENSORS}, {_OPTIONS}, bool cell) -> Tensor[]",
 }
-"""``hx`` is empty for zeros, the weights are in the order of a state dict, and kept in a form, if there is one."""
-
-
-def _sizes(kind: Kind, module: Any) -> tuple[Any, ...]:
-    input_size, hidden_size, num_layers, bias, bidirectional, proj_size = kind.sizes(module)
-    return input_size, hidden_size, num_layers, bool(bias), bool(bidirectional), proj_size
+"""``hx`` is empty for zeros, the weights are in the order of a state dict, and kept in a form, if there is one.  Masks
+are of dropout, and empty in eval mode.  No argument has a default: torch leaves out those that are equal to theirs."""
 
 
 def _weights(kind: Kind, module: Any) -> list[Any]:
@@ -51,28 +52,7 @@ def _weights(kind: Kind, module: Any) -> list[Any]:
     if kind is LAYERS and hasattr(module, "_update_flat_weights"):
         module._update_flat_weights()
         return list(module._flat_weights)
-    return _attributes(kind, module)
-
-
-def _attributes(kind: Kind, module: Any) -> list[Any]:
-    """Return a module's parameters in the order of a state dict."""
-    _, _, num_layers, bias, bidirectional, proj_size = _sizes(kind, module)
-    parts = ["weight_ih", "weight_hh"]
-    if bias:
-        parts += ["bias_ih", "bias_hh"]
-    if proj_size:
-        parts += ["weight_hr"]
-    names = [f"{part}_l{layer}{end}" for layer in range(num_layers) for end in ("", "_reverse") for part in parts]
-    if kind is CELL:
-        names = parts
-    elif not bidirectional:
-        names = [f"{part}_l{layer}" for layer in range(num_layers) for part in parts]
-    return [getattr(module, name, None) for name in names]
-
-
-def drops(kind: Kind, module: Any) -> bool:
-    """Return whether there is dropout, in train mode."""
-    return kind is LAYERS and bool(module.dropout) and module.num_layers > 1
+    return attributes(kind, module)
 
 
 def takes(kind: Kind, module: Any, input: Any, hx: Any) -> bool:
@@ -81,7 +61,7 @@ def takes(kind: Kind, module: Any, input: Any, hx: Any) -> bool:
     Those are the ones that end in errors or in torch's own module, or need more than tensors, or weights that are
     computed before every call.
     """
-    if not isinstance(input, torch.Tensor) or autocast_enabled() or (module.training and drops(kind, module)):
+    if not isinstance(input, torch.Tensor) or autocast_enabled():
         return False
     if hx is not None and not (isinstance(hx, (tuple, list)) and len(hx) == 2):
         return False
@@ -92,7 +72,7 @@ def takes(kind: Kind, module: Any, input: Any, hx: Any) -> bool:
     for tensor in [input, *(hx or ()), *weights]:
         if not isinstance(tensor, torch.Tensor) or tensor.device.type != "cpu" or tensor.dtype is not input.dtype:
             return False
-        if torch.is_grad_enabled() and tensor.requires_grad:
+        if module._numba_lstm_form is not None and torch.is_grad_enabled() and tensor.requires_grad:
             return False
     axes = (1, 2) if kind is CELL else (2, 3)
     return input.dtype in DTYPES and input.dim() in axes and input.shape[-1] == module.input_size
@@ -100,108 +80,44 @@ def takes(kind: Kind, module: Any, input: Any, hx: Any) -> bool:
 
 def call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
     """Call the operator for a module."""
-    weights = _weights(kind, module)
-    if kind is CELL:
-        h, c = torch.ops.numba_lstm.lstm_cell(input, list(hx or ()), weights, module._numba_lstm_form)
-        return h, c
-    sizes = *_sizes(kind, module), module._numba_lstm_form
-    output, h_n, c_n = torch.ops.numba_lstm.lstm(input, list(hx or ()), weights, bool(module.batch_first), *sizes)
-    return output, (h_n, c_n)
+    operators, form = torch.ops.numba_lstm, module._numba_lstm_form
+    tensors = input, list(hx or ()), _weights(kind, module)
+    batch_first, dropout = (False, 0.0) if kind is CELL else (bool(module.batch_first), float(module.dropout))
+    options = drawn_masks(module, input), batch_first, *sizes_of(kind, module), dropout
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in [input, *tensors[1], *tensors[2]]):
+        result, *after, _ = operators.lstm_vjp(*tensors, *options, kind is CELL)
+    elif kind is CELL:
+        result, *after = operators.lstm_cell(*tensors, form)
+    else:
+        result, *after = operators.lstm(*tensors, *options, form)
+    return result, after[0] if kind is CELL else tuple(after)
 
 
 # --- what the operators do --------------------------------------------------------------------------------------
 
-live: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
-"""Accelerated modules by their ids, for those of others may not be hashable."""
 
-_Key = tuple[str, "str | None", tuple[int, ...]]
-
-_found: dict[_Key, weakref.ref[Any]] = {}
-"""Modules by what errors call them, by form, and where their parameters were when an operator was called with these."""
-
-_unowned: dict[_Key, Packing] = {}
-"""The same of parameters that are no module's, as where a compiler has copied them."""
-
-_KEPT, _KEPT_UNOWNED = 1024, 16
+def _call_of(batch_first: bool, *more: Any) -> Call:
+    """Return what a call is from arguments of an operator: those that are no tensors."""
+    *sizes, dropout, cell = more
+    return Call(CELL if cell else LAYERS, tuple(sizes), batch_first, dropout)
 
 
-PACKING = "_numba_lstm_packing"
-"""The attribute of instances that torch's do not have: what is packed."""
-
-_FORM = "_numba_lstm_form"
-"""The attribute of those whose weights are kept in a form; it goes with copies and pickles."""
+def _packed(kind: Kind, sizes: tuple[Any, ...], weights: list[Any], form: str | None) -> Packed:
+    return packing_of(kind, weights, form).ready(kind, sizes, form, lambda shapes: weights)
 
 
-def set_form(module: Any, form: str | None) -> None:
-    """Say in which form a module keeps weights; in none if that is None."""
-    module.__dict__.pop(_FORM, None)
-    if form is not None:
-        module.__dict__[_FORM] = form
+def _run_lstm(input: Any, hx: Any, weights: Any, masks: Any, batch_first: bool, *more: Any) -> Any:
+    *sizes, dropout, form = more
+    core = _packed(LAYERS, tuple(sizes), weights, form).cores[batch_first]
+    if masks:
+        core = with_masks(core, dropout, masks)
+    output, after = core(array_in(input), [array_in(state) for state in hx] or None)
+    return tuple(map(torch.from_numpy, (output, *after)))
 
 
-def accelerated_over(module: Any) -> Any:
-    """Return the accelerated module that has the attributes of a module, which may be itself; or None."""
-    if PACKING not in module.__dict__:
-        return None
-    return next((each for each in list(live.values()) if each.__dict__ is module.__dict__), None)
-
-
-def packing_in(module: Any) -> Packing:
-    """Return what a module has packed.  Copies have nothing of the kind at first, however they were made."""
-    packing: Packing | None = module.__dict__.get(PACKING)
-    if packing is None:
-        packing = module.__dict__[PACKING] = Packing()
-    return packing
-
-
-def _packing(kind: Kind, weights: list[Any], form: str | None) -> Packing:
-    """Return what the module with some parameters, and a form, has packed."""
-    memory = tuple([weight.data_ptr() for weight in weights])
-    key = kind.called, form, memory
-    packing: Packing
-    found = _found.get(key)
-    module = found and found()
-    if module is None or _memory(kind, module, weights, form) != memory:
-        module = next((each for each in list(live.values()) if _memory(kind, each, weights, form) == memory), None)
-        if module is None:
-            packing = _unowned[key] = _unowned.pop(key, Packing())  # what was used last is the last
-            for old in list(_unowned)[:-_KEPT_UNOWNED]:
-                _unowned.pop(old, None)
-            return packing
-        if len(_found) >= _KEPT:
-            _found.clear()
-        _found[key] = weakref.ref(module)
-    return packing_in(module)
-
-
-def _memory(kind: Kind, module: Any, like: list[Any], form: str | None) -> tuple[int, ...] | None:
-    """Return where the parameters of a module are, if it is of a kind and form and has as many as there are others."""
-    if module._numba_lstm_kind is not kind or module._numba_lstm_form != form:
-        return None
-    tensors = _attributes(kind, module)
-    if len(tensors) != len(like) or not all(isinstance(tensor, torch.nn.Parameter) for tensor in tensors):
-        return None
-    return tuple([tensor.data_ptr() for tensor in tensors])
-
-
-def _ready(kind: Kind, sizes: tuple[Any, ...], weights: list[Any], form: str | None) -> Any:
-    return _packing(kind, weights, form).ready(kind, sizes, form, lambda shapes: weights)
-
-
-def _run_lstm(input: Any, hx: Any, weights: Any, batch_first: bool, *more: Any) -> Any:
-    sizes, form = _sizes_and_form(more)
-    core = _ready(LAYERS, sizes, weights, form).cores[batch_first]
-    output, (h_n, c_n) = core(input.numpy(), [state.numpy() for state in hx] or None)
-    return torch.from_numpy(output), torch.from_numpy(h_n), torch.from_numpy(c_n)
-
-
-def _sizes_and_form(more: tuple[Any, ...]) -> tuple[tuple[Any, ...], str | None]:
-    """Take arguments apart, the last of which torch leaves out where it is the default."""
-    return more[:_COUNT], next(iter(more[_COUNT:]), None)
-
-
-def _shape_lstm(input: Any, hx: Any, weights: Any, batch_first: bool, *more: Any) -> Any:
-    architecture = Architecture(*_sizes_and_form(more)[0])
+def _shape_lstm(input: Any, hx: Any, weights: Any, masks: Any, batch_first: bool, *more: Any) -> Any:
+    *sizes, _, _ = more
+    architecture = Architecture(*sizes)
     cells, output_size = architecture.num_layers * architecture.num_directions, architecture.output_size
     rows = [] if input.dim() == 2 else [input.shape[0 if batch_first else 1]]
     shapes = (
@@ -212,26 +128,101 @@ def _shape_lstm(input: Any, hx: Any, weights: Any, batch_first: bool, *more: Any
     return tuple(input.new_empty(shape) for shape in shapes)
 
 
-def _run_cell(input: Any, hx: Any, weights: Any, form: str | None = None) -> Any:
+def _run_cell(input: Any, hx: Any, weights: Any, form: str | None) -> Any:
     sizes = input.shape[-1], weights[0].shape[0] // 4, 1, len(weights) > 2, False, 0
-    (core,) = _ready(CELL, sizes, weights, form).cores
-    h, c = core(input.numpy(), [state.numpy() for state in hx] or None)
-    return torch.from_numpy(h), torch.from_numpy(c)
+    (core,) = _packed(CELL, sizes, weights, form).cores
+    return tuple(map(torch.from_numpy, core(array_in(input), [array_in(state) for state in hx] or None)))
 
 
-def _shape_cell(input: Any, hx: Any, weights: Any, form: str | None = None) -> Any:
+def _shape_cell(input: Any, hx: Any, weights: Any, form: str | None) -> Any:
     shape = [*input.shape[:-1], weights[0].shape[0] // 4]
     return input.new_empty(shape), input.new_empty(shape)
 
 
+def _run_vjp(input: Any, hx: Any, weights: Any, masks: Any, *options: Any) -> list[Any]:
+    call = _call_of(*options)
+    packed = _packed(call.kind, call.sizes, weights, None)
+    results, backward = kept(call, packed, Given(input, hx, weights, masks))
+    return [*map(torch.from_numpy, results), handle_of(backward)]
+
+
+def _shape_vjp(input: Any, hx: Any, weights: Any, masks: Any, *options: Any) -> list[Any]:
+    *others, cell = options
+    results = _shape_cell(input, hx, weights, None) if cell else _shape_lstm(input, hx, weights, masks, *others, None)
+    return [*results, input.new_empty([1], dtype=torch.uint8)]
+
+
+def _run_backward(
+    handle: Any, d_results: Any, wanted: Any, input: Any, hx: Any, weights: Any, masks: Any, *options: Any
+) -> list[Any]:
+    call = _call_of(*options)
+    if any(wanted[-len(weights) :]):
+        packing_of(call.kind, weights, None).trained = True
+    return gradients(call, Given(input, hx, weights, masks), handle, d_results, wanted)
+
+
+def _shape_backward(
+    handle: Any, d_results: Any, wanted: Any, input: Any, hx: Any, weights: Any, masks: Any, *options: Any
+) -> list[Any]:
+    sources = [input, *(hx or (None, None)), *weights]
+    return [source.new_empty(source.shape) for source, wants in zip(sources, wanted, strict=True) if wants]
+
+
+def _save(ctx: Any, inputs: Any, output: Any) -> None:
+    """Save what the backward pass of a call needs."""
+    input, hx, weights, masks, *ctx.options = inputs
+    ctx.counts = len(hx), len(weights)
+    ctx.save_for_backward(output[-1], input, *hx, *weights, *masks)
+    ctx.set_materialize_grads(False)
+
+
+def _go_back(ctx: Any, d_results: Any) -> Any:
+    """Return the gradients of a call, in the structure of its arguments."""
+    handle, input, *others = ctx.saved_tensors
+    states, end = ctx.counts[0], sum(ctx.counts)
+    hx, weights, masks = others[:states], others[states:end], others[end:]
+    wants_input, wants_hx, wants_weights, *_ = ctx.needs_input_grad
+    wanted = [wants_input, *(wants_hx or (False, False)), *wants_weights]
+    found = torch.ops.numba_lstm.lstm_backward(
+        handle, d_results[:-1], wanted, input, hx, weights, masks, *ctx.options
+    )  # fmt: skip
+    each = iter(found)
+    d_input, *d_others = [next(each) if wants else None for wants in wanted]
+    return d_input, d_others[:states], d_others[2:], [None] * len(masks), *[None] * len(ctx.options)
+
+
+def _go_no_further(ctx: Any, *d_gradients: Any) -> Any:
+    raise no_second_gradients()
+
+
+def _go_nowhere(ctx: Any, *d_results: Any) -> Any:
+    raise RuntimeError(
+        "gradients were asked for of an accelerated module in a graph that was made under torch.no_grad(), or with "
+        "nothing that needs them: make the graph under torch.enable_grad()"
+    )
+
+
+_RUN = {
+    "lstm": (_run_lstm, _shape_lstm),
+    "lstm_cell": (_run_cell, _shape_cell),
+    "lstm_vjp": (_run_vjp, _shape_vjp),
+    "lstm_backward": (_run_backward, _shape_backward),
+}
+"""What operators do, and the same of shapes alone."""
+
+
 def _define() -> None:
     library = torch.library
-    for name, run, shape in (("lstm", _run_lstm, _shape_lstm), ("lstm_cell", _run_cell, _shape_cell)):
+    for name, (run, shape) in _RUN.items():
         if hasattr(torch.ops.numba_lstm, name):  # this module was imported before
             continue
         library.define(f"numba_lstm::{name}", _SCHEMAS[name])
         library.impl(f"numba_lstm::{name}", "CPU", run)
         library.register_fake(f"numba_lstm::{name}", shape)
+    library.register_autograd("numba_lstm::lstm", _go_nowhere)
+    library.register_autograd("numba_lstm::lstm_cell", _go_nowhere)
+    library.register_autograd("numba_lstm::lstm_vjp", _go_back, setup_context=_save)
+    library.register_autograd("numba_lstm::lstm_backward", _go_no_further)
 
 
 if DEFINED:

@@ -67,10 +67,10 @@ def check_thread() -> None:
         raise LeftToTorch
 
 
-def no_gradients(what: str) -> RuntimeError:
-    """Return the error for a call that is for more than inference."""
+def no_gradients(called: str, form: str) -> RuntimeError:
+    """Return the error for a call that has no gradients, as weights are kept in a form."""
     return RuntimeError(
-        f"{what} of an accelerated module would need gradients, and it has none: call the model under "
+        f"{called} with weights in {form} would need gradients, and has none: call the model under "
         "torch.inference_mode() or torch.no_grad(), or restore(model) to train it"
     )
 
@@ -94,8 +94,8 @@ def check_tensor(name: str, value: Any) -> None:
         raise TypeError(f"{name} should be a Tensor, got: {type(value).__name__}")
 
 
-def array_of(name: str, tensor: Any, module: str) -> np.ndarray:
-    """Return a tensor as an array, in its own memory; a copy where it is a view that negates.
+def dense(name: str, tensor: Any, module: str) -> Any:
+    """Return a tensor of the same numbers that is nothing but memory; itself but where it is a view that negates.
 
     Parameters
     ----------
@@ -104,8 +104,11 @@ def array_of(name: str, tensor: Any, module: str) -> np.ndarray:
     tensor : Tensor
         Of real numbers.
     """
-    if not in_place(tensor):
-        tensor = _resolved(name, tensor, module)
+    return tensor if in_place(tensor) else _resolved(name, tensor, module)
+
+
+def array_in(tensor: Any) -> np.ndarray:
+    """Return a tensor that is nothing but memory as an array, in its own memory."""
     array: np.ndarray = (tensor.detach() if tensor.requires_grad else tensor).numpy()
     return array
 

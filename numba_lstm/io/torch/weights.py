@@ -14,7 +14,7 @@ from ...contract.weight_form import in_layer, quantized
 from ...execution.network import Network
 from ...lstm import LSTM
 from ...lstm_cell import LSTMCell
-from .tensors import DTYPES, array_of, torch
+from .tensors import DTYPES, array_in, dense, torch
 
 _SAMPLES = 16
 """About as many elements of a parameter are compared before a call, from all of its rows and columns."""
@@ -86,8 +86,9 @@ class Packed(NamedTuple):
     seen: _Seen
     contents: list[bytearray] | None
     """What all of them was, in C order, from the second time on that they were packed.  Most are packed once."""
+    network: Network
     cores: tuple[Any, ...]
-    """Modules of ours, as a `Kind` makes them."""
+    """Modules of ours that call it, as a `Kind` makes them."""
     dtype: Any
     """torch's."""
 
@@ -99,10 +100,12 @@ def _none() -> None:
 class Packing:
     """What a module has packed, if anything; replaced as a whole, so that threads see all of it or nothing."""
 
-    __slots__ = ("now", "original")
+    __slots__ = ("now", "original", "trained")
 
     def __init__(self) -> None:
         self.now: Packed | None = None
+        self.trained = False
+        """Whether gradients of the parameters were made since: then they are about to change, in whatever way."""
         self.original: Callable[[], Any] = _none
         """A weak reference to torch's module that there was before, if somebody still has it."""
 
@@ -129,6 +132,8 @@ class Packing:
         parameters : callable
             From the shapes that these ask for, by torch's names, to tensors.
         """
+        if self.trained:
+            self.now, self.trained = None, False  # before parameters are read: another thread may be training
         packed = self.now
         if packed is None or packed.sizes != sizes or packed.form != form:
             packed, shapes = None, _shapes(kind, sizes)
@@ -142,7 +147,8 @@ class Packing:
         return packed
 
 
-def _architecture(sizes: tuple[Any, ...]) -> Architecture:
+def architecture_of(sizes: tuple[Any, ...]) -> Architecture:
+    """Return what a `Kind` says of a module, in our types."""
     input_size, hidden_size, num_layers, bias, bidirectional, proj_size = sizes
     return Architecture(
         int(input_size), int(hidden_size), int(num_layers), bool(bias), bool(bidirectional), int(proj_size)
@@ -150,7 +156,7 @@ def _architecture(sizes: tuple[Any, ...]) -> Architecture:
 
 
 def _shapes(kind: Kind, sizes: tuple[Any, ...]) -> dict[str, tuple[int, ...]]:
-    return {name.removesuffix(kind.suffix): shape for name, shape in _architecture(sizes).shapes().items()}
+    return {name.removesuffix(kind.suffix): shape for name, shape in architecture_of(sizes).shapes().items()}
 
 
 _version, _is_set_to = torch._C.TensorBase._version.__get__, torch.Tensor.is_set_to
@@ -191,7 +197,7 @@ def _repacked(
         # They do change: from now on it pays to know whether they have.
         arrays = [array.copy() for array in arrays]
         kept = list(map(bytearray, arrays))
-    architecture = _architecture(sizes)
+    architecture = architecture_of(sizes)
     named = dict(zip(shapes, arrays, strict=True))
     if form is not None:
         _check_float32(kind, form, dtype)
@@ -199,7 +205,8 @@ def _repacked(
     if kind is CELL:
         named = {in_layer(name): array for name, array in named.items()}
     network = Network(architecture, named, np.dtype(DTYPES[dtype]), form=form)
-    return Packed(sizes, form, shapes, seen, kept, tuple(make(architecture, network) for make in kind.cores), dtype)
+    cores = tuple(make(architecture, network) for make in kind.cores)
+    return Packed(sizes, form, shapes, seen, kept, network, cores, dtype)
 
 
 def _check_float32(kind: Kind, form: str, dtype: Any) -> None:
@@ -244,7 +251,7 @@ def _look(kind: Kind, shapes: dict[str, tuple[int, ...]], tensors: list[Any]) ->
                 f"{name} of {kind.called} should have shape {shape}, which its sizes ask for, got: "
                 f"{tuple(tensor.shape)}"
             )
-        arrays.append(array_of(name, tensor, kind.called))
+        arrays.append(array_in(dense(name, tensor, kind.called)))
         dtypes[tensor.dtype] = name
     if len(dtypes) != 1:
         found = ", ".join(f"{name} is {dtype}" for dtype, name in dtypes.items())
