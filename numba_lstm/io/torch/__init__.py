@@ -27,10 +27,11 @@ def accelerate(
 ) -> Any:
     """Replace every ``torch.nn.LSTM`` and ``torch.nn.LSTMCell`` of a model by one that computes with our kernels.
 
-    The model then is for inference: under ``torch.inference_mode()`` or ``torch.no_grad()``, on the CPU, in float32 or
-    float64.  Tensors go in and come out without copying.  Parameters are the same objects as before, so that
-    ``state_dict`` and ``load_state_dict``, optimizers and copies work as ever, and so do pruning, norms and
-    parametrizations.
+    On the CPU, in float32 or float64.  Parameters are the same objects as before, so that ``state_dict`` and
+    ``load_state_dict``, optimizers and copies work as ever, and so do pruning, norms and parametrizations.
+
+    The model trains as before, with gradients from our kernels.  Under ``torch.inference_mode()`` or
+    ``torch.no_grad()`` tensors go in and come out without copying, and nothing is kept.
 
     A subclass that goes on to ``super().forward`` is replaced too, and what it overrides goes on running.
 
@@ -77,14 +78,17 @@ def accelerate(
     that were made in inference mode: it is seen if it changes one of the sixteen or so elements of each parameter
     that are compared before every call.  New weights do; after a change of some elements call `repack`.
 
-    In train mode dropout between layers, where there is some, is torch's, and so is the computation then, with the
-    parameters as they are.  Under
+    The call that follows a backward pass packs the parameters anew, however they have changed.
+
+    In train mode dropout between layers has the masks that torch's own module would draw from torch's generator.  Under
     ``torch.autocast`` results have the dtypes that torch's own module gives them, and are computed in the parameters'
-    dtype.
+    dtype.  Gradients have no gradients themselves: with ``create_graph=True`` a second backward pass gets a
+    RuntimeError, and so does a call with ``weights`` in a form where somebody needs gradients.
 
     In graphs of ``torch.compile``, and for modes that see operators, they are ``numba_lstm::lstm`` and
-    ``numba_lstm::lstm_cell``.  Unless ``torch._dynamo.config.allow_rnn`` is set, the compiler skips every function that
-    calls a ``torch.nn.LSTM``, whoever computes it.  Programs for elsewhere and transforms (``torch.export``,
+    ``numba_lstm::lstm_cell``, with gradients ``numba_lstm::lstm_vjp`` and ``numba_lstm::lstm_backward``.  Unless
+    ``torch._dynamo.config.allow_rnn`` is set, the compiler skips every function that calls a ``torch.nn.LSTM``, whoever
+    computes it.  Programs for elsewhere and transforms (``torch.export``,
     ``torch.onnx.export``, ``torch.jit.trace``, ``torch.func``, forward-mode differentiation) have the operators of
     torch's own module, which does the call.  ``torch.fx`` does not look into ours, as it does not into torch's.
     ``torch.jit.script`` gets a RuntimeError: `restore` the model before.
