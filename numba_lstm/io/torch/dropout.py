@@ -28,7 +28,7 @@ def drawn_masks(module: Any, input: Any) -> list[Any]:
     """
     if not (module.training and getattr(module, "dropout", 0) and module.num_layers > 1):
         return []
-    *lead, _ = input.shape
+    lead = list(input.shape[:-1])
     if module.batch_first and len(lead) == 2:
         lead.reverse()
     shape = *lead, (1 + bool(module.bidirectional)) * (module.proj_size or module.hidden_size)

@@ -15,10 +15,9 @@ import numpy as np
 
 from ...contract.packed_sequence import PackedSequence
 from ...execution.output_panels import pack_outputs
-from ...lstm import LSTM
 from .dropout import with_masks
 from .tensors import array_in, in_place, torch
-from .weights import CELL, Kind, Packed, Packing, architecture_of
+from .weights import CELL, Kind, Packed, Packing, shapes_of
 
 _NAMES = "input", "h_0", "c_0"
 """Of what gradients are wanted for, beside parameters."""
@@ -53,26 +52,22 @@ def kept(call: Call, packed: Packed, given: Given) -> tuple[list[np.ndarray], An
     if given.masks:
         core = with_masks(core, call.dropout, given.masks)
     x, *states = map(array_in, (given.input, *given.hx))
-    hx: Any = states or None
-    if call.kind is CELL:  # a step of a layer
-        (_, after), backward = core.vjp(x[None], hx and tuple(state[None] for state in states))
-        return [state[0] for state in after], backward
-    if call.batch_sizes is None:
-        (output, after), backward = core.vjp(x, hx)
-        return [output, *after], backward
-    (sequence, after), backward = core.vjp(PackedSequence(x, call.batch_sizes), hx)
-    return [sequence.data, *after], backward
+    sequence = x if call.batch_sizes is None else PackedSequence(x, call.batch_sizes)
+    (result, after), backward = core.vjp(sequence, states or None)
+    if call.kind is CELL:
+        return [result, after], backward
+    return [result if call.batch_sizes is None else result.data, *after], backward
 
 
-def _differentiable(call: Call, packed: Packed) -> LSTM:
-    """Return a module of layers for a call, which knows its parameters too."""
-    network = packed.network
+def _differentiable(call: Call, packed: Packed) -> Any:
+    """Return the module of ours that does a call, which knows its parameters too."""
+    network, arrays = packed.network, packed.seen.arrays
     architecture = network.architecture
-    core = LSTM._calling(architecture, network, batch_first=call.batch_first, dropout=call.dropout)
-    parameters: dict[str, Any] = dict(zip(architecture.shapes(), packed.seen.arrays, strict=True))
-    core._weights.parameters = parameters
+    core = call.kind.cores[-1 if call.batch_first else 0](architecture, network)
+    core._weights.parameters = dict(zip(packed.shapes, arrays, strict=True))
     if network.outputs is None:  # now, as long as they are what the network was packed of
-        network.outputs = pack_outputs(architecture, parameters, network.dtype)
+        named = dict(zip(architecture.shapes(), arrays, strict=True))
+        network.outputs = pack_outputs(architecture, named, network.dtype)
     return core
 
 
@@ -100,20 +95,12 @@ def gradients(
         Those that are wanted.
     """
     backward = _behind(handle) or _kept_again(call, given)
-    arrays = [None if d is None else _array_of_gradient(d) for d in d_results]
-    names = [*_NAMES, *architecture_of(call.sizes).shapes()]
+    d_result, *d_states = [None if d is None else _array_of_gradient(d) for d in d_results]
+    names = [*_NAMES, *shapes_of(call.kind, call.sizes)]
     wrt = [name for name, wants in zip(names, wanted, strict=True) if wants]
-    if call.kind is CELL:
-        found = backward(None, [d if d is None else d[None] for d in arrays], wrt=wrt)
-    else:
-        found = backward(arrays[0], arrays[1:], wrt=wrt)
-    d_input = found.input
-    if d_input is not None and call.kind is CELL:
-        d_input = d_input[0]
-    elif isinstance(d_input, PackedSequence):
-        d_input = d_input.data
-    states = [state[0] if state is not None and call.kind is CELL else state for state in (found.h_0, found.c_0)]
-    by_name = dict(zip(_NAMES, (d_input, *states), strict=True)) | found.parameters
+    found = backward(d_result, *(d_states if call.kind is CELL else [d_states]), wrt=wrt)
+    d_input = found.input.data if isinstance(found.input, PackedSequence) else found.input
+    by_name = {"input": d_input, "h_0": found.h_0, "c_0": found.c_0, **found.parameters}
     return [torch.from_numpy(by_name[name]) for name in wrt]
 
 

@@ -136,7 +136,7 @@ class Packing:
             self.now, self.trained = None, False  # before parameters are read: another thread may be training
         packed = self.now
         if packed is None or packed.sizes != sizes or packed.form != form:
-            packed, shapes = None, _shapes(kind, sizes)
+            packed, shapes = None, shapes_of(kind, sizes)
         else:
             shapes = packed.shapes
         tensors = parameters(shapes)
@@ -147,16 +147,16 @@ class Packing:
         return packed
 
 
-def architecture_of(sizes: tuple[Any, ...]) -> Architecture:
-    """Return what a `Kind` says of a module, in our types."""
+def _architecture(sizes: tuple[Any, ...]) -> Architecture:
     input_size, hidden_size, num_layers, bias, bidirectional, proj_size = sizes
     return Architecture(
         int(input_size), int(hidden_size), int(num_layers), bool(bias), bool(bidirectional), int(proj_size)
     )
 
 
-def _shapes(kind: Kind, sizes: tuple[Any, ...]) -> dict[str, tuple[int, ...]]:
-    return {name.removesuffix(kind.suffix): shape for name, shape in architecture_of(sizes).shapes().items()}
+def shapes_of(kind: Kind, sizes: tuple[Any, ...]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a module's parameters by torch's names, in the order of a state dict."""
+    return {name.removesuffix(kind.suffix): shape for name, shape in _architecture(sizes).shapes().items()}
 
 
 _version, _is_set_to = torch._C.TensorBase._version.__get__, torch.Tensor.is_set_to
@@ -197,7 +197,7 @@ def _repacked(
         # They do change: from now on it pays to know whether they have.
         arrays = [array.copy() for array in arrays]
         kept = list(map(bytearray, arrays))
-    architecture = architecture_of(sizes)
+    architecture = _architecture(sizes)
     named = dict(zip(shapes, arrays, strict=True))
     if form is not None:
         _check_float32(kind, form, dtype)
