@@ -13,6 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch", minversion="2.4")
 
+from support.torch_models import Parts  # noqa: E402
 from torch._dynamo import config, testing  # noqa: E402
 
 from numba_lstm.io.torch import accelerate, repack, restore  # noqa: E402
@@ -29,13 +30,8 @@ def _fresh() -> Iterator[None]:
         yield
 
 
-class Model(nn.Module):
+class Model(Parts):
     """Operators of torch around an LSTM and a cell."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__()
-        self.lstm, self.cell = nn.LSTM(3, 5, **options), nn.LSTMCell(3, 4)
-        self.head = nn.Linear(5 * (1 + self.lstm.bidirectional), 2)
 
     def forward(self, x: Any) -> Any:
         return self.head(torch.relu(self.lstm(x * 2)[0]) + 1), self.cell(x[0])[0]

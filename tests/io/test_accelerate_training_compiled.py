@@ -12,6 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch", minversion="2.4")
 
+from support.torch_models import Parts  # noqa: E402
 from torch._dynamo import config, testing  # noqa: E402
 
 from numba_lstm.io.torch import accelerate, operators  # noqa: E402
@@ -38,13 +39,8 @@ def _kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(passes, "_kept_again")
 
 
-class Model(nn.Module):
+class Model(Parts):
     """Operators of torch around layers and a loop over a cell; some of them may be computed again."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__()
-        self.lstm, self.cell = nn.LSTM(3, 5, **options), nn.LSTMCell(3, 4)
-        self.head = nn.Linear(5 * (1 + self.lstm.bidirectional), 2)
 
     def forward(self, x: Any) -> Any:
         output, (h, _) = self.lstm(x * 2)

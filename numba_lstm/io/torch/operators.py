@@ -16,7 +16,7 @@ from .tensors import DTYPES, array_in, autocast_enabled, torch
 from .weights import CELL, LAYERS, Kind, Packed
 
 _compiler: Any = getattr(torch, "compiler", None)
-DEFINED = hasattr(torch.library, "register_fake") and hasattr(_compiler, "_is_exporting_flag")
+DEFINED = hasattr(torch.library, "register_autograd") and hasattr(_compiler, "_is_exporting_flag")
 """Whether torch is new enough, and tells graphs of its own from programs for elsewhere; else our modules stay out."""
 
 
@@ -183,10 +183,8 @@ def _go_back(ctx: Any, d_results: Any) -> Any:
     hx, weights, masks = others[:states], others[states:end], others[end:]
     wants_input, wants_hx, wants_weights, *_ = ctx.needs_input_grad
     wanted = [wants_input, *(wants_hx or (False, False)), *wants_weights]
-    found = torch.ops.numba_lstm.lstm_backward(
-        handle, d_results[:-1], wanted, input, hx, weights, masks, *ctx.options
-    )  # fmt: skip
-    each = iter(found)
+    tensors = input, hx, weights, masks
+    each = iter(torch.ops.numba_lstm.lstm_backward(handle, d_results[:-1], wanted, *tensors, *ctx.options))
     d_input, *d_others = [next(each) if wants else None for wants in wanted]
     return d_input, d_others[:states], d_others[2:], [None] * len(masks), *[None] * len(ctx.options)
 
@@ -202,27 +200,24 @@ def _go_nowhere(ctx: Any, *d_results: Any) -> Any:
     )
 
 
-_RUN = {
-    "lstm": (_run_lstm, _shape_lstm),
-    "lstm_cell": (_run_cell, _shape_cell),
-    "lstm_vjp": (_run_vjp, _shape_vjp),
-    "lstm_backward": (_run_backward, _shape_backward),
+_PARTS = {
+    "lstm": (_run_lstm, _shape_lstm, _go_nowhere, None),
+    "lstm_cell": (_run_cell, _shape_cell, _go_nowhere, None),
+    "lstm_vjp": (_run_vjp, _shape_vjp, _go_back, _save),
+    "lstm_backward": (_run_backward, _shape_backward, _go_no_further, None),
 }
-"""What operators do, and the same of shapes alone."""
+"""What operators do, the same of shapes alone, their backward passes, and what saves something for these."""
 
 
 def _define() -> None:
     library = torch.library
-    for name, (run, shape) in _RUN.items():
+    for name, (run, shape, backward, save) in _PARTS.items():
         if hasattr(torch.ops.numba_lstm, name):  # this module was imported before
             continue
         library.define(f"numba_lstm::{name}", _SCHEMAS[name])
         library.impl(f"numba_lstm::{name}", "CPU", run)
         library.register_fake(f"numba_lstm::{name}", shape)
-    library.register_autograd("numba_lstm::lstm", _go_nowhere)
-    library.register_autograd("numba_lstm::lstm_cell", _go_nowhere)
-    library.register_autograd("numba_lstm::lstm_vjp", _go_back, setup_context=_save)
-    library.register_autograd("numba_lstm::lstm_backward", _go_no_further)
+        library.register_autograd(f"numba_lstm::{name}", backward, setup_context=save)
 
 
 if DEFINED:
