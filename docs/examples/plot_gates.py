@@ -23,9 +23,7 @@ order = np.argsort(-first.f[shown].mean(axis=0))
 figure, panels = plt.subplots(3, sharex=True, figsize=(8, 7), layout="constrained")
 gates = {"input gate i": first.i, "forget gate f": first.f, "output gate o": first.o}
 for axes, (name, gate) in zip(panels, gates.items(), strict=True):
-    image = axes.imshow(
-        gate[shown, order].T, aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest"
-    )
+    image = axes.imshow(gate[shown, order].T, aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
     axes.set(ylabel="unit", title=name)
 panels[-1].set_xlabel("residue")
 figure.colorbar(image, ax=panels, label="0 closed, 1 open")

@@ -24,17 +24,24 @@ KEEP = ("gates", "states")
 
 
 class CellTrace(NamedTuple):
-    """What one layer and direction has computed at each step, in arrays of the layout of the output, H_cell wide."""
+    """What one layer and direction has computed at each step: arrays of the layout of the output, see `LSTM.trace`.
+
+    Attributes
+    ----------
+    i, f, g, o : (L, N, H_cell) arrays
+        Gates, after their activations.
+    c : (L, N, H_cell) array
+        The cell state.
+    h : (L, N, H_out) array
+        The hidden state, which the layer gives.
+    """
 
     i: Any
     f: Any
     g: Any
     o: Any
-    """Gates, after their activations."""
     c: Any
-    """The cell state."""
     h: Any
-    """The hidden state, which the layer gives: H_out wide."""
 
 
 class DifferentiableModule(Module):

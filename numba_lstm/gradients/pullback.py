@@ -16,15 +16,24 @@ from .layouts import Layout
 
 
 class Gradients(NamedTuple):
-    """Gradients of one number, such as a loss, with respect to all that a call was given."""
+    """Gradients of one number, such as a loss, with respect to all that a call was given.
+
+    What was not wanted is None, or no key of the dict.
+
+    Attributes
+    ----------
+    input : array of the shape of the input
+        Zero in padding.  For a `PackedSequence` it is one.
+    h_0, c_0 : arrays of the shapes of the first states
+        Also where none were given.
+    parameters : dict of str to array
+        By torch's names, in the order of `LSTM.state_dict`.
+    """
 
     input: Any
-    """Of the input: an array of its shape, zero in padding; a `PackedSequence` for one."""
     h_0: np.ndarray | None
-    """Of the first states, also where none were given."""
     c_0: np.ndarray | None
     parameters: dict[str, np.ndarray]
-    """By torch's names, in the order of `LSTM.state_dict`."""
 
 
 class Backward:

@@ -96,7 +96,7 @@ def test_readme_loads_and_runs_a_file(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     np.savez("lstm.npz", **numba_lstm.LSTM(*SIZES, seed=0).state_dict())
     names: dict[str, Any] = {}
-    _, load, quantize, _ = python_blocks()
+    _, load, quantize, *_ = python_blocks()
     run(load, names)
     assert names["output"].shape == (8, 160, 256)
     assert names["h_n"].shape == names["c_n"].shape == (3, 8, 256)
@@ -126,6 +126,15 @@ def test_readme_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not names["pool"].state[0][:, 4].any()
     assert names["pool"].state[0][:, 902].any()
     assert names["h"].shape == (1, 128)
+
+
+def test_readme_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"np": np, "nl": numba_lstm}
+    run(python_blocks()[4], names)
+    before, lstm = names["output"], names["lstm"].eval()
+    assert np.square(lstm(names["x"])[0]).mean() < np.square(before).mean()
+    assert [layer.f.shape for layer in names["layers"]] == [(8, 160, 256)] * 3
 
 
 @pytest.mark.parametrize("line", COMMANDS)
