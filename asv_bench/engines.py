@@ -1,6 +1,6 @@
 """numba_lstm and its peers behind one name each: what runs a shape.  As a command: times one engine in this process.
 
-Used by ``peers``, which starts it with the interpreter that has the engine.  Prints one JSON object a line.
+Used by `turns`, which starts it with the interpreter that has the engine.  Prints one JSON object a line.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import json
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,13 +88,21 @@ def _our_form(case: Case, threads: int, form: str | None) -> Runner:
     return (_our_stream if case.shape.streams() else _ours)(case, threads, form)
 
 
+def torch_module(case: Case) -> Any:
+    """Return torch's module with the weights of a case."""
+    import torch
+
+    inputs, hidden, layers, both, projection, *_ = case.shape
+    lstm = torch.nn.LSTM(inputs, hidden, layers, bidirectional=both, proj_size=projection)
+    lstm.load_state_dict({name: torch.from_numpy(array) for name, array in case.weights.items()})
+    return lstm
+
+
 def _torch(case: Case, threads: int, int8: bool = False) -> Runner:
     import torch
 
     torch.set_num_threads(threads)
-    inputs, hidden, layers, both, projection, *_ = case.shape
-    lstm = torch.nn.LSTM(inputs, hidden, layers, bidirectional=both, proj_size=projection).eval()
-    lstm.load_state_dict({name: torch.from_numpy(array) for name, array in case.weights.items()})
+    lstm = torch_module(case).eval()
     if int8:
         lstm = _torch_int8(lstm)
     x, hx = torch.from_numpy(case.x), case.hx and tuple(map(torch.from_numpy, case.hx))
@@ -279,10 +287,15 @@ def make(engine: str, shape: Shape, threads: int) -> Runner:
     return ALL[engine](shapes.case(shape), threads)
 
 
-def main() -> None:
+def seconds(runner: Runner, budget: float) -> dict[str, float]:
+    """Return what there is to say of a runner, by name: how long its call takes."""
+    return {"seconds": timing.seconds_per_call(runner.call, budget).median}
+
+
+def main(known: Mapping[str, Callable[[Case, int], Any]] = ALL, figures: Callable[[Any, float], Any] = seconds) -> None:
     """Time an engine; save its outputs if a folder is given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("engine", choices=ALL)
+    parser.add_argument("engine", choices=known)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--budget", type=float, required=True, metavar="SECONDS")
     parser.add_argument("--shapes", nargs="+", required=True)
@@ -291,7 +304,7 @@ def main() -> None:
     timing.pin(options.threads)
     for name, shape in shapes.select(options.shapes).items():
         try:
-            runner = make(options.engine, shape, options.threads)
+            runner = known[options.engine](shapes.case(shape), options.threads)
         except Unsupported:
             continue
         except ModuleNotFoundError as error:
@@ -299,8 +312,7 @@ def main() -> None:
             return
         if options.outputs:
             np.save(options.outputs / f"{options.engine}.{name}.npy", runner.output(runner.call()))
-        taken = timing.seconds_per_call(runner.call, options.budget).median
-        print(json.dumps({"shape": name, "seconds": taken}), flush=True)
+        print(json.dumps({"shape": name, **figures(runner, options.budget)}), flush=True)
     print(json.dumps({"versions": report.versions(*packages(options.engine))}))
 
 

@@ -8,18 +8,17 @@ bytes, and for int8 the rate of dot products.  The exit status is 1 if an engine
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from numba_lstm.simd.target import l2_bytes
 
-from . import engines, machine, peers, report, shapes, timing
+from . import engines, machine, peers, report, shapes
 from .peers import microseconds, number
 from .shapes import Shape
+from .turns import Measured, add_options, complain, keep, measure_all, take_turns
 
 FLOAT32_PEERS = tuple(engine for engine in engines.ENGINES if engine not in engines.OURS)
 
@@ -74,14 +73,14 @@ SUMMARY = (
 )
 
 
-def measure(threads: int, options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+def measure(threads: int, options: argparse.Namespace) -> Measured:
     """Return for every shape its times and its bounds by form; the versions; what went wrong."""
     chosen = shapes.select(options.shapes)
-    times, versions, complaints = peers.take_turns(threads, options)
+    figures, versions, complaints = take_turns(threads, options)
     limits = machine.of_forms(machine.measure(threads=threads))
     results = {
         name: {"seconds": row, "bounds": {form: each.bound(chosen[name]) for form, each in limits.items()}}
-        for name, row in times.items()
+        for name, row in figures["seconds"].items()
     }
     return results, versions, complaints
 
@@ -125,13 +124,7 @@ def summary(results: dict[str, Any]) -> str:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(prog="python -m asv_bench.forms", description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, nargs="+", default=[1])
-    parser.add_argument("--shapes", nargs="+", default=["public"], help=f"names, or {', '.join(shapes.GROUPS)}")
-    parser.add_argument("--engines", nargs="+", default=ENGINES, choices=ENGINES, metavar="NAME")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--budget", type=float, default=timing.BUDGET, help="seconds for a shape, at least")
-    parser.add_argument("--peers", default=sys.executable, metavar="PYTHON", help="the interpreter that has the peers")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures")
+    add_options(parser, "public", ENGINES)
     report.add_page_option(parser)
     return parser.parse_args(arguments)
 
@@ -139,24 +132,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and report; return the exit status."""
     options = parse(arguments)
-    versions: dict[str, str] = {}
-    complaints: list[str] = []
-    runs: dict[str, Any] = {}
-    for threads in options.threads:
-        runs[str(threads)], found, wrong = measure(threads, options)
-        versions |= found
-        complaints += wrong
-    about = report.circumstances(versions)
-    if options.json:
-        options.json.write_text(json.dumps({**about, "rounds": options.rounds, "runs": runs}, indent=1), "utf-8")
+    measured, complaints = measure_all(options, measure)
+    keep(measured, options.json)
     tables = [
         f"{peers.cores(threads)}, microseconds\n\n{full_table(results)}\n\n{summary(results)}"
-        for threads, results in runs.items()
+        for threads, results in measured["runs"].items()
     ]
-    report.publish("forms", "\n\n".join(tables), about, options.page)
-    for complaint in complaints:
-        print(f"! {complaint}", file=sys.stderr)
-    return 1 if complaints else 0
+    report.publish("forms", "\n\n".join(tables), measured, options.page)
+    return complain(complaints)
 
 
 if __name__ == "__main__":

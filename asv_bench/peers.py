@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,33 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from . import engines, machine, report, shapes, timing
+from . import engines, machine, report, shapes
 from .shapes import Shape
+from .turns import Measured, add_options, complain, keep, measure_all, take_turns
 
 TOLERANCE = 2e-5
 """Of outputs, which are between -1 and 1; float32 sums in other orders are up to 3e-6 apart."""
 
 BLOCKS = {"public": "peers", "few": "few"}
 """Places on the page, for groups of shapes."""
-
-Times = dict[str, dict[str, float]]
-"""Seconds by shape and engine."""
-
-
-class Failed(Exception):
-    """A process ended with an error."""
-
-
-def run_engine(python: str, engine: str, threads: int, options: argparse.Namespace, outputs: Path | None) -> Any:
-    """Return what the process of one engine prints: its objects, one after the other."""
-    command = [python, "-m", "asv_bench.engines", engine, "--threads", str(threads), "--budget", str(options.budget)]
-    command += ["--shapes", *shapes.select(options.shapes)]
-    command += ["--outputs", str(outputs)] if outputs else []
-    environment = timing.environment(threads)
-    run = subprocess.run(command, cwd=report.ROOT, env=environment, capture_output=True, text=True, check=False)
-    if run.returncode:
-        raise Failed(f"{engine}: {run.stderr.strip()[-400:]}")
-    return [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
 
 
 def largest_difference(outputs: Path, engine: str, other: str, name: str) -> float:
@@ -57,47 +38,15 @@ def largest_difference(outputs: Path, engine: str, other: str, name: str) -> flo
     return float(np.abs(ours - theirs).max())
 
 
-def take_turns(
-    threads: int, options: argparse.Namespace, outputs: Path | None = None
-) -> tuple[Times, dict[str, str], list[str]]:
-    """Return the times of every shape, the versions, and what went wrong; outputs are those of the first round."""
-    times: Times = {name: {} for name in shapes.select(options.shapes)}
-    versions: dict[str, str] = {}
-    complaints: list[str] = []
-    left_out: set[str] = set()
-    for number in range(options.rounds):
-        for engine in options.engines:
-            if engine in left_out:
-                continue
-            print(f"threads {threads}, round {number + 1} of {options.rounds}: {engine}", file=sys.stderr)
-            python = sys.executable if engine in engines.OURS else options.peers
-            try:
-                lines = run_engine(python, engine, threads, options, outputs if number == 0 else None)
-            except Failed as error:
-                complaints.append(str(error))
-                left_out.add(engine)
-                continue
-            for line in lines:
-                if "missing" in line:
-                    print(f"{engine} is left out: {line['missing']} is not installed", file=sys.stderr)
-                    left_out.add(engine)
-                elif "versions" in line:
-                    versions |= line["versions"]
-                else:
-                    row = times[line["shape"]]
-                    row[engine] = min(row.get(engine, math.inf), line["seconds"])
-    return times, versions, complaints
-
-
-def measure(threads: int, options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+def measure(threads: int, options: argparse.Namespace) -> Measured:
     """Return for every shape its times, its bound and its difference; the versions; what went wrong."""
     chosen = shapes.select(options.shapes)
     with tempfile.TemporaryDirectory() as folder:
         outputs = Path(folder)
-        times, versions, complaints = take_turns(threads, options, outputs)
+        figures, versions, complaints = take_turns(threads, options, outputs)
         limits = machine.measure(threads=threads)
         results: dict[str, Any] = {}
-        for name, row in times.items():
+        for name, row in figures["seconds"].items():
             results[name] = {"seconds": row, "bound": limits.bound(chosen[name])}
             peer = best_peer(row)
             if not peer:
@@ -306,14 +255,8 @@ def read(paths: Sequence[Path]) -> dict[str, Any]:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(prog="python -m asv_bench.peers", description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, nargs="+", default=[1])
-    parser.add_argument("--shapes", nargs="+", default=["public"], help=f"names, or {', '.join(shapes.GROUPS)}")
-    parser.add_argument("--engines", nargs="+", default=list(engines.ENGINES), choices=engines.ENGINES, metavar="NAME")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--budget", type=float, default=timing.BUDGET, help="seconds for a shape, at least")
-    parser.add_argument("--peers", default=sys.executable, metavar="PYTHON", help="the interpreter that has the peers")
+    add_options(parser, "public", [*engines.ENGINES])
     parser.add_argument("--read", nargs="+", type=Path, metavar="JSON", help="measure nothing, read earlier runs")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios")
     parser.add_argument("--roofline", type=Path, metavar="FILE", help="draw rates and bounds")
     readme = report.ROOT / "README.md"
@@ -327,24 +270,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     if options.page and not options.read:
         block(options.shapes)  # before hours of measuring
-    complaints: list[str] = []
-    if options.read:
-        measured = read(options.read)
-    else:
-        runs: dict[str, Any] = {}
-        versions: dict[str, str] = {}
-        for threads in options.threads:
-            runs[str(threads)], found, wrong = measure(threads, options)
-            versions |= found
-            complaints += wrong
-        measured = {**report.circumstances(versions), "rounds": options.rounds, "shapes": options.shapes, "runs": runs}
+    measured, complaints = (read(options.read), []) if options.read else measure_all(options, measure)
     tables = [
         f"{cores(threads)}, microseconds\n\n{full_table(results)}\n\n{summaries(results)}"
         for threads, results in measured["runs"].items()
     ]
     text = "\n\n".join(filter(None, [*tables, first_step(measured["runs"])]))
-    if options.json:
-        options.json.write_text(json.dumps(measured, indent=1), encoding="utf-8")
+    keep(measured, options.json)
     if options.plot:
         draw(measured, options.plot)
     if options.roofline:
@@ -354,9 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report.write_block(options.readme, "speed", readme_table(measured))
     picture = ("Time of the best peer over ours", options.plot) if options.plot else None
     report.publish(block(measured["shapes"]) if options.page else "", text, measured, options.page, picture)
-    for complaint in complaints:
-        print(f"! {complaint}", file=sys.stderr)
-    return 1 if complaints else 0
+    return complain(complaints)
 
 
 if __name__ == "__main__":

@@ -114,7 +114,20 @@ FEW = {
 }
 """Two to six rows, with weights that no L2 cache holds: each step reads them for next to nothing."""
 
-GROUPS = {"public": PUBLIC, "odd": ODD, "few": FEW}
+TRAINING = {
+    # The adding problem, runoff of a river's basin from a year of weather, forecasts, tags of words.
+    "adding_b32": Shape(2, 64, steps=100, batch=32),
+    "runoff_b64": Shape(27, 256, steps=365, batch=64),
+    "forecast_b32": Shape(7, 64, 2, steps=336, batch=32),
+    "tagger_b32": Shape(350, 100, bidirectional=True, steps=37, batch=32),
+    # Text recognition, speakers, a language model, one sequence.
+    **{name: PUBLIC[name] for name in ("crnn_b16", "ge2e_b32")},
+    "awd_b20": Shape(400, 1150, steps=70, batch=20),
+    "online_b1": Shape(128, 128, steps=200),
+}
+"""What people train on CPUs."""
+
+GROUPS = {"public": PUBLIC, "odd": ODD, "few": FEW, "training": TRAINING}
 
 
 def select(names: Sequence[str]) -> dict[str, Shape]:

@@ -76,6 +76,7 @@ PARTS = {
     "special": Part("special --threads 1 2 --page {performance}", {"performance": "special"}),
     "startup": Part("startup --peers {peers} --page {performance}", {"performance": "startup"}),
     "proteins": Part("proteins --peers {peers} --page {performance}", {"performance": "proteins"}),
+    "training": Part(f"training {BESIDE} --page {{performance}}", {"performance": "training"}),
     "accelerate": Part(
         "accelerate --compiled --rounds {rounds} --page {performance}", {"performance": "accelerate"}, "peers"
     ),
