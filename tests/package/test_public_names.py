@@ -39,8 +39,9 @@ NAMES = {
 
 MET = {
     "numba_lstm": """
-        Architecture CacheWarning Exclusive IncompatibleKeys MaskedArrayError Module Parameter QuantizableModule
-        SavedCell SavedModule SlidingWindow Stream StreamedModule
+        Architecture Backward CacheWarning CellBackward CellTrace DifferentiableCell DifferentiableModule Exclusive
+        Gradients IncompatibleKeys MaskedArrayError Module Parameter QuantizableModule SavedCell SavedModule
+        SlidingWindow Stream StreamedModule
     """,
     "numba_lstm.io": "Found Runner Taken",
     "numba_lstm.io.keras": "",
@@ -53,13 +54,17 @@ MEMBERS = {
     "LSTM": """
         all_weights batch_first bias bias_hh_l0 bias_ih_l0 bidirectional dequantize dropout dtype eval extra_repr
         flatten_parameters form forward hidden_size input_size load load_state_dict named_parameters num_layers
-        parameters proj_size quantize reset_parameters save sliding_window state_dict stream train training
+        parameters proj_size quantize reset_parameters save sliding_window state_dict stream trace train training vjp
         weight_hh_l0 weight_ih_l0
     """,
     "LSTMCell": """
         bias bias_hh bias_ih dequantize dtype eval extra_repr form forward hidden_size input_size load load_state_dict
-        named_parameters parameters quantize reset_parameters save state_dict train training weight_hh weight_ih
+        named_parameters parameters quantize reset_parameters save state_dict train training vjp weight_hh weight_ih
     """,
+    "Backward": "nbytes",
+    "CellBackward": "nbytes",
+    "CellTrace": "c count f g h i index o",
+    "Gradients": "c_0 count h_0 index input parameters",
     "PackedSequence": "batch_sizes count data index sorted_indices unsorted_indices",
     "Stream": "batch_size dtype reset state step",
     "SlidingWindow": "advance batch_size dtype length push reset",
@@ -86,8 +91,10 @@ def public(request: pytest.FixtureRequest) -> tuple[Any, list[Any]]:
 
 
 def made() -> list[Any]:
-    lstm = nl.LSTM(1, 1)
-    return [lstm, nl.LSTMCell(1, 1), nl.pack_sequence([np.zeros(1)]), lstm.stream(), lstm.sliding_window(2)]
+    lstm, cell, x = nl.LSTM(1, 1), nl.LSTMCell(1, 1), np.zeros((1, 1), np.float32)
+    (_, backward), (_, cell_backward) = lstm.vjp(x), cell.vjp(x)
+    differentiated = [backward, cell_backward, *lstm.trace(x), backward(None)]
+    return [lstm, cell, nl.pack_sequence([np.zeros(1)]), lstm.stream(), lstm.sliding_window(2), *differentiated]
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
