@@ -17,7 +17,8 @@ from numba.extending import overload
 
 from ..simd.blocksizes import GATES
 from ..simd.jit import inlined
-from ..simd.vectors import at, elements_between, pointer_to
+from ..simd.records import pointer_to
+from ..simd.vectors import at, elements_between
 from .rows import rows_before
 
 KEPT = types.uint64

@@ -10,7 +10,8 @@ from numba import prange
 
 from ..simd.atomics import clock, words
 from ..simd.jit import inlined
-from ..simd.vectors import call_address, pointer, pointer_to
+from ..simd.records import call_address, pointer_to
+from ..simd.vectors import pointer
 from .crew import begin_slice, finish_slice, was_late
 from .frame import TURN, as_frame
 

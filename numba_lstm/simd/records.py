@@ -1,7 +1,7 @@
 """Records: numbers that Python hands to kernels, in memory, which both sides know by name.
 
 The fields of a NamedTuple say what stands where.  Python builds the tuple by keyword, so that none can be forgotten,
-and makes one int64 array of it; a kernel reads a field where it needs it.
+and makes one int64 array of it; a kernel reads a field where it needs it.  Some are addresses, of arrays and functions.
 """
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import extending, types
-from numba.core import imputils
+from numba.core import cgutils, imputils
 from numba.core.datamodel.models import PrimitiveModel
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
 
@@ -60,3 +60,26 @@ def record_of(fields: type[tuple[Any, ...]]) -> Any:
 def numbers_of(tyctx, record):
     """Return the pointer to a record's numbers, and to what follows them."""
     return _NUMBERS(record), lambda context, builder, signature, args: args[0]
+
+
+@intrinsic
+def pointer_to(tyctx, address, like):
+    """Return a pointer of ``like``'s type to an address."""
+
+    def generate(context, builder, signature, args):
+        return builder.inttoptr(args[0], context.get_value_type(like))
+
+    return like(types.int64, like), generate
+
+
+@intrinsic
+def call_address(tyctx, address, arguments):
+    """Call the function at an address, see ``jit.by_address``, with a tuple of pointers and int64 numbers."""
+
+    def generate(context, builder, signature, args):
+        values = cgutils.unpack_tuple(builder, args[1])
+        kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), values)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, arguments), generate

@@ -113,29 +113,6 @@ def pointer(tyctx, array, index):
 
 
 @intrinsic
-def pointer_to(tyctx, address, like):
-    """Return a pointer of ``like``'s type to an address."""
-
-    def generate(context, builder, signature, args):
-        return builder.inttoptr(args[0], context.get_value_type(like))
-
-    return like(types.int64, like), generate
-
-
-@intrinsic
-def call_address(tyctx, address, arguments):
-    """Call the function at an address, see ``jit.by_address``, with a tuple of pointers and int64 numbers."""
-
-    def generate(context, builder, signature, args):
-        values = cgutils.unpack_tuple(builder, args[1])
-        kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), values)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, arguments), generate
-
-
-@intrinsic
 def at(tyctx, base, index):
     """Return the pointer ``index`` elements behind ``base``."""
     return base(base, types.intp), lambda context, builder, signature, args: emit_at(builder, *args)

@@ -14,18 +14,15 @@ import numpy as np
 
 from ...contract.packed_sequence import PackedSequence
 from . import operators, owners
+from .arguments import results_of, tensors_given
 from .dropout import drawn_masks, with_masks
 from .gradients import Call, Given, recorded
 from .tensors import (
     LeftToTorch,
     TorchPacked,
     array_in,
-    autocast_dtypes,
-    autocast_enabled,
     check_tangents,
-    check_tensor,
     check_thread,
-    dense,
     in_dispatch_mode,
     no_gradients,
     overridden,
@@ -33,8 +30,6 @@ from .tensors import (
     torch,
 )
 from .weights import CELL, LAYERS, Kind, Packed, Packing, tensors_of
-
-_ARGUMENTS = ("input", "hx[0]", "hx[1]")
 
 _MADE, _STANDS_FOR = "_numba_lstm_made", "_numba_lstm_stands_for"
 """Attributes of classes: of a user's, the one that was made of it; and back."""
@@ -116,7 +111,7 @@ def _call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
         packed = _ready(kind, module)
         if isinstance(input, TorchPacked) and kind is LAYERS:
             return _call_packed(module, packed, input, hx)
-        input, states, dtypes = _tensors(module, packed, input, hx)
+        input, states, dtypes = tensors_given(module, packed, input, hx)
         masks = drawn_masks(module, input) if module.training else []
         if _has_gradients(module, packed, input, states):
             result, *after = _recorded(module, packed, input, states, masks, dtypes)
@@ -124,9 +119,9 @@ def _call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
         core = _core(module, packed, masks, batch_first=getattr(module, "batch_first", False))
         result, after = core(array_in(input), states and tuple(map(array_in, states)))
         if kind is CELL:
-            result, after = _results(dtypes, result, after)
+            result, after = results_of(dtypes, result, after)
         else:
-            result, *after = _results(dtypes, result, *after)
+            result, *after = results_of(dtypes, result, *after)
             after = tuple(after)
         return result, after
     except LeftToTorch:
@@ -139,7 +134,7 @@ def _call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
 def _call_packed(module: Any, packed: Packed, input: Any, hx: Any) -> Any:
     """Run a packed sequence."""
     data, batch_sizes, *orders = input
-    data, states, dtypes = _tensors(module, packed, data, hx, batch_sizes)
+    data, states, dtypes = tensors_given(module, packed, data, hx, batch_sizes)
     masks = drawn_masks(module, data)
     if _has_gradients(module, packed, data, states):
         order, inverse = orders
@@ -150,7 +145,7 @@ def _call_packed(module: Any, packed: Packed, input: Any, hx: Any) -> Any:
         indices = [order if order is None else order.numpy() for order in orders]
         x, arrays, sizes = array_in(data), states and tuple(map(array_in, states)), batch_sizes.numpy()
         run = _run_even if _is_even(x, arrays, sizes, indices) else _run_ragged
-        data, h_n, c_n = _results(dtypes, *run(_core(module, packed, masks), x, arrays, sizes, indices))
+        data, h_n, c_n = results_of(dtypes, *run(_core(module, packed, masks), x, arrays, sizes, indices))
     return TorchPacked(data, batch_sizes, *orders), (h_n, c_n)
 
 
@@ -229,57 +224,6 @@ def _ready(kind: Kind, module: Any) -> Packed:
     packing = owners.packing_in(module)
     packed: Packed = packing.ready(kind, kind.sizes(module), module._numba_lstm_form, tensors)
     return packed
-
-
-def _tensor(name: str, tensor: Any, packed: Packed, called: str) -> Any:
-    """Return an argument as a tensor that is nothing but memory."""
-    if getattr(tensor, "dtype", None) is not packed.dtype:
-        check_tensor(name, tensor)
-        raise ValueError(
-            f"{name} dtype ({tensor.dtype}) does not match weight dtype ({packed.dtype}). "
-            f"Convert {name}: {name}.to({packed.dtype}), or convert model: model.to({tensor.dtype})"
-        )
-    return dense(name, tensor, called)
-
-
-def _extent(module: Any, input: Any, batch_sizes: Any) -> dict[str, Any]:
-    """Return what `autocast_dtypes` wants to know of a module and a call."""
-    if module._numba_lstm_kind is CELL:
-        return {"steps": 1, "layers": 0, "projected": False}
-    if batch_sizes is not None:
-        steps = len(batch_sizes)
-    else:
-        steps = input.shape[bool(module.batch_first) and input.dim() == 3] if input.dim() else 1
-    return {"steps": steps, "layers": module.num_layers, "projected": bool(module.proj_size)}
-
-
-def _tensors(
-    module: Any, packed: Packed, input: Any, hx: Any, batch_sizes: Any = None
-) -> tuple[Any, Any, tuple[Any, ...]]:
-    """Return input and states as tensors of the parameters' dtype, and under autocast the dtypes of the results."""
-    if hx is not None and not (isinstance(hx, (tuple, list)) and len(hx) == 2):
-        raise TypeError(f"hx should be a tuple (h_0, c_0) of two Tensors, got: {type(hx).__name__}")
-    dtypes: tuple[Any, ...] = ()
-    if autocast_enabled():
-        for name, tensor in zip(_ARGUMENTS, (input, *(hx or ())), strict=False):
-            check_tensor(name, tensor)
-        extent = _extent(module, input, batch_sizes)
-        dtypes = autocast_dtypes(input, hx, packed.dtype, **extent, batch_sizes=batch_sizes)
-        input, hx = input.to(packed.dtype), hx and [state.to(packed.dtype) for state in hx]
-    called = module._numba_lstm_kind.called
-    x = _tensor("input", input, packed, called)
-    if hx is None:
-        check_tangents([input])
-        return x, None, dtypes
-    states = _tensor("hx[0]", hx[0], packed, called), _tensor("hx[1]", hx[1], packed, called)
-    check_tangents([input, *hx])
-    return x, states, dtypes
-
-
-def _results(dtypes: tuple[Any, ...], *arrays: np.ndarray) -> Any:
-    """Return results as tensors."""
-    tensors = map(torch.from_numpy, arrays)
-    return [tensor.to(dtype) for tensor, dtype in zip(tensors, dtypes, strict=True)] if dtypes else tensors
 
 
 class AcceleratedLSTM(_Accelerated, torch.nn.LSTM):

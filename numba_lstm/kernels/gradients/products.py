@@ -5,7 +5,8 @@ import numpy as np
 
 from ...simd.blocksizes import GATES
 from ...simd.jit import inner
-from ...simd.vectors import add, at, lanes, load, pointer_to, store
+from ...simd.records import pointer_to
+from ...simd.vectors import add, at, lanes, load, store
 from ..crew import share
 from ..microkernels import BROADCAST, Following, panel_gemm
 from ..rows import rows_before

@@ -7,7 +7,8 @@ import numpy as np
 
 from ...simd.blocksizes import GATES
 from ...simd.jit import inlined
-from ...simd.vectors import add, at, lanes, load, pointer_to, prefetch, store
+from ...simd.records import pointer_to
+from ...simd.vectors import add, at, lanes, load, prefetch, store
 from ..crew import meet, share
 from ..rows import Block, active_rows, rows_before
 from .cell_gradients import cell_gradients, load_units, store_units
