@@ -9,7 +9,7 @@ import numpy as np
 from ...contract.architecture import Architecture
 from ...kernels.crew import crew_words
 from ...kernels.frame import FRAME_SIZE, Frame
-from ...kernels.gradients.record import GradientRecord
+from ...kernels.gradients.record import SUMS_ROWS, GradientRecord
 from ...kernels.panels import count_panels
 from ...simd.blocksizes import GATES, block_sizes
 from ...simd.memory import CACHE_LINE, round_up
@@ -96,7 +96,7 @@ def plan_backward(
         "d_projected": projected * outputs * capacity * width,
         "unprojected": projected * capacity * unprojected_stride,
         "left_unprojected": projected * hidden * left_stride,
-        "sums": crew * max(src_size + out + 1, hidden) * width,
+        "sums": crew * SUMS_ROWS * width,
         "scratch": group_rows * width,
     }
     places, size = {}, 0
@@ -119,7 +119,6 @@ def plan_backward(
         streamed=weights > machine.l2_bytes // 2,
         segment=segment,
         capacity=capacity,
-        sums_member=max(src_size + out + 1, hidden) * width,
         group=group,
         group_rows=group_rows,
         by_rows=by_rows,

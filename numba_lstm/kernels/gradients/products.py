@@ -13,6 +13,7 @@ from ..rows import rows_before
 from .cell_gradients import load_units, store_units
 from .columns import column_share, fill_ones, states_before, transpose
 from .panels import count_outputs, multiply
+from .record import SUMS_ROWS
 
 TERMS = 32
 """Terms of a weight's gradient in one chain of sums."""
@@ -72,21 +73,22 @@ def make_columns(run, crew, t_first, t_last):
 def _add_products(run, crew, left, panel, vectors, rows, first, last, target):
     """Add the products of rows ``first`` .. ``last`` - 1 of the left side, if any, and a panel of gradients.
 
-    Sums of ``TERMS`` are added to each other, and only then to those of other segments: chains of sums stay short.
+    Sums of ``TERMS`` are added to each other, and only then to those of other segments: chains of sums stay short.  For
+    ``SUMS_ROWS`` at a time, so that sums stay in L1.
     """
     record, work = run.record, run.work
-    stride, line, count = record.left_stride, vectors * lanes(work), last - first
-    if count <= 0:
-        return
-    sums, here = at(work, record.sums + crew.index * record.sums_member), at(target, first * line)
-    source, source_stride = at(work, record.zeros), np.int64(BROADCAST)
-    for k in range(0, rows, TERMS):
-        terms, part, columns = min(TERMS, rows - k), at(panel, k * line), at(left, first * stride + k)
-        following = Following(part, np.int64(0))
-        panel_gemm(count, columns, stride, vectors, part, following, terms, source, source_stride, sums, line)
-        source, source_stride = sums, line
-    for k in range(0, count * line, lanes(work)):
-        store(here, k, add(load(here, k), load(sums, k)))
+    width, stride, line = lanes(work), record.left_stride, vectors * lanes(work)
+    sums = at(work, record.sums + crew.index * SUMS_ROWS * GATES * width)
+    for m in range(first, last, SUMS_ROWS):
+        count, here = min(SUMS_ROWS, last - m), at(target, m * line)
+        source, source_stride = at(work, record.zeros), np.int64(BROADCAST)
+        for k in range(0, rows, TERMS):
+            terms, part, columns = min(TERMS, rows - k), at(panel, k * line), at(left, m * stride + k)
+            following = Following(part, np.int64(0))
+            panel_gemm(count, columns, stride, vectors, part, following, terms, source, source_stride, sums, line)
+            source, source_stride = sums, line
+        for k in range(0, count * line, width):
+            store(here, k, add(load(here, k), load(sums, k)))
 
 
 @inner

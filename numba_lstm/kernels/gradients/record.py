@@ -10,6 +10,10 @@ from typing import NamedTuple
 from ...simd.records import record_of
 
 
+SUMS_ROWS = 96
+"""Rows of sums of a segment that are made at a time: 24 KiB."""
+
+
 class GradientRecord(NamedTuple):
     """Places are elements: of weights in ``output_panels``, else of the workspace.  Addresses are 0 for none."""
 
@@ -89,8 +93,7 @@ class GradientRecord(NamedTuple):
     unprojected_stride: int
     left_unprojected: int
     sums: int
-    """(H_in + H_out + 1, 4, LANES) for each member of a crew, and elements between those of two: sums of a segment."""
-    sums_member: int
+    """(SUMS_ROWS, 4, LANES) for each member of a crew: sums of a segment."""
     scratch: int
     """(group_rows, 4, LANES)"""
 
