@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from ...simd.records import record_of
 
-
 SUMS_ROWS = 96
 """Rows of sums of a segment that are made at a time: 24 KiB."""
 
