@@ -49,12 +49,12 @@ def kept_arrays(
     gates: np.ndarray, cells: np.ndarray, hidden_size: int, rows: int, lanes: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the gates (4, rows, H) and c (rows, H) that are kept of one direction, see ``kept``."""
-    full = (hidden_size - 1) // lanes
+    full, units = (hidden_size - 1) // lanes, tail_vectors(hidden_size, lanes) * lanes // GATES
     parts = []
     for count, numbers in ((GATES, gates), (1, cells)):
         split = count * full * lanes * rows
         body = numbers[:split].reshape(full, rows, count, lanes).transpose(2, 1, 0, 3)
-        tail = numbers[split:].reshape(rows, count, -1).transpose(1, 0, 2)
+        tail = numbers[split:].reshape(rows, count, units).transpose(1, 0, 2)
         whole = np.concatenate([body.reshape(count, rows, full * lanes), tail], axis=2)
         parts.append(np.ascontiguousarray(whole[:, :, :hidden_size]))
     return parts[0], parts[1][0]

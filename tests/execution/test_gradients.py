@@ -420,6 +420,8 @@ def test_an_empty_batch(batch_first: bool, lengths: np.ndarray | None, keep: str
     }
     assert not any(array.any() for array in gradients.parameters.values())
     assert backward.nbytes == 0
+    for cell in lstm.trace(x, lengths=lengths):
+        assert {array.shape for array in cell} == {(*x.shape[:2], 4)}
 
 
 # --- a look inside ------------------------------------------------------------------------------------------

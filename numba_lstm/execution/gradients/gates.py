@@ -21,4 +21,4 @@ def gates_of(kept: Kept) -> Iterator[tuple[np.ndarray, ...]]:
                 layer.gates[direction], layer.cells[direction], a.hidden_size, kept.batch.all_rows, lanes
             )
             h = layer.output[:, :, direction * a.output_size : (direction + 1) * a.output_size]
-            yield (*(gate.reshape(*shape, -1) for gate in gates), c.reshape(*shape, -1), h)
+            yield (*(array.reshape(*shape, a.hidden_size) for array in (*gates, c)), h)
