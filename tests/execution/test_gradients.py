@@ -40,6 +40,7 @@ from support.weight_forms import FORMS
 
 import numba_lstm
 from numba_lstm import LSTM
+from numba_lstm.execution.gradients import backward as execution
 
 DTYPES = (np.float32, np.float64)
 
@@ -245,6 +246,30 @@ def test_what_is_wanted_has_the_bits_it_has_among_all(keep: str, dtype: type) ->
         some = {name: array for name, array in named(found).items() if name not in missing}
         assert_same_gradients(some, {name: array for name, array in whole.items() if name in wrt}, f"{wrt}")
     assert_same_gradients(named(backward(*given_)), whole)
+
+
+@pytest.mark.parametrize(
+    ("wrt", "layers"),
+    [
+        (["weight_ih_l2"], [2, 2]), (["bias_hh_l1_reverse"], [2, 2, 1, 1]), (["weight_hr_l0"], [2, 2, 1, 1, 0, 0]),
+        ([], []), (["h_0"], [2, 2, 1, 1, 0, 0]), (["c_0"], [2, 2, 1, 1, 0, 0]), (["input"], [2, 2, 1, 1, 0, 0]),
+    ],
+)  # fmt: skip
+def test_layers_below_what_is_wanted_are_left_out(
+    wrt: list[str], layers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As frozen ones are, below those that are fine-tuned."""
+    done, one = [], execution._cell
+
+    def noted(kept: Any, panels: Any, index: int, *others: Any) -> Any:
+        done.append(index)
+        return one(kept, panels, index, *others)
+
+    monkeypatch.setattr(execution, "_cell", noted)
+    case = random_case(EVERYTHING, 2)
+    _, backward = module(case).vjp(case.x, case.hx)
+    backward(*random_given(case), wrt=wrt)
+    assert done == layers
 
 
 # --- what is kept -------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ class Found(NamedTuple):
     """(T, B, I), or (rows, I) if packed."""
     h_0: np.ndarray
     c_0: np.ndarray
+    """Of no meaning unless one of the two is wanted."""
     parameters: dict[str, np.ndarray]
 
 
@@ -50,7 +51,7 @@ def backward(
     d_output : C-order array of the output's shape, or None for zeros
     d_h_n, d_c_n : arrays of the states' shapes, or None for zeros
     wanted : set of str
-        `INPUT`, and names of parameters.  Gradients of states come by the way.
+        `INPUT`, `H_0`, `C_0`, and names of parameters.
     """
     network, batch, plan = kept.network, kept.batch, kept.plan
     a, dtype = network.architecture, network.dtype
@@ -62,10 +63,10 @@ def backward(
     d_h = np.zeros(plan.hidden, dtype) if d_h_n is None else np.array(d_h_n, dtype, order="C")
     d_c = np.zeros(plan.cell, dtype) if d_c_n is None else np.array(d_c_n, dtype, order="C")
     gradients: dict[str, np.ndarray] = {}
-    for index in reversed(range(a.num_layers)):
+    lowest = _lowest_layer(a, wanted)
+    for index in reversed(range(lowest, a.num_layers)):
         layer = kept.layers[index]
-        needed = _needed_below(a, index, wanted)
-        d_source = np.empty(layer.source.shape, dtype) if needed else None
+        d_source = np.empty(layer.source.shape, dtype) if index > lowest or INPUT in wanted else None
         for direction in range(a.num_directions):
             cell = index * a.num_directions + direction
             states = d_h[cell : cell + 1], d_c[cell : cell + 1]
@@ -78,12 +79,15 @@ def backward(
     return Found(d_output if INPUT in wanted else None, d_h, d_c, {name: gradients[name] for name in order})
 
 
-def _needed_below(a: Architecture, index: int, wanted: Set[str]) -> bool:
-    """Return whether something is wanted that comes through the input of a layer."""
-    if INPUT in wanted or (index > 0 and not wanted.isdisjoint((H_0, C_0))):
-        return True
-    lower = range(index)
-    return any(name in wanted for layer in lower for d in range(a.num_directions) for name in a.names(layer, d))
+def _lowest_layer(a: Architecture, wanted: Set[str]) -> int:
+    """Return the lowest layer of which something is wanted; that behind the last one if nothing is of any."""
+    if not wanted.isdisjoint((INPUT, H_0, C_0)):
+        return 0
+    for layer in range(a.num_layers):
+        for direction in range(a.num_directions):
+            if not wanted.isdisjoint(a.names(layer, direction)):
+                return layer
+    return a.num_layers
 
 
 def _cell(
