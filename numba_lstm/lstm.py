@@ -9,7 +9,7 @@ import numpy as np
 from .contract.checks.calls import lstm_call, packed_call, ready_states
 from .contract.checks.constructor import options
 from .contract.dropout import Dropout
-from .contract.module import Size
+from .contract.module import Size, Weights
 from .contract.packed_sequence import PackedSequence
 from .contract.parameter import Parameter
 from .contract.saved.saving import SavedModule
@@ -218,7 +218,7 @@ class LSTM(SavedModule, StreamedModule, DifferentiableModule):
         >>> bool(output[4:, 1].any())
         False
         """
-        network = self._weights.network or self._make_network()
+        network = self._weights.network or self._network()
         dropout = self._dropout() if self.training else None  # which in eval mode would cost a call of one step 0.05 us
         # A call of one small step takes some microseconds: arrays of shapes that were here before are let through.
         if lengths is None and type(input) is np.ndarray and input.dtype is network.dtype:
@@ -261,12 +261,13 @@ class LSTM(SavedModule, StreamedModule, DifferentiableModule):
         return None
 
     def _network(self) -> Network:
-        network: Network = self._weights.network or self._make_network()
-        return network
+        return self._network_of(self._weights)
 
-    def _make_network(self) -> Network:
-        """Return the current parameters in the kernels' order, kept until they change."""
-        weights = self._weights
+    def _network_of(self, weights: Weights) -> Network:
+        """Return parameters in the kernels' order, which they keep."""
+        if weights.network is not None:
+            known: Network = weights.network
+            return known
         plain = {name: np.asarray(array) for name, array in weights.parameters.items()}
         network = Network(self._architecture, plain, self._dtype, form=self._form)
         weights.network = network

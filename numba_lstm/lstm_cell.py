@@ -9,7 +9,7 @@ import numpy as np
 from .contract.architecture import CELL_SUFFIX
 from .contract.checks.cell_calls import cell_call
 from .contract.checks.constructor import options
-from .contract.module import Size
+from .contract.module import Size, Weights
 from .contract.saved.saving import SavedCell
 from .contract.weight_form import in_layer
 from .execution.network import Network
@@ -155,7 +155,7 @@ class LSTMCell(SavedCell, DifferentiableCell):
         >>> h.shape, c.shape
         ((2, 5), (2, 5))
         """
-        network = self._weights.network or self._make_network()
+        network = self._weights.network or self._network_of(self._weights)
         x, h_0, c_0, batched = cell_call(self._architecture, self._dtype, input, hx)
         _, h_1, c_1 = network(x, h_0, c_0, batch_first=False)
         shape = h_1.shape[1:] if batched else h_1.shape[2:]
@@ -166,13 +166,11 @@ class LSTMCell(SavedCell, DifferentiableCell):
 
     __call__ = forward  # with its types; `Module` does the same for subclasses
 
-    def _network(self) -> Network:
-        network: Network = self._weights.network or self._make_network()
-        return network
-
-    def _make_network(self) -> Network:
-        """Return the current parameters in the kernels' order, kept until they change."""
-        weights = self._weights
+    def _network_of(self, weights: Weights) -> Network:
+        """Return parameters in the kernels' order, which they keep."""
+        if weights.network is not None:
+            known: Network = weights.network
+            return known
         plain = {in_layer(name): np.asarray(array) for name, array in weights.parameters.items()}
         network = Network(self._architecture, plain, self._dtype, form=self._form)
         weights.network = network

@@ -9,7 +9,7 @@ import numpy as np
 from ..contract.architecture import Architecture
 from ..contract.checks.calls import lstm_call, packed_call
 from ..contract.dropout import Dropout
-from ..contract.module import Module
+from ..contract.module import Module, Weights
 from ..contract.packed_sequence import PackedSequence
 from ..execution.gradients.forward import Kept, forward
 from ..execution.gradients.gates import gates_of
@@ -49,8 +49,8 @@ class DifferentiableModule(Module):
 
     batch_first: bool
 
-    def _network(self) -> Network:
-        """Return the current weights as the kernels take them."""
+    def _network_of(self, weights: Weights) -> Network:
+        """Return weights as the kernels take them."""
         raise NotImplementedError
 
     def _dropout(self) -> Dropout | None:
@@ -117,8 +117,8 @@ class DifferentiableModule(Module):
         self._complain_if_quantized("give gradients")
         if not (isinstance(keep, str) and keep in KEEP):
             raise ValueError(f"keep should be 'gates' or 'states', got: {keep!r}")
-        weights = self._weights
-        output, h_n, c_n, kept, layout = self._kept(input, hx, lengths, keep)
+        weights = self._weights  # once, as another thread may assign others
+        output, h_n, c_n, kept, layout = self._kept(weights, input, hx, lengths, keep)
         plain = {name: np.asarray(array) for name, array in weights.parameters.items()}
         shape = output.data.shape if isinstance(output, PackedSequence) else output.shape
         return (output, (h_n, c_n)), Backward(kept, layout, plain, (shape, h_n.shape, c_n.shape))
@@ -160,14 +160,14 @@ class DifferentiableModule(Module):
         True
         """
         self._complain_if_quantized("show its gates")
-        _, _, _, kept, layout = self._kept(input, hx, lengths, "gates")
+        _, _, _, kept, layout = self._kept(self._weights, input, hx, lengths, "gates")
         return [CellTrace(*map(layout.give, arrays)) for arrays in gates_of(kept)]
 
     def _kept(
-        self, input: Any, hx: Any, lengths: Any, keep: str
+        self, weights: Weights, input: Any, hx: Any, lengths: Any, keep: str
     ) -> tuple[Any, np.ndarray, np.ndarray, Kept, Layout]:
-        """Do a call and keep what gradients need of it."""
-        a, network = self._architecture, self._network()
+        """Do a call with some weights and keep what gradients need of it."""
+        a, network = self._architecture, self._network_of(weights)
         layout, x, h_0, c_0 = _taken(a, self._dtype, self.batch_first, input, hx, lengths)
         batch = layout.batch(h_0 is None)
         x = x.reshape(batch.steps, batch.rows, a.input_size) if batch.offsets is None else x

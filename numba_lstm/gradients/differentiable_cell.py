@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..contract.checks.cell_calls import cell_call
-from ..contract.module import Module
+from ..contract.module import Module, Weights
 from ..execution.gradients.forward import forward
 from ..execution.network import Network
 from ..execution.planning.schedule import Batch
@@ -17,8 +17,8 @@ State = tuple[np.ndarray, np.ndarray]
 class DifferentiableCell(Module):
     """A module of one step that can be differentiated."""
 
-    def _network(self) -> Network:
-        """Return the current weights as the kernels take them."""
+    def _network_of(self, weights: Weights) -> Network:
+        """Return weights as the kernels take them."""
         raise NotImplementedError
 
     def vjp(self, input: np.ndarray, hx: State | None = None) -> tuple[State, CellBackward]:
@@ -53,7 +53,8 @@ class DifferentiableCell(Module):
         ((2, 3), (2, 5), (20, 3))
         """
         self._complain_if_quantized("give gradients")
-        weights, network = self._weights, self._network()
+        weights = self._weights  # once, as another thread may assign others
+        network = self._network_of(weights)
         x, h_0, c_0, batched = cell_call(self._architecture, self._dtype, input, hx)
         h_0, c_0 = (None if state is None else np.array(state, order="C") for state in (h_0, c_0))
         batch = Batch(1, x.shape[1], h_0 is None, kept=True)

@@ -304,6 +304,31 @@ def test_what_happens_after_the_forward_pass_changes_nothing(
     assert backward.nbytes == size
 
 
+@pytest.mark.parametrize("kind", [LSTM, numba_lstm.LSTMCell])
+def test_both_passes_have_the_same_parameters(kind: Any) -> None:
+    """Whenever another thread assigns others: here whenever the call looks at them."""
+
+    class Assigned(kind):  # type: ignore[misc]
+        @property
+        def _weights(self) -> Any:
+            now = self.__dict__["_weights"]
+            self.__dict__["_weights"] = now.changed({name: array / 2 for name, array in now.parameters.items()})
+            return now
+
+        @_weights.setter
+        def _weights(self, weights: Any) -> None:
+            self.__dict__["_weights"] = weights
+
+    modules = [kind(3, 5, seed=0) for _ in range(9)]
+    for times, one in enumerate(modules):
+        one.load_state_dict({name: array / 2**times for name, array in one.state_dict().items()})
+    assigned, x = kind(3, 5, seed=0), np.ones((2, 3), np.float32)
+    assigned.__class__ = Assigned
+    (output, _), backward = assigned.vjp(x)
+    (same,) = (one for one in modules if np.array_equal(one(x)[0], output))
+    assert_same_gradients(named(backward(output)), named(same.vjp(x)[1](output)))
+
+
 @both_dtypes
 def test_gradients_of_two_calls_share_no_memory(dtype: type) -> None:
     case = random_case(EVERYTHING, 3, dtype)
