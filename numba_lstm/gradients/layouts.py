@@ -99,7 +99,8 @@ class Packed:
     """A packed batch."""
 
     def __init__(self, sequence: PackedSequence) -> None:
-        self._sequence = sequence._with(sequence.data[:0])  # not the data, which is copied when it is taken
+        # Not the data, which is copied when it is taken, nor a view, which would keep all of it.
+        self._sequence = sequence._with(sequence.data[:0].copy())
         self._sizes = np.array(sequence.batch_sizes)
 
     def batch(self, from_zero: bool) -> Batch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import tracemalloc
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -372,6 +373,16 @@ def test_what_is_kept_is_bounded_and_says_its_size(shape: Shape, keep: str, dtyp
     assert 0 < backward.nbytes <= limit + sum(state.nbytes for state in case.hx)
     _, backward = lstm.vjp(case.x, keep=keep)
     assert 0 < backward.nbytes <= limit
+
+
+def test_an_input_that_is_packed_is_not_kept_twice() -> None:
+    data = np.ones((8, 3), np.float32)
+    lstm, alive = LSTM(3, 5, seed=0), weakref.ref(data)
+    _, backward = lstm.vjp(numba_lstm.PackedSequence(data, [3, 3, 2]))
+    del data
+    gc.collect()
+    assert alive() is None
+    assert backward(np.ones((8, 5), np.float32)).input.data.shape == (8, 3)
 
 
 # --- batches ------------------------------------------------------------------------------------------------
