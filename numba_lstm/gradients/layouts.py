@@ -110,7 +110,7 @@ class Packed:
         if not isinstance(gradient, PackedSequence):
             return gradient
         if gradient._with(self._sequence.data) != self._sequence:
-            raise RuntimeError("d_output is of another batch than the output: other lengths, or another order")
+            raise ValueError("d_output is of another batch than the output: other lengths, or another order")
         return gradient.data
 
     def take(self, array: Any) -> np.ndarray:

@@ -80,7 +80,7 @@ class Backward:
         RuntimeError
             If a shape is another than that of the output or of the states.
         ValueError
-            If a dtype is not the module's, or nothing of a name in wrt went in.
+            If a dtype is not the module's, a packed gradient is of another batch, or nothing of a name in wrt went in.
         TypeError
             If something is no array.
         """
