@@ -669,6 +669,29 @@ def test_inf_and_nan_stay_in_their_row(
 
 
 @both_dtypes
+@pytest.mark.parametrize("lengths", [None, [3, 1, 2]])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("states", [False, True])
+def test_weights_that_are_infinite(
+    states: bool, bidirectional: bool, lengths: list[int] | None, dtype: type
+) -> None:
+    """Those of the state times zero are nan, so that gates that are made again have it where the others had it."""
+    lstm = LSTM(2, 18, bidirectional=bidirectional, dtype=dtype, seed=0)
+    weights = np.array(lstm.weight_hh_l0)
+    weights[-3:, 5] = np.inf
+    lstm.weight_hh_l0 = weights
+    x = np.ones((3, 3, 2), dtype)
+    hx = (np.zeros((1 + bidirectional, 3, 18), dtype),) * 2 if states else None
+    found = []
+    for keep in KEEP:
+        result, backward = lstm.vjp(x, hx, lengths=lengths, keep=keep)
+        assert_same_bits(result, lstm(x, hx, lengths=lengths))
+        found.append(named(backward(np.ones_like(result[0]))))
+    assert np.isnan(found[0]["bias_hh_l0"]).any()
+    assert_same_gradients(*found)
+
+
+@both_dtypes
 @every_way_to_keep
 def test_gradients_that_vanish(keep: str, dtype: type) -> None:
     """They go through all magnitudes down to zero; denormals may be flushed, at nobody else's cost."""

@@ -44,10 +44,12 @@ def gates_again(run, crew, t_first, t_last):
                 panel_gemm(
                     steps.before, left, record.h_row, vectors, panel, following, reads, here, apart, here, apart
                 )
-            if steps.before < steps.rows and record.h_0 != 0:
-                left, here = at(pointer_to(record.h_0, work), steps.before * reads), at(here, steps.before * apart)
-                rest = steps.rows - steps.before
-                panel_gemm(rest, left, reads, vectors, panel, following, reads, here, apart, here, apart)
+            if steps.before < steps.rows and (record.h_0 != 0 or frame.finite == 0):
+                left, left_row = at(work, record.zeros), np.int64(0)
+                if record.h_0 != 0:
+                    left, left_row = at(pointer_to(record.h_0, work), steps.before * reads), reads
+                here, rest = at(here, steps.before * apart), steps.rows - steps.before
+                panel_gemm(rest, left, left_row, vectors, panel, following, reads, here, apart, here, apart)
             place += steps.rows
             t = steps.end
         for m in range(rows):
