@@ -691,6 +691,21 @@ def test_weights_that_are_infinite(
     assert_same_gradients(*found)
 
 
+def test_dropout_of_inf() -> None:
+    """Warns of nothing, as a call does not."""
+    lstm = LSTM(3, 5, 2, proj_size=2, dropout=0.5, seed=0).train()
+    lstm.weight_hr_l0 = np.full((2, 5), 3e38, np.float32)
+    lstm.bias_ih_l0 = np.full(20, 5, np.float32)
+    x = np.ones((7, 2, 3), np.float32)
+    (output, _), _ = lstm.vjp(x)
+    assert np.isnan(output).any()
+    lstm = LSTM(3, 5, 2, dropout=0.5, seed=0).train()
+    for name, array in lstm.state_dict().items():
+        setattr(lstm, name, array * (1e10 if name == "weight_ih_l1" else 0))
+    (output, _), backward = lstm.vjp(x)
+    assert np.isnan(backward(np.full_like(output, 1e35), wrt=["input"]).input).any()
+
+
 @both_dtypes
 @every_way_to_keep
 def test_gradients_that_vanish(keep: str, dtype: type) -> None:

@@ -74,7 +74,8 @@ def backward(
             gradients.update(found)
         d_output = d_source
         if index > 0 and d_output is not None and kept.layers[index - 1].mask is not None:
-            d_output *= kept.layers[index - 1].mask
+            with np.errstate(all="ignore"):  # gradients may be inf
+                d_output *= kept.layers[index - 1].mask
     order = [name for name in a.shapes() if name in gradients]
     return Found(d_output if INPUT in wanted else None, d_h, d_c, {name: gradients[name] for name in order})
 

@@ -125,7 +125,8 @@ def forward(
         if dropout is not None and index + 1 < a.num_layers:
             layer.mask = np.ones(x.shape, dtype)
             dropout(layer.mask)
-            x = x * layer.mask
+            with np.errstate(all="ignore"):  # inf stays inf, or becomes nan, as within kernels
+                x = x * layer.mask
         kept.layers.append(layer)
     Spare.give(work)
     return h, c, kept
