@@ -71,7 +71,8 @@ class DifferentiableModule(Module):
         keep : {"gates", "states"}
             What is kept of every step for the backward pass, beside its input and h: gates and c, 5 * H_cell numbers
             for each row, layer and direction; or c alone, H_cell numbers, and gates are made again: less memory, for
-            about the time of another forward pass.  Gradients have the same bits.
+            about the time of another forward pass.  Gradients have the same bits.  During the forward pass the gates
+            of one layer are there in any case.
 
         Returns
         -------

@@ -11,6 +11,7 @@ import numpy as np
 from ...kernels.frame import PLACES
 from ...kernels.panels import kept_sizes
 from ...simd.blocksizes import block_sizes
+from ...simd.memory import aligned_empty
 from ..network import Network
 from ..planning.plan import Plan
 from ..planning.schedule import Batch
@@ -100,8 +101,11 @@ def forward(
     lanes = block_sizes().lanes(dtype)
     gates_size, cells_size = kept_sizes(a.hidden_size, batch.all_rows, lanes)
     size = gates_size + cells_size
+    # Of which only c is kept, the gates of all layers take turns with one piece of memory.
+    turns = aligned_empty(a.num_directions * size + lanes, dtype) if keep == "states" else None
     for index in range(a.num_layers):
-        whole = Spare.take(a.num_directions * size + lanes, dtype)  # what is read last is a whole vector
+        # What is read last is a whole vector.
+        whole = Spare.take(a.num_directions * size + lanes, dtype) if turns is None else turns
         parts = [whole[d * size : (d + 1) * size] for d in range(a.num_directions)]
         cells = [part[gates_size:] for part in parts]
         layer = KeptLayer(x, np.empty(plan.output, dtype), [part[:gates_size] for part in parts], cells)
@@ -118,7 +122,6 @@ def forward(
                 owned[d * cells_size : (d + 1) * cells_size] = part
             layer.gates = []
             layer.cells = [owned[d * cells_size : (d + 1) * cells_size] for d in range(a.num_directions)]
-            Spare.give(whole)
             whole = owned
         weakref.finalize(kept, Spare.give, whole).atexit = False
         x = layer.output
