@@ -172,7 +172,8 @@ class DifferentiableModule(Module):
         layout, x, h_0, c_0 = _taken(a, self._dtype, self.batch_first, input, hx, lengths)
         batch = layout.batch(h_0 is None)
         x = x.reshape(batch.steps, batch.rows, a.input_size) if batch.offsets is None else x
-        h_n, c_n, kept = forward(network, x, batch, h_0, c_0, self._dropout(), keep)
+        dropout = self._dropout() if self.training else None  # as in a call
+        h_n, c_n, kept = forward(network, x, batch, h_0, c_0, dropout, keep)
         return layout.give(kept.output), layout.give_state(h_n), layout.give_state(c_n), kept, layout
 
 

@@ -106,5 +106,5 @@ class StreamedModule(Module):
 
     def _streamed(self, kind: str) -> Network:
         """Return the network for a stream or a sliding window, or raise if it cannot be one."""
-        streamable(kind, self._architecture, self._dropout() is not None)
+        streamable(kind, self._architecture, self.training and self._dropout() is not None)
         return self._network()

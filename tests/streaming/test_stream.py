@@ -875,6 +875,16 @@ def test_what_cannot_be_a_stream() -> None:
     with pytest.raises(RuntimeError, match=re.escape("a stream has no dropout: call eval() first")):
         lstm.stream()
     assert lstm.eval().stream().step(X[:, :1]).shape == (4, 1, 5)
+    with pytest.raises(RuntimeError, match="dropout"):
+        _Dropping(3, 5, 2, seed=0).stream()
+    assert _Dropping(3, 5, 2, seed=0).eval().stream().step(X[:, :1]).shape == (4, 1, 5)
+
+
+class _Dropping(numba_lstm.LSTM):
+    """A module with a dropout of its own, which like any is for train mode."""
+
+    def _dropout(self) -> Any:
+        return lambda output: None
 
 
 # --- panels whose gates share vectors: what streams of small networks run on --------------------------------
