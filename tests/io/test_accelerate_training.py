@@ -573,6 +573,17 @@ def test_dropout_of_torch() -> None:
         ours(x)
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch's, that they are slow
+def test_dropout_of_inf_is_no_reason_to_warn() -> None:
+    """Torch says nothing either; warnings are errors here."""
+    for module in pair(nn.LSTM, 3, 5, num_layers=2, proj_size=2, dropout=0.5):
+        with torch.no_grad():
+            module.weight_hr_l0.zero_()
+            module.weight_hr_l0[:, 0] = torch.inf
+            module(torch.ones(9, 4, 3, dtype=torch.float64))
+        module(torch.ones(9, 4, 3, dtype=torch.float64))[0].sum().backward()
+
+
 # --- what torch does with a graph -----------------------------------------------------------------------------
 
 

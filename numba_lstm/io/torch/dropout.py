@@ -48,7 +48,8 @@ class _Dropping(LSTM):
         scale = self._dtype.type(1 / (1 - self.dropout) if self.dropout < 1 else 0.0)
 
         def drop(output: np.ndarray) -> None:
-            output *= next(masks).reshape(output.shape) * scale
+            with np.errstate(all="ignore"):  # torch says nothing of inf either
+                output *= next(masks).reshape(output.shape) * scale
 
         return drop
 
