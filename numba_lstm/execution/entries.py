@@ -14,6 +14,7 @@ from numba import from_dtype, int64, types
 from numba.core import event
 
 from ..contract.checks.arrays import DTYPES
+from ..contract.checks.constructor import boolean
 from ..contract.weight_form import FORMS
 from ..host.threads import get_num_threads
 from ..kernels import launch
@@ -164,7 +165,7 @@ def warmup(
     Raises
     ------
     TypeError
-        If it is another dtype.
+        If it is another dtype, or gradients is no bool.
     ValueError
         If cells or weights are something else.
 
@@ -174,6 +175,7 @@ def warmup(
     >>> numba_lstm.warmup()
     """
     kind = np.dtype(dtype)
+    boolean("gradients", gradients)
     if kind not in DTYPES:
         raise TypeError(f"dtype should be float32 or float64, got: {kind}")
     if cells not in ("torch", "all"):

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from support.processes import run
 
+import numba_lstm
+
 # Runs in a process of its own: here other tests have long compiled everything.
 SCRIPT = """
 import gc
@@ -94,6 +96,11 @@ def test_no_call_compiles_after_warmup(dtype: str, cells: str, threads: str) -> 
 @pytest.mark.parametrize("form", ["float16", "bfloat16", "int8"])
 def test_no_call_of_quantized_weights_compiles_after_warmup(form: str) -> None:
     run(SCRIPT, "float32", "2", "torch", form, options=("-W", "error"))
+
+
+def test_gradients_are_wanted_or_not() -> None:
+    with pytest.raises(TypeError, match="gradients should be of type bool, got: str"):
+        numba_lstm.warmup(gradients="no")
 
 
 def test_nothing_compiles_after_the_command(tmp_path: Path) -> None:
