@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 
 from ..contract.checks.arrays import given_array, match_dtype
+from ..contract.packed_sequence import PackedSequence
 from ..contract.weight_form import in_layer
 from ..execution.gradients.backward import C_0, H_0, INPUT, Found, backward
 from ..execution.gradients.forward import Kept
 from ..execution.output_panels import pack_outputs
 from .layouts import Layout
+
+Self = TypeVar("Self")
 
 
 class Gradients(NamedTuple):
@@ -36,7 +39,22 @@ class Gradients(NamedTuple):
     parameters: dict[str, np.ndarray]
 
 
-class Backward:
+class _Immutable:
+    """What copies need not double, and what cannot leave its process: the kept memory is laid out for its kernels."""
+
+    def __copy__(self: Self) -> Self:
+        return self
+
+    def __deepcopy__(self: Self, memo: Any) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} cannot be pickled: send what it returns, or call vjp where gradients are wanted"
+        )
+
+
+class Backward(_Immutable):
     """The backward pass of one call, see `LSTM.vjp`; immutable, and good for any number of calls."""
 
     def __init__(
@@ -56,7 +74,7 @@ class Backward:
         """Bytes that are kept for it, beside those of the input and the output."""
         return self._kept.nbytes
 
-    def __call__(self, d_output: Any, d_states: Any = None, *, wrt: Collection[str] | None = None) -> Gradients:
+    def __call__(self, d_output: Any, d_states: Any = None, *, wrt: Iterable[str] | None = None) -> Gradients:
         """Return gradients.
 
         Parameters
@@ -66,7 +84,7 @@ class Backward:
             of the same batch, or its data.
         d_states : (d_h_n, d_c_n), optional
             The same for the last states; either may be None.
-        wrt : collection of str, optional
+        wrt : iterable of str, optional
             What gradients are wanted for: "input", "h_0", "c_0" and names of parameters.  All by default.  What is not
             wanted is None, or no key of the dict, and is not computed where it can be left out.
 
@@ -102,7 +120,7 @@ class Backward:
         )
 
 
-class CellBackward:
+class CellBackward(_Immutable):
     """The backward pass of one step, see `LSTMCell.vjp`; immutable, and good for any number of calls."""
 
     def __init__(self, kept: Kept, shape: tuple[int, ...], parameters: Mapping[str, np.ndarray]) -> None:
@@ -115,14 +133,14 @@ class CellBackward:
         """Bytes that are kept for it, beside those of the input."""
         return self._kept.nbytes
 
-    def __call__(self, d_h_1: Any, d_c_1: Any = None, *, wrt: Collection[str] | None = None) -> Gradients:
+    def __call__(self, d_h_1: Any, d_c_1: Any = None, *, wrt: Iterable[str] | None = None) -> Gradients:
         """Return gradients.
 
         Parameters
         ----------
         d_h_1, d_c_1 : arrays of the states' shape, or None for zeros
             The gradient of the number in question with respect to h_1 and c_1.
-        wrt : collection of str, optional
+        wrt : iterable of str, optional
             What gradients are wanted for: "input", "h_0", "c_0" and names of parameters.  All by default.
 
         Returns
@@ -167,16 +185,18 @@ def _found(
     return backward(kept, network.outputs, d_output, d_h_n, d_c_n, wanted)
 
 
-def _wanted(wrt: Collection[str] | None, parameters: Mapping[str, np.ndarray]) -> frozenset[str]:
+def _wanted(wrt: Iterable[str] | None, parameters: Mapping[str, np.ndarray]) -> frozenset[str]:
     known = [INPUT, H_0, C_0, *parameters]
     if wrt is None:
         return frozenset(known)
-    if isinstance(wrt, str):
-        raise TypeError(f"wrt should be a collection of names, such as [{wrt!r}], got: {wrt!r}")
-    for name in wrt:
-        if name not in known:
+    if isinstance(wrt, (str, bytes)) or not isinstance(wrt, Iterable):
+        example = wrt if isinstance(wrt, str) else INPUT
+        raise TypeError(f"wrt should be a collection of names, such as [{example!r}], got: {wrt!r}")
+    names = tuple(wrt)  # once: an iterator has nothing left the second time
+    for name in names:
+        if not (isinstance(name, str) and name in known):
             raise ValueError(f"wrt has {name!r}, and gradients are with respect to {', '.join(known)}")
-    return frozenset(wrt)
+    return frozenset(names)
 
 
 def _pair(states: Any) -> tuple[Any, Any]:
@@ -192,6 +212,8 @@ def _pair(states: Any) -> tuple[Any, Any]:
 def _fitting(of: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     """Return the gradient of something, as an array of the dtype in native order."""
     name = f"d_{of}"
+    if isinstance(value, PackedSequence):
+        raise TypeError(f"{name} should be a NumPy array, as {of} is, got: PackedSequence")
     array = given_array(name, value, dtype)
     match_dtype(name, name, array, dtype)
     if array.shape != shape:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import re
 import tracemalloc
 import weakref
@@ -481,8 +483,18 @@ def test_an_empty_batch(batch_first: bool, lengths: np.ndarray | None, keep: str
     }
     assert not any(array.any() for array in gradients.parameters.values())
     assert backward.nbytes == 0
+    assert backward(None, wrt=["h_0"]).input is None
     for cell in lstm.trace(x, lengths=lengths):
         assert {array.shape for array in cell} == {(*x.shape[:2], 4)}
+
+
+# --- copies --------------------------------------------------------------------------------------------------
+def test_copies_are_the_same_and_there_are_no_pickles() -> None:
+    x = np.ones((5, 2, 3), np.float32)
+    for backward in (LSTM(3, 4, seed=0).vjp(x)[1], numba_lstm.LSTMCell(3, 4, seed=0).vjp(x[0])[1]):
+        assert copy.copy(backward) is copy.deepcopy(backward) is backward
+        with pytest.raises(TypeError, match=f"a {type(backward).__name__} cannot be pickled: .*vjp"):
+            pickle.dumps(backward)
 
 
 # --- a look inside ------------------------------------------------------------------------------------------
@@ -633,6 +645,12 @@ def test_masks_from_elsewhere() -> None:
     result, backward = lstm.vjp(case.x, case.hx)
     assert_same_bits(result, lstm(case.x, case.hx))
     assert_gradients_close(backward(*given_), *expected_of(case, given_, masks=lstm.masks))
+    # In eval mode a call asks for none, and so does everything else.
+    lstm.eval()
+    result, backward = lstm.vjp(case.x, case.hx)
+    assert_same_bits(result, lstm(case.x, case.hx))
+    assert_same_array(np.concatenate([cell.h for cell in lstm.trace(case.x, case.hx)[-2:]], axis=-1), result[0])
+    assert_gradients_close(backward(*given_), *expected_of(case, given_))
 
 
 # --- numbers that are none, and small ones ------------------------------------------------------------------
@@ -812,6 +830,12 @@ def test_gradients_of_another_packed_batch() -> None:
             backward(wrong)
 
 
+def test_a_packed_gradient_of_an_output_that_is_none() -> None:
+    _, backward = LSTM(3, 4, 2, seed=0).vjp(np.zeros((5, 2, 3), F32))
+    with pytest.raises(TypeError, match="d_output should be a NumPy array, as output is, got: PackedSequence"):
+        backward(numba_lstm.PackedSequence(OUTPUT.reshape(10, 4), [2] * 5))
+
+
 @pytest.mark.parametrize("keep", ["everything", "", None, True])
 def test_other_things_to_keep(keep: Any) -> None:
     with pytest.raises(ValueError, match=r"keep.*gates.*states"):
@@ -825,6 +849,26 @@ def test_other_things_wanted(wrt: Any) -> None:
         backward(OUTPUT, wrt=wrt)
     with pytest.raises(TypeError, match=r"wrt.*\['input'\]"):
         backward(OUTPUT, wrt="input")
+
+
+@pytest.mark.parametrize("wrt", [3, b"input", True])
+def test_what_names_nothing(wrt: Any) -> None:
+    _, backward = LSTM(3, 4, 2, seed=0).vjp(np.zeros((5, 2, 3), F32))
+    with pytest.raises(TypeError, match=r"wrt should be a collection of names, such as \['input'\]"):
+        backward(OUTPUT, wrt=wrt)
+    with pytest.raises(ValueError, match="wrt has"):
+        backward(OUTPUT, wrt=[np.arange(2)])
+
+
+def test_names_that_are_iterated_once() -> None:
+    _, backward = LSTM(3, 4, 2, seed=0).vjp(np.zeros((5, 2, 3), F32))
+    names = ["input", "weight_hh_l1"]
+    found, right = backward(OUTPUT, wrt=iter(names)), backward(OUTPUT, wrt=names)
+    assert_same_array(found.input, right.input)
+    assert_same_gradients(found.parameters, right.parameters)
+    assert [*found.parameters] == ["weight_hh_l1"]
+    with pytest.raises(ValueError, match="'nothing'"):
+        backward(OUTPUT, wrt=(name for name in ["input", "nothing"]))
 
 
 def test_arguments_are_those_of_a_call() -> None:

@@ -59,7 +59,7 @@ def backward(
         nothing = {name: np.zeros(shape, dtype) for name, shape in a.shapes().items() if name in wanted}
         shapes = kept.layers[0].source.shape, plan.hidden, plan.cell
         d_input, d_h, d_c = (np.zeros(shape, dtype) for shape in shapes)
-        return Found(d_input, d_h, d_c, nothing)
+        return Found(d_input if INPUT in wanted else None, d_h, d_c, nothing)
     d_h = np.zeros(plan.hidden, dtype) if d_h_n is None else np.array(d_h_n, dtype, order="C")
     d_c = np.zeros(plan.cell, dtype) if d_c_n is None else np.array(d_c_n, dtype, order="C")
     gradients: dict[str, np.ndarray] = {}
