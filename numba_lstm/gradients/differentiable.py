@@ -98,6 +98,8 @@ class DifferentiableModule(Module):
         other sequences there are; those of parameters are sums over all of them, in an order that the shape of the
         batch alone decides.
 
+        A subclass that overrides ``forward`` has this for what `LSTM` itself computes.
+
         Examples
         --------
         The gradient of the mean square of the output, and a step of gradient descent:
