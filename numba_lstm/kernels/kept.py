@@ -7,8 +7,8 @@ their sums.  For each direction there are
     c:     the same with (LANES,)
 
 The last panel has as many units as its vectors hold, see ``panels``, and no padding beyond: (4, units) and (units,).
-So what is kept is (4 + 1) * H numbers a row and step, but for the last unit's rounding.  The forward pass has the bits
-of a call.
+So what is kept is (4 + 1) * H numbers a row and step, where the last H % LANES units count as a quarter, half or whole
+of LANES.  The forward pass has the bits of a call.
 """
 from __future__ import annotations
 
