@@ -1,6 +1,6 @@
 """The backward pass of one layer and direction, for all rows: steps in turn, from the last one done to the first.
 
-Steps are taken in segments, as many as have about `segment_rows` rows; which ones depends on the shape alone, and so
+Steps are taken in segments, as many as have about 512 rows; which ones depends on the shape alone, and so
 does the order of every sum.  For each segment
 
     the steps follow each other: gradients of h and c -> of gate sums -> of h of the step before
