@@ -89,7 +89,8 @@ def _address(kind: str, dtype: np.dtype[Any], form: str | None, find: Callable[[
     """Return the address of a function that launches call, compiled for a dtype; say so if that takes long."""
 
     def make() -> Any:
-        options = [f"weights={form!r}" if form else "", _ASKED_FOR.get(kind, "")]
+        single = dtype == np.float32  # which is the default
+        options = ["" if single else repr(dtype.name), f"weights={form!r}" if form else "", _ASKED_FOR.get(kind, "")]
         call = f"warmup({', '.join(filter(None, options))})"
         text = f"compiling kernels, once on this machine; numba_lstm.{call} does it ahead of time"
         notice = CompileNotice(lambda: _log.warning(text))

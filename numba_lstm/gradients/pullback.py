@@ -212,6 +212,9 @@ def _pair(states: Any) -> tuple[Any, Any]:
 def _fitting(of: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     """Return the gradient of something, as an array of the dtype in native order."""
     name = f"d_{of}"
+    if type(value) in (tuple, list) and len(value) == 2:
+        call = "backward(d_h_1, d_c_1)" if of.endswith("_1") else "backward(d_output, (d_h_n, d_c_n))"
+        raise TypeError(f"{name} should be a NumPy array, got: {type(value).__name__} of two. The call is {call}")
     if isinstance(value, PackedSequence):
         raise TypeError(f"{name} should be a NumPy array, as {of} is, got: PackedSequence")
     array = given_array(name, value, dtype)

@@ -901,3 +901,13 @@ def test_quantized_modules_have_no_gradients(form: str) -> None:
     small = LSTM(3, 4, seed=0).quantize(form)
     with pytest.raises(RuntimeError, match=form):
         small.vjp(np.zeros((5, 2, 3), F32))
+
+
+def test_a_pair_in_the_place_of_an_array_is_told_its_place() -> None:
+    lstm, cell = LSTM(3, 5, seed=0), numba_lstm.LSTMCell(3, 5, seed=0)
+    (output, states), backward = lstm.vjp(np.ones((4, 2, 3), np.float32))
+    with pytest.raises(TypeError, match=r"got: tuple of two. The call is backward\(d_output, \(d_h_n, d_c_n\)\)"):
+        backward((output, states))
+    states, step = cell.vjp(np.ones((2, 3), np.float32))
+    with pytest.raises(TypeError, match=r"got: tuple of two. The call is backward\(d_h_1, d_c_1\)"):
+        step(states)
