@@ -72,7 +72,7 @@ def loss_and_gradients(inputs, scores):
     (output, _), backward = lstm.vjp(inputs)
     sums, normed, deviation = head(output.data)
     error = np.clip(sums, 0, 1) - scores
-    d_sums = 2 * error * ((sums > 0) & (sums < 1)) / error.size
+    d_sums = 2 / error.size * error * ((sums > 0) & (sums < 1))
     d_normed = d_sums[:, None] * weight
     along = (d_normed * normed).mean(axis=1, keepdims=True)
     d_output = (d_normed - d_normed.mean(axis=1, keepdims=True) - normed * along) / deviation

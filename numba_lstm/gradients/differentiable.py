@@ -109,7 +109,7 @@ class DifferentiableModule(Module):
         >>> lstm = LSTM(3, 5, seed=0)
         >>> x = np.ones((7, 2, 3), np.float32)
         >>> (y, _), backward = lstm.vjp(x)
-        >>> grads = backward(2 * y / y.size)
+        >>> grads = backward(2 / y.size * y)
         >>> grads.input.shape, grads.parameters["weight_hh_l0"].shape
         ((7, 2, 3), (20, 5))
         >>> for name, gradient in grads.parameters.items():
