@@ -44,6 +44,7 @@ from support.weight_forms import FORMS
 import numba_lstm
 from numba_lstm import LSTM
 from numba_lstm.execution.gradients import backward as execution
+from numba_lstm.execution.gradients import spare
 
 DTYPES = (np.float32, np.float64)
 
@@ -911,3 +912,10 @@ def test_a_pair_in_the_place_of_an_array_is_told_its_place() -> None:
     states, step = cell.vjp(np.ones((2, 3), np.float32))
     with pytest.raises(TypeError, match=r"got: tuple of two. The call is backward\(d_h_1, d_c_1\)"):
         step(states)
+
+
+def test_an_array_too_large_to_wait_leaves_the_others() -> None:
+    small, large = np.empty(7, np.uint8), np.broadcast_to(np.uint8(0), spare.MOST_BYTES + 1)
+    spare.Spare.give(small)
+    spare.Spare.give(large)
+    assert np.shares_memory(spare.Spare.take(7, np.dtype(np.uint8)), small)

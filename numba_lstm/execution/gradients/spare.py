@@ -36,9 +36,10 @@ class Spare:
 
     @classmethod
     def give(cls, array: np.ndarray) -> None:
-        """Take an array that nobody uses any more."""
+        """Take an array that nobody uses any more; one that is too large is let go, and the others stay."""
+        if array.nbytes > MOST_BYTES:
+            return
         held = sum(size * len(arrays) for size, arrays in list(cls._arrays.items()))
         if held + array.nbytes > MOST_BYTES:
             cls._arrays.clear()  # sizes change from time to time, and then none of the former ones fits
-        if array.nbytes <= MOST_BYTES:
-            cls._arrays.setdefault(array.nbytes, []).append(array)
+        cls._arrays.setdefault(array.nbytes, []).append(array)

@@ -16,7 +16,7 @@ from .panels import count_outputs, multiply
 from .record import SUMS_ROWS
 
 TERMS = 32
-"""Terms of a weight's gradient in one chain of sums."""
+"""Terms of a weight's gradient in one chain of sums.  Part of the result's definition, as it orders sums."""
 
 
 @inner
