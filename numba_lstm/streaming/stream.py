@@ -187,14 +187,56 @@ class Stream(Exclusive):
         >>> bool((stream.state[1] == hx[1]).all())
         True
         """
-        with self._free_lock():
-            return self._pool.h.copy(), self._pool.c.copy()
+        return self.get_state()
 
     @state.setter
     def state(self, hx: tuple[np.ndarray, np.ndarray]) -> None:
-        h, c = batch_states(self._architecture, self._dtype, hx, self._batch_size)
+        self.set_state(hx)
+
+    def get_state(self, rows: Any = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the states of some sequences.
+
+        Parameters
+        ----------
+        rows : sequence of n different integers, optional
+            Which ones, in this order; all by default, as `state` gives them.
+
+        Returns
+        -------
+        h, c : (num_layers, n, H_out) and (num_layers, n, H_cell) arrays
+            Copies.
+
+        Examples
+        --------
+        >>> from numba_lstm import LSTM
+        >>> pool = LSTM(3, 5).eval().stream(batch_size=1000)
+        >>> h, c = pool.get_state([17, 4])
+        >>> h.shape
+        (1, 2, 5)
+        >>> pool.set_state((h, c), rows=[902, 903])
+        """
+        chosen = self._chosen(rows)
         with self._free_lock():
-            self._pool.h[...], self._pool.c[...] = h, c
+            return self._pool.h[:, chosen].copy(), self._pool.c[:, chosen].copy()
+
+    def set_state(self, hx: tuple[np.ndarray, np.ndarray], rows: Any = None) -> None:
+        """Have some sequences go on from other states.
+
+        Parameters
+        ----------
+        hx : pair of arrays
+            (h, c), as `get_state` gives them.
+        rows : sequence of n different integers, optional
+            The sequences, in the order of the states; all by default.
+        """
+        chosen = self._chosen(rows)
+        h, c = batch_states(self._architecture, self._dtype, hx, self._batch_size if rows is None else len(chosen))
+        with self._free_lock():
+            self._pool.h[:, chosen], self._pool.c[:, chosen] = h, c
+
+    def _chosen(self, rows: Any) -> Any:
+        """Return what picks rows of the states."""
+        return slice(None) if rows is None else stream_checks.rows(rows, self._batch_size)
 
     def reset(self, rows: Any = None) -> None:
         """Set states to zero: a new sequence begins.
@@ -204,7 +246,7 @@ class Stream(Exclusive):
         rows : sequence of different integers, optional
             The sequences that end; all by default.
         """
-        chosen = slice(None) if rows is None else stream_checks.rows(rows, self._batch_size)
+        chosen = self._chosen(rows)
         with self._free_lock():
             self._pool.h[:, chosen] = 0
             self._pool.c[:, chosen] = 0

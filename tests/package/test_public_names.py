@@ -34,6 +34,7 @@ NAMES = {
     "numba_lstm.io.torch": """
         AcceleratedLSTM AcceleratedLSTMCell Recurrent accelerate from_module repack report restore
     """,
+    "numba_lstm.serving": "Batcher ClosedError FullError Session",
 }
 """Of each public module what its ``__all__`` has."""
 
@@ -47,6 +48,7 @@ MET = {
     "numba_lstm.io.keras": "",
     "numba_lstm.io.onnx": "Activation Attributes Deferred Operation Size Supply Weights",
     "numba_lstm.io.torch": "_blank",
+    "numba_lstm.serving": "",
 }
 """What users meet beside that: results, errors and warnings, annotations, what pickles and ``help`` name."""
 
@@ -66,7 +68,7 @@ MEMBERS = {
     "CellTrace": "c count f g h i index o",
     "Gradients": "c_0 count h_0 index input parameters",
     "PackedSequence": "batch_sizes count data index sorted_indices unsorted_indices",
-    "Stream": "batch_size dtype reset state step",
+    "Stream": "batch_size dtype get_state reset set_state state step",
     "SlidingWindow": "advance batch_size dtype length push reset",
 }
 """Attributes and methods of instances; of an LSTM of one layer."""
@@ -128,7 +130,7 @@ def test_methods_say_so_too() -> None:
 
 
 def test_help_shows_no_inner_path(public: tuple[Any, list[Any]]) -> None:
-    wings = {path.stem for path in Path(nl.__path__[0]).iterdir()} - {"io"}
+    wings = {path.stem for path in Path(nl.__path__[0]).iterdir()} - {"io", "serving"}
     inner = re.compile(rf"numba_lstm\.(?:(?:{'|'.join(sorted(wings))})\b|io\._|io\.[a-z]+\.[a-z]+\.)")
     _, objects = public
     for each in objects:

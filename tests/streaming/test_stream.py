@@ -316,6 +316,38 @@ def test_reset(dtype: type) -> None:
     assert_same_bits((fed.step(case.x), fed.state), lstm(case.x))
 
 
+@both_dtypes
+def test_states_of_some_rows(dtype: type) -> None:
+    case = random_case(Shape(6, 13, 2, proj_size=4, steps=3, rows=5), 2, dtype)
+    lstm, rows = module(case), [4, 0, 2]
+    fed = lstm.stream(5)
+    fed.state = case.hx
+    given = fed.get_state(rows)
+    assert_same_bits((case.x, given), (case.x, chosen_states(case.hx, rows)))
+    assert_same_bits((case.x, fed.get_state()), (case.x, fed.state))
+    for array in given:
+        array[...] = 7  # a copy
+    assert_same_bits((case.x, fed.state), (case.x, case.hx))
+    other = random_case(Shape(6, 13, 2, proj_size=4, steps=3, rows=3), 3, dtype).hx
+    fed.set_state(other, np.array(rows))
+    expected = tuple(a.copy() for a in case.hx)
+    for array, part in zip(expected, other, strict=True):
+        array[:, rows] = part
+    assert_same_bits((fed.step(case.x), fed.state), lstm(case.x, expected))
+    state = fed.state
+    fed.set_state(fed.get_state([]), [])
+    with pytest.raises(RuntimeError, match=r"Expected hidden\[0\] size \(2, 2, 4\), got \[2, 3, 4\]"):
+        fed.set_state(other, [1, 2])
+    for use in (fed.get_state, lambda rows: fed.set_state(other, rows)):
+        with pytest.raises(ValueError, match="rows should be from 0 to 4"):
+            use([0, 5, 1])
+        with pytest.raises(ValueError, match="rows should differ"):
+            use([0, 1, 1])
+    assert_same_bits((case.x, fed.state), (case.x, state))
+    fed.set_state(case.hx)
+    assert_same_bits((case.x, fed.state), (case.x, case.hx))
+
+
 def test_later_changes_of_the_module() -> None:
     case = random_case(Shape(3, 9, 2, steps=6, rows=2), 1)
     lstm = module(case, batch_first=False)
