@@ -74,14 +74,17 @@ public.publish(
 )
 public.find_former(__name__)
 
+_LATER = ("io", "serving")
+
 if TYPE_CHECKING:
     from . import io as io
+    from . import serving as serving
 else:
 
     def __getattr__(name: str) -> object:
-        """Import what only those need who read and write files, when they first reach for it."""
-        if name == "io":
-            return importlib.import_module(".io", __name__)
+        """Import what only those need who read files or have many callers, when they first reach for it."""
+        if name in _LATER:
+            return importlib.import_module(f".{name}", __name__)
         former = sys.modules.get(f"{__name__}.{name}")  # numba_lstm.stream.Stream was documented
         if former is not None:
             return former
@@ -89,4 +92,4 @@ else:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "io"})
+    return sorted({*globals(), *_LATER})

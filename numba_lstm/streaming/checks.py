@@ -59,21 +59,36 @@ def input_array(
     architecture: Architecture, dtype: np.dtype[Any], batch_first: bool, x: Any, rows: int, axes: tuple[int, ...]
 ) -> np.ndarray:
     """Return the input of one step (N, H_in) or of several, whichever ``axes`` allow, as kernels can read it."""
+    array = _input(architecture.input_size, dtype, x, axes)
+    axis = 0 if array.ndim == 2 or batch_first else 1
+    if array.shape[axis] != rows:
+        raise RuntimeError(f"Expected x to have {rows} rows, got {array.shape[axis]}")
+    if array.ndim == 3 and array.shape[1 - axis] == 0:
+        raise RuntimeError(_NO_STEPS)
+    return readable_input(array, dtype)
+
+
+def sequence_input(size: int, dtype: np.dtype[Any], x: Any) -> np.ndarray:
+    """Return the input of one step (H_in,) or of several (L, H_in) of one sequence; H_in is the size."""
+    array = _input(size, dtype, x, (1, 2))
+    if array.ndim == 2 and not len(array):
+        raise RuntimeError(_NO_STEPS)
+    return array
+
+
+_NO_STEPS = "Expected sequence length to be larger than 0 in RNN"
+
+
+def _input(size: int, dtype: np.dtype[Any], x: Any, axes: tuple[int, ...]) -> np.ndarray:
+    """Return an input whose axes, dtype and features are right."""
     array = given_array("x", x, dtype)
     if array.ndim not in axes:
         allowed = " or ".join(f"{n}D" for n in axes)
         raise ValueError(f"LSTM: Expected x to be {allowed}, got {array.ndim}D instead")
     match_dtype("RNN input", "x", array, dtype)
-    if array.shape[-1] != architecture.input_size:
-        raise RuntimeError(
-            f"x.size(-1) must be equal to input_size. Expected {architecture.input_size}, got {array.shape[-1]}"
-        )
-    axis = 0 if array.ndim == 2 or batch_first else 1
-    if array.shape[axis] != rows:
-        raise RuntimeError(f"Expected x to have {rows} rows, got {array.shape[axis]}")
-    if array.ndim == 3 and array.shape[1 - axis] == 0:
-        raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-    return readable_input(array, dtype)
+    if array.shape[-1] != size:
+        raise RuntimeError(f"x.size(-1) must be equal to input_size. Expected {size}, got {array.shape[-1]}")
+    return array
 
 
 def output_array(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

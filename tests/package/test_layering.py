@@ -53,7 +53,7 @@ def test_nothing_is_executed(path: Path) -> None:
 
 def test_import_is_light() -> None:
     """``import numba_lstm`` brings nothing that only some users need."""
-    heavy = ["scipy", "torch", "onnx", "onnxruntime", "h5py", "matplotlib", "tqdm", "safetensors", "pandas"]
+    heavy = "scipy torch onnx onnxruntime h5py matplotlib tqdm safetensors pandas asyncio dask".split()
     code = f"import json, sys, numba_lstm; print(json.dumps([m for m in {heavy} if m in sys.modules]))"
     # Numba itself looks for SciPy when it is imported, and takes nothing of it before it compiles linear
     # algebra.
@@ -64,7 +64,7 @@ def test_import_is_light() -> None:
         )
         for c in (code, base)
     )
-    assert set(loaded) <= set(by_numba) - {"torch", "onnx", "h5py", "matplotlib", "tqdm"}
+    assert set(loaded) <= set(by_numba) - {"torch", "onnx", "h5py", "matplotlib", "tqdm", "dask"}
 
 
 def test_files_are_read_without_another_import() -> None:
@@ -72,8 +72,10 @@ def test_files_are_read_without_another_import() -> None:
     code = """
 import sys, numba_lstm as nl
 assert "numba_lstm.io" not in sys.modules and "safetensors" not in sys.modules
-assert "io" in dir(nl) and "keras" in dir(nl.io)
+assert "numba_lstm.serving" not in sys.modules and {"io", "serving"} < set(dir(nl))
+assert "keras" in dir(nl.io)
 assert callable(nl.io.read) and "numba_lstm.io" in sys.modules
+assert nl.serving.Batcher and "numba_lstm.serving" in sys.modules
 assert "numba_lstm.io.keras" not in sys.modules and callable(nl.io.keras.load)
 for module in (nl, nl.io):
     try:

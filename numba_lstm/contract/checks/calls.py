@@ -101,6 +101,15 @@ def batch_states(
     return readable_states(states, dtype)
 
 
+def sequence_states(
+    architecture: Architecture, dtype: np.dtype[Any], hx: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the states (h, c) of one sequence, given without the axis of rows, with it."""
+    states = _states(hx, dtype, False)
+    _state_sizes(architecture, states, 1)
+    return readable_states(states, dtype)
+
+
 def _state_sizes(architecture: Architecture, states: tuple[np.ndarray, np.ndarray], rows: int) -> None:
     """Raise if h_0 and c_0 do not have the shapes that ``rows`` rows need."""
     cells = architecture.num_layers * architecture.num_directions

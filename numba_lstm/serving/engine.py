@@ -1,0 +1,280 @@
+"""The thread that computes, and what waits for it.
+
+Only this thread touches the states: whatever else is to be done with one, it does between two batches.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .counters import Counters
+from .errors import ClosedError, FullError
+from .network import ServedNetwork
+from .step import Step, answer
+
+_running: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+@atexit.register
+def _end() -> None:
+    """End all threads: at the end of Python they would be stopped anywhere, with a lock in their hands."""
+    for engine in list(_running):
+        if engine.is_running:
+            engine.close(at_once=True)
+            engine.join()
+
+
+class _Errand(NamedTuple):
+    """Something to be done between two batches."""
+
+    function: Callable[[], Any]
+    future: Future[Any]
+
+    def do(self) -> None:
+        try:
+            result = self.function()
+        except Exception as error:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
+
+
+class Engine:
+    """The rows that sessions have, and the steps that wait.
+
+    Parameters
+    ----------
+    network : ServedNetwork
+        What computes.
+    rows : int
+        How many sessions may be open.
+    max_wait : float
+        Seconds that a step may wait for others.
+    """
+
+    def __init__(self, network: ServedNetwork, rows: int, max_wait: float) -> None:
+        self._network = network
+        self._rows, self._max_wait = rows, max_wait
+        self._process = os.getpid()
+        self._condition = threading.Condition()
+        self._ready: Future[Any] = Future()
+        # Whoever reads or changes one of these holds the condition's lock.
+        self._counters = Counters()
+        self._thread: threading.Thread | None = None
+        self._closing = self._given_up = self._ended = False
+        self._free = deque(range(rows))
+        self._waiting: list[Step] = []
+        self._errands: list[_Errand] = []
+        self._wanted = 1
+        """For how many steps the thread is to be woken."""
+        # These are the thread's own.
+        self._unfinished: list[Step] = []
+        self._answered = np.full(rows, -np.inf)
+        """When each row had its last answer."""
+        self._taken = np.zeros(rows, np.int64)
+        """Steps of each row's session."""
+
+    # --- what other threads ask for -----------------------------------------------------------------------
+
+    def start(self) -> Future[Any]:
+        """Start the thread, if that has not been done; return what tells when it is ready to compute."""
+        with self._locked():
+            self._check_open()
+            if self._thread is None:
+                # Were it no daemon, a service that forgets to close would never end.
+                self._thread = threading.Thread(target=self._run, name="numba_lstm.serving", daemon=True)
+                self._errands.append(_Errand(self._network.prepare, self._ready))
+                self._thread.start()
+                _running.add(self)
+        return self._ready
+
+    def enter(self) -> int:
+        """Return a row that is free, and the caller's from now on."""
+        with self._locked():
+            self._check_open()
+            if not self._free:
+                self._counters.refused += 1
+                raise FullError(f"all {self._rows} sessions are open: close one, or make a Batcher with more")
+            self._counters.opened += 1
+            return self._free.popleft()
+
+    def leave(self, row: int) -> Future[Any]:
+        """Give a row back."""
+        return self._ask(lambda: self._clear(row))
+
+    def submit(self, step: Step) -> None:
+        """Have a step taken."""
+        with self._locked():
+            self._check_open()
+            self._waiting.append(step)
+            if len(self._waiting) >= self._wanted:
+                self._condition.notify()
+
+    def withdraw(self, step: Step) -> None:
+        """Have a step not taken, or let its result go if it is just being computed."""
+        with self._locked():
+            self._counters.cancelled += 1
+            if step in self._waiting:
+                self._waiting.remove(step)
+            step.withdrawn = True
+
+    def state(self, row: int) -> Future[Any]:
+        """Return what will be the states of a row."""
+        return self._ask(lambda: self._network.state(row))
+
+    def set_state(self, row: int, hx: Any) -> Future[Any]:
+        """Replace the states of a row."""
+        return self._ask(lambda: self._network.set_state(row, hx))
+
+    def taken(self, row: int) -> int:
+        """Return how many steps the session that has a row has taken."""
+        return int(self._taken[row])
+
+    def close(self, at_once: bool = False) -> None:
+        """Take no more steps but those that wait, or not even those, and let the thread end then."""
+        with self._locked():
+            self._closing, self._given_up = True, at_once
+            self._condition.notify()
+
+    def join(self) -> None:
+        """Wait until the thread has ended."""
+        if self._thread is not None:
+            self._thread.join()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread waits for work."""
+        return self._thread is not None and not self._closing and os.getpid() == self._process
+
+    def counters(self) -> dict[str, Any]:
+        """Return what `Batcher.counters` describes."""
+        with self._locked():
+            return {"sessions": self.sessions, **self._counters.as_dict()}
+
+    @property
+    def sessions(self) -> int:
+        """How many are open."""
+        return self._rows - len(self._free)
+
+    def _ask(self, function: Callable[[], Any]) -> Future[Any]:
+        """Have something done between two batches, or at once if there will be none."""
+        errand = _Errand(function, Future())
+        with self._locked():
+            if self._thread is not None and not self._ended:
+                self._errands.append(errand)
+                self._condition.notify()
+                return errand.future
+        errand.do()
+        return errand.future
+
+    def _locked(self) -> threading.Condition:
+        """Return the condition, for a ``with`` block.  In a child that was forked its lock may never be given back."""
+        if os.getpid() != self._process:
+            raise RuntimeError("this Batcher belongs to the process that made it: make one after the fork")
+        return self._condition
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise ClosedError("the Batcher has been closed")
+
+    # --- what the thread does -----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        steps: list[Step] = []
+        try:
+            while not self._ended:
+                errands, steps = self._next()
+                for errand in errands:
+                    errand.do()
+                if steps:
+                    self._compute(steps)
+        except BaseException as error:  # nobody may wait for a thread that is gone
+            with self._condition:
+                self._closing = self._ended = True
+                lost, self._waiting = [*steps, *self._unfinished, *self._waiting], []
+                errands, self._errands = self._errands, []
+            answer(lost, error)
+            for errand in errands:
+                errand.future.set_exception(error)
+            raise
+
+    def _next(self) -> tuple[list[_Errand], list[Step]]:
+        """Wait until there is something to do; return nothing at the end."""
+        with self._condition:
+            while not (self._waiting or self._errands or self._unfinished):
+                if self._closing:
+                    break
+                self._wanted = 1
+                self._condition.wait()
+            while self._waiting and not (self._errands or self._unfinished or self._closing):
+                # More is to be expected of those who had an answer lately: who is alone is not held up.
+                now = perf_counter()
+                self._wanted = int(np.count_nonzero(self._answered > now - self._max_wait))
+                left = self._waiting[0].since + self._max_wait - now
+                if len(self._waiting) >= self._wanted or left <= 0:
+                    break
+                self._condition.wait(left)
+            if self._given_up or not (self._waiting or self._errands or self._unfinished):
+                self._ended = True
+                return [], []
+            errands, self._errands = self._errands, []
+            return errands, self._batch()
+
+    def _batch(self) -> list[Step]:
+        """Return the steps that are to be computed now: of each session one, since they follow each other."""
+        steps = []
+        for step in self._unfinished:
+            if step.withdrawn:
+                self._network.drop(step)
+            else:
+                steps.append(step)
+        self._unfinished = []
+        rows = {step.row for step in steps}
+        later = []
+        for step in self._waiting:
+            if step.row in rows:
+                later.append(step)
+            else:
+                rows.add(step.row)
+                steps.append(step)
+        self._waiting = later
+        return steps
+
+    def _compute(self, steps: list[Step]) -> None:
+        """Take a batch of steps, and wake those whose steps are through."""
+        begin = perf_counter()
+        fresh = [step for step in steps if not step.done]
+        error = self._network.take(steps)
+        end = perf_counter()
+        finished = [step for step in steps if not step.left]
+        others = [step for step in steps if step.left]
+        failed, self._unfinished = (others, []) if error else ([], others)
+        for step in finished:
+            self._answered[step.row] = end
+            self._taken[step.row] += len(step.x)
+        with self._condition:
+            counters = self._counters
+            counters.count_batch(len(steps))
+            counters.steps += sum(len(step.x) for step in finished)
+            counters.failed += len(failed)
+            counters.waiting += sum(begin - step.since for step in fresh)
+            counters.computing += end - begin
+        answer(finished)
+        answer(failed, error)
+
+    def _clear(self, row: int) -> None:
+        self._network.clear(row)
+        self._answered[row] = -np.inf
+        self._taken[row] = 0
+        with self._condition:
+            self._free.append(row)

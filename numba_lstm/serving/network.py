@@ -1,0 +1,127 @@
+"""The network of a batcher with the states of all sessions, which one thread advances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..execution.entries import warmup
+from ..lstm import LSTM
+from .step import States, Step
+
+CHUNK_STEPS = 16
+"""Steps of a longer chunk that are taken before others get their turn again."""
+
+Rowwise = Callable[[np.ndarray], np.ndarray]
+"""A function of an (n, features) array that does the same for each of its rows."""
+
+
+class ServedNetwork:
+    """A stream with a row for each session, and what is done before and after its steps.
+
+    Parameters
+    ----------
+    lstm : LSTM
+        In eval mode, of one direction.
+    rows : int
+        How many there are.
+    before, after : callable, optional
+        What makes the LSTM's input, and something of its output.
+    input_size : int
+        Of what ``before`` takes; the LSTM's without it.
+    """
+
+    def __init__(
+        self, lstm: LSTM, rows: int, before: Rowwise | None, after: Rowwise | None, input_size: int
+    ) -> None:
+        self._stream = lstm.stream(batch_size=rows)
+        self._batch_first, self._form = lstm.batch_first, lstm.form
+        self._before, self._after = before, after
+        self.dtype, self.input_size = self._stream.dtype, input_size
+        self.output_size: int
+        self.output_dtype: np.dtype[Any]
+        hidden = np.zeros((1, lstm.proj_size or lstm.hidden_size), self.dtype)
+        made = hidden if after is None else after(hidden)
+        if not (isinstance(made, np.ndarray) and made.ndim == 2 and len(made) == 1):
+            shape = made.shape if isinstance(made, np.ndarray) else type(made).__name__
+            raise ValueError(f"after should make an (n, features) array of one of n rows, got {shape} for n = 1")
+        self.output_size, self.output_dtype = made.shape[1], made.dtype
+
+    def prepare(self) -> None:
+        """Compile what steps need, so that none waits for it."""
+        warmup(self.dtype, weights=None if self._form == self.dtype.name else self._form)
+        x = np.zeros((1, self.input_size), self.dtype)
+        y = self._stream.step(x if self._before is None else self._before(x), rows=[0])
+        if self._after is not None:
+            self._after(y)
+        self._stream.reset([0])
+
+    def state(self, row: int) -> States:
+        """Return the states of one row."""
+        return self._stream.get_state([row])
+
+    def set_state(self, row: int, hx: States) -> None:
+        """Replace the states of one row."""
+        self._stream.set_state(hx, [row])
+
+    def clear(self, row: int) -> None:
+        """Set the states of one row to zero."""
+        self._stream.reset([row])
+
+    def take(self, steps: list[Step]) -> Exception | None:
+        """Take some steps, chunks only as far as they may come at a time; after an error none that is not through.
+
+        Steps that are through have nothing left then.
+        """
+        states = None
+        try:
+            if self._after is not None or max(step.left for step in steps) > 1:
+                states = self._saved(steps)
+            ends = [step.done + min(step.left, CHUNK_STEPS) for step in steps]
+            going = list(zip(steps, ends, strict=True))
+            while going:  # together as long as all go on, then those that still do
+                self._advance([step for step, _ in going], min(end - step.done for step, end in going))
+                going = [(step, end) for step, end in going if step.done < end]
+        except Exception as error:  # of the caller's own functions, or for want of memory
+            for index, step in enumerate(steps):
+                if step.left and states is not None:
+                    h, c = (state[:, index : index + 1] for state in states)
+                    self.set_state(step.row, step.before or (h, c))
+            return error
+        return None
+
+    def drop(self, step: Step) -> None:
+        """Have a chunk that is partly taken not be taken."""
+        if step.before is not None:
+            self.set_state(step.row, step.before)
+
+    def _saved(self, steps: list[Step]) -> States:
+        """Return the states of these; those that begin a chunk of several turns keep their own."""
+        h, c = self._stream.get_state([step.row for step in steps])
+        for index, step in enumerate(steps):
+            if not step.done and step.left > CHUNK_STEPS:
+                step.before = h[:, index : index + 1].copy(), c[:, index : index + 1].copy()
+        return h, c
+
+    def _advance(self, steps: list[Step], count: int) -> None:
+        """Take as many steps of each of these, in one launch."""
+        rows = [step.row for step in steps]
+        x = np.concatenate([step.x[step.done : step.done + count] for step in steps])
+        if self._before is not None:
+            x = self._before(x)
+        if count > 1:
+            x = self._swapped(x.reshape(len(rows), count, -1))
+        y = self._stream.step(x, rows=rows)
+        if count > 1:
+            y = self._swapped(y).reshape(len(rows) * count, -1)
+        if self._after is not None:
+            y = self._after(y)
+        for step, output in zip(steps, y.reshape(len(rows), count, -1), strict=True):
+            step.y[step.done : step.done + count] = output
+            step.done += count
+
+    def _swapped(self, array: np.ndarray) -> np.ndarray:
+        """Return (N, L, ...) as the stream has it, and the other way round."""
+        return array if self._batch_first else array.transpose(1, 0, 2)

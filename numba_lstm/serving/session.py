@@ -1,0 +1,194 @@
+"""One caller's state, and the steps that it asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import warnings
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ..contract.architecture import Architecture
+from ..contract.checks.calls import sequence_states
+from ..streaming.checks import sequence_input
+from .engine import Engine
+from .errors import ClosedError
+from .network import ServedNetwork
+from .step import Step, answer
+
+
+class Session:
+    """A caller of a `Batcher`, which makes it: `Batcher.open`.
+
+    Notes
+    -----
+    It is used by one task or thread at a time.  A task that is cancelled while its step waits has not taken it; one
+    whose step is being computed has, and the output is lost: `steps` says which.
+    """
+
+    def __init__(self, engine: Engine, network: ServedNetwork, architecture: Architecture, row: int) -> None:
+        self._engine, self._network, self._architecture = engine, network, architecture
+        self._row = row
+        self._step: Step | None = None
+        self._closed = False
+
+    async def step(self, x: np.ndarray) -> np.ndarray:
+        """Advance by one step or several.
+
+        Parameters
+        ----------
+        x : (H_in,) array, or (L, H_in) for L steps
+            The next input.  It is copied.
+
+        Returns
+        -------
+        (H_out,) or (L, H_out) array
+            h of the last layer: the bits of a stream of one's own.
+
+        Raises
+        ------
+        RuntimeError
+            If a size does not fit, or a step of this session is under way.
+        ValueError, TypeError
+            If x is no array of this dtype with one axis or two.
+        ClosedError
+            If the session or its batcher has been closed.
+
+        Examples
+        --------
+        >>> import asyncio
+        >>> import numpy as np
+        >>> from numba_lstm import LSTM
+        >>> from numba_lstm.serving import Batcher
+        >>> async def main():
+        ...     async with Batcher(LSTM(3, 5).eval()) as batcher, await batcher.open() as session:
+        ...         return await session.step(np.ones(3, np.float32))
+        >>> asyncio.run(main()).shape
+        (5,)
+        """
+        step, single = self._begun(x, asyncio.get_running_loop())
+        try:
+            await step.future
+        except asyncio.CancelledError:
+            self._engine.withdraw(step)
+            raise
+        finally:
+            self._step = None
+        return step.y[0] if single else step.y
+
+    def step_sync(self, x: np.ndarray) -> np.ndarray:
+        """Do the same as `step` for a thread, which waits meanwhile.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from numba_lstm import LSTM
+        >>> from numba_lstm.serving import Batcher
+        >>> with Batcher(LSTM(3, 5).eval()) as batcher, batcher.open_sync() as session:
+        ...     session.step_sync(np.ones((4, 3), np.float32)).shape
+        (4, 5)
+        """
+        step, single = self._begun(x, None)
+        try:
+            step.future.result()
+        except BaseException:
+            if not step.future.done():  # Ctrl-C
+                self._engine.withdraw(step)
+            raise
+        finally:
+            self._step = None
+        return step.y[0] if single else step.y
+
+    def _begun(self, x: Any, loop: asyncio.AbstractEventLoop | None) -> tuple[Step, bool]:
+        """Return a step that has been asked for, and whether x is a single one."""
+        self._check_free()
+        network = self._network
+        array = sequence_input(network.input_size, network.dtype, x)
+        source = np.array(array, network.dtype, order="C", ndmin=2)
+        y = np.empty((len(source), network.output_size), network.output_dtype)
+        step = Step(self._row, source, y, loop)
+        self._engine.submit(step)
+        self._step = step
+        return step, array.ndim == 1
+
+    @property
+    def steps(self) -> int:
+        """How many steps have been taken since the session was opened."""
+        return self._engine.taken(self._row)
+
+    @property
+    def state(self) -> tuple[np.ndarray, np.ndarray]:
+        """``(h, c)``, copies of the states: (num_layers, H_out) and (num_layers, H_cell).
+
+        Assign such a pair to go on from there, in this process or another.  Both wait for the batch that is being
+        computed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from numba_lstm import LSTM
+        >>> from numba_lstm.serving import Batcher
+        >>> with Batcher(LSTM(3, 5).eval()) as batcher:
+        ...     first, second = batcher.open_sync(), batcher.open_sync()
+        ...     y = first.step_sync(np.ones(3, np.float32))
+        ...     second.state = first.state
+        ...     bool((second.state[0] == y).all())
+        True
+        """
+        self._check_free()
+        h, c = self._engine.state(self._row).result()
+        return h[:, 0], c[:, 0]
+
+    @state.setter
+    def state(self, hx: tuple[np.ndarray, np.ndarray]) -> None:
+        self._check_free()
+        states = sequence_states(self._architecture, self._network.dtype, hx)
+        self._engine.set_state(self._row, states).result()
+
+    def _check_free(self) -> None:
+        if self._closed:
+            raise ClosedError("this Session has been closed")
+        if self._step is not None:
+            raise RuntimeError("this Session has a step under way: await it first, or open another session")
+
+    async def close(self) -> None:
+        """Give the place to others.  Who waits for a step of this session gets a `ClosedError`."""
+        if not self._closed:
+            await asyncio.shield(asyncio.wrap_future(self._left()))
+
+    def close_sync(self) -> None:
+        """Do the same as `close` for a thread."""
+        if not self._closed:
+            self._left().result()
+
+    def _left(self) -> Future[Any]:
+        """Return what tells when the place is free."""
+        self._closed = True
+        if self._step is not None:
+            self._engine.withdraw(self._step)
+            answer([self._step], ClosedError("this Session has been closed"))
+        return self._engine.leave(self._row)
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None) -> None:
+        await self.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None) -> None:
+        self.close_sync()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):  # a caller who is lost keeps no place
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
+            with contextlib.suppress(RuntimeError):  # in a child that was forked
+                self._left()
+
+    def __repr__(self) -> str:
+        return f"<Session {self._row}{', closed' if self._closed else ''}>"
