@@ -53,7 +53,8 @@ def test_nothing_is_executed(path: Path) -> None:
 
 def test_import_is_light() -> None:
     """``import numba_lstm`` brings nothing that only some users need."""
-    heavy = "scipy torch onnx onnxruntime h5py matplotlib tqdm safetensors pandas asyncio dask".split()
+    frameworks, files = ["torch", "onnx", "onnxruntime"], ["h5py", "safetensors", "pandas"]
+    heavy = [*frameworks, *files, "scipy", "matplotlib", "tqdm", "asyncio", "dask"]
     code = f"import json, sys, numba_lstm; print(json.dumps([m for m in {heavy} if m in sys.modules]))"
     # Numba itself looks for SciPy when it is imported, and takes nothing of it before it compiles linear
     # algebra.
