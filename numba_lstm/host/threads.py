@@ -4,6 +4,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import sys
 from typing import Any
 
 import numba
@@ -26,13 +27,15 @@ def get_num_threads() -> int:
     Returns
     -------
     int
-        The number that was set; otherwise the least of ``NUMBA_NUM_THREADS``, the CPUs that this process may run on
-        (its affinity), and the CPU quota of its control groups, which is that of its container, rounded up.
+        The number that was set; otherwise the least of ``NUMBA_NUM_THREADS`` and ``OMP_NUM_THREADS``, if the
+        environment has them, the CPUs that this process may run on (its affinity), and the CPU quota of its control
+        groups, which is that of its container, rounded up.  It is 1 in a process that `multiprocessing` has started,
+        unless one of the two variables says how many: there are as many of these as cores, as a rule.
 
     Notes
     -----
-    Affinity and quota are looked at once, when the number is first needed.  It stays the same afterwards, in processes
-    that are forked later as well, until ``set_num_threads`` sets another.
+    All that is looked at once, when the number is first needed.  It stays the same afterwards, in processes that
+    ``os.fork`` makes later as well, until ``set_num_threads`` sets another.
 
     Examples
     --------
@@ -40,7 +43,7 @@ def get_num_threads() -> int:
     >>> numba_lstm.get_num_threads() >= 1
     True
     """
-    return Setting.count or _default_threads()
+    return Setting.count or _default_threads(_is_worker())
 
 
 def usable_cpus() -> int:
@@ -48,12 +51,36 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _is_worker() -> bool:
+    """Return whether `multiprocessing` has started this process, for a pool as a rule."""
+    module = sys.modules.get("multiprocessing")  # which is there then
+    return module is not None and module.parent_process() is not None
+
+
 # Plans of calls are kept under the number that was set, of which a default that changes would be no part.
 @functools.cache
-def _default_threads() -> int:
+def _default_threads(worker: bool) -> int:
     """Return the threads of calls of a process that has set no number."""
-    threads, quota = min(int(config.NUMBA_NUM_THREADS), usable_cpus()), cpu_quota()
-    return max(1, threads if quota is None else min(threads, math.ceil(quota)))
+    openmp = _openmp_threads()
+    if worker and openmp is None and not os.environ.get("NUMBA_NUM_THREADS"):
+        return 1
+    quota = cpu_quota()
+    limits = [int(config.NUMBA_NUM_THREADS), usable_cpus()]
+    limits += [] if quota is None else [math.ceil(quota)]
+    limits += [] if openmp is None else [openmp]
+    return max(1, min(limits))
+
+
+def _openmp_threads() -> int | None:
+    """Return what ``OMP_NUM_THREADS`` says, by which Dask, joblib, Ray and Spark tell workers how many they may use.
+
+    It may be a list, for parallel regions within others; ours are none within others, and take the first number.
+    """
+    try:
+        count = int(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0])
+    except ValueError:
+        return None
+    return count if count > 0 else None
 
 
 def set_num_threads(n: int) -> None:

@@ -244,10 +244,11 @@ def test_no_proc(tmp_path: Path) -> None:
 def test_default_is_the_least(
     monkeypatch: pytest.MonkeyPatch, numba_threads: int, cpus: int, quota: float | None, expected: int
 ) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(thread_count.config, "NUMBA_NUM_THREADS", numba_threads)
     monkeypatch.setattr(thread_count, "usable_cpus", lambda: cpus)
     monkeypatch.setattr(thread_count, "cpu_quota", lambda: quota)
-    assert thread_count._default_threads.__wrapped__() == expected
+    assert thread_count._default_threads.__wrapped__(False) == expected
 
 
 def test_import_reads_no_groups_and_calls_read_them_once() -> None:
