@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import warnings
 from concurrent.futures import Future
 from types import TracebackType
@@ -185,10 +184,9 @@ class Session:
         self.close_sync()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True):  # a caller who is lost keeps no place
+        if not getattr(self, "_closed", True) and self._engine.is_running:  # a caller who is lost keeps no place
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
-            with contextlib.suppress(RuntimeError):  # in a child that was forked
-                self._left()
+            self._left()
 
     def __repr__(self) -> str:
         return f"<Session {self._row}{', closed' if self._closed else ''}>"
