@@ -1,4 +1,4 @@
-"""Streams, pools of them, and sliding windows; one thread."""
+"""Streams, pools of them, sliding windows, and sessions of a batcher; one thread."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numba_lstm
 
-from .. import streams, timing
+from .. import serving, streams, timing
 
 
 class Step:
@@ -84,3 +84,19 @@ class Window:
         return streams.window_seconds(pushes=1000).push * 1e6
 
     track_push.unit = "us"  # type: ignore[attr-defined]
+
+
+class Sessions:
+    """A step of each of 64 sessions of a batcher, which wait for it in tasks of asyncio."""
+
+    params: ClassVar = list(serving.NETWORKS)
+    param_names = ("layers",)
+
+    def track_own(self, layers: str) -> float:
+        """Return what it takes for a session beyond the step of a stream."""
+        numba_lstm.set_num_threads(1)
+        shape = serving.NETWORKS[layers]
+        whole, stream = serving.batcher_seconds(shape, 64, rounds=100), serving.stream_seconds(shape, 64)
+        return (whole - stream) / 64 * 1e6
+
+    track_own.unit = "us"  # type: ignore[attr-defined]

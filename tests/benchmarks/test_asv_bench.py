@@ -547,7 +547,7 @@ def test_a_block_needs_its_place(tmp_path: Path) -> None:
     ("page", "names"),
     [
         ("README.md", ["speed", "measured"]),
-        ("docs/performance.md", ["peers", "few", "ways", "sweep", "streams", "special", "measured"]),
+        ("docs/performance.md", ["peers", "few", "ways", "sweep", "streams", "serving", "special", "measured"]),
         ("docs/performance.md", ["startup", "proteins", "accelerate", "forms", "packing", "training"]),
         ("docs/howto/weights.md", ["trained", "measured"]),
         ("docs/reliability.md", ["reliability", "measured"]),
@@ -568,6 +568,7 @@ def test_pages_have_the_places(page: str, names: list[str], tmp_path: Path) -> N
     [
         ("sweep", ["--sizes", 3, 16, "--batches", 1, 2]),
         ("streams", ["--budget", 1e-4]),
+        ("serving", ["--rounds", 2]),
         ("ways", ["--threads", 2]),
         ("accuracy", ["--shapes", "amp_block64"]),
         ("packing", ["--size", 20, "--rounds", 1]),

@@ -1,0 +1,78 @@
+"""Time a batcher beside the steps of a stream that it takes, on one thread: ``python -m asv_bench.serving``.
+
+Tasks of one event loop each wait for step after step of a session of theirs.  What a round of all costs beyond the step
+of a stream is the batcher's own: tasks, futures, copies, and the way to the thread that computes and back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import time
+from collections.abc import Sequence
+
+import numba_lstm as nl
+from numba_lstm.serving import Batcher
+
+from . import report, timing
+from .shapes import Shape
+from .streams import module, normal
+
+NETWORKS = {"128 to 128": Shape(128, 128), "256 to 3 x 256": Shape(256, 256, 3)}
+SESSIONS = 1, 8, 64, 256
+
+
+def stream_seconds(shape: Shape, sessions: int) -> float:
+    """Time the step of a stream in which so many rows advance."""
+    stream, x, rows = module(shape).stream(max(SESSIONS)), normal(sessions, shape.input_size), list(range(sessions))
+    return timing.seconds_per_call(lambda: stream.step(x, rows=rows)).median
+
+
+async def _rounds(shape: Shape, sessions: int, rounds: int) -> float:
+    """Return the seconds of a round of steps of so many tasks."""
+    x = normal(sessions, shape.input_size)
+
+    async def caller(batcher: Batcher, n: int) -> None:
+        async with await batcher.open() as session:
+            for _ in range(rounds):
+                await session.step(x[n])
+
+    async with Batcher(module(shape), max_sessions=max(SESSIONS)) as batcher:
+        start = time.perf_counter()
+        await asyncio.gather(*(caller(batcher, n) for n in range(sessions)))
+        return (time.perf_counter() - start) / rounds
+
+
+def batcher_seconds(shape: Shape, sessions: int, rounds: int) -> float:
+    """Time a round, as the median of several times so many."""
+    return statistics.median(asyncio.run(_rounds(shape, sessions, rounds)) for _ in range(5))
+
+
+def rows(rounds: int) -> list[list[str]]:
+    """Return the lines of the table."""
+    lines = []
+    for name, shape in NETWORKS.items():
+        for sessions in SESSIONS:
+            stream, batcher = stream_seconds(shape, sessions) * 1e6, batcher_seconds(shape, sessions, rounds) * 1e6
+            own = (batcher - stream) / sessions
+            cells = [f"{stream:,.1f}", f"{batcher:,.1f}", f"{own:.1f}", f"{sessions / batcher * 1e6:,.0f}"]
+            lines.append([name, str(sessions), *cells])
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(prog="python -m asv_bench.serving", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=200, help="steps of each session at a time")
+    report.add_page_option(parser)
+    options = parser.parse_args(arguments)
+    timing.pin(1)
+    nl.set_num_threads(1)
+    headings = ["network", "sessions", "stream, us", "batcher, us", "its own, us a session", "steps a second"]
+    text = report.markdown_table(headings, rows(options.rounds))
+    report.publish("serving", text, report.own_circumstances(), options.page)
+
+
+if __name__ == "__main__":
+    main()
