@@ -37,8 +37,8 @@ class Batcher:
         What is done to the inputs of a batch, (n, input_size), to make the LSTM's, (n, H_in), and to its outputs,
         (n, H_out), to make what callers get.  Results do not depend on the batch if every row is treated alike,
         which a matrix product of BLAS does not do to the last bit.
-    input_size : int, optional
-        Features of what ``before`` takes.
+    input_size, input_dtype : int, dtype, optional
+        Features of what ``before`` takes, and their dtype, by default the LSTM's.
 
     Raises
     ------
@@ -85,6 +85,7 @@ class Batcher:
         before: Rowwise | None = None,
         after: Rowwise | None = None,
         input_size: int | None = None,
+        input_dtype: Any = None,
     ) -> None:
         if not isinstance(lstm, LSTM):
             raise TypeError(f"lstm should be an LSTM, got: {type(lstm).__name__}")
@@ -96,10 +97,13 @@ class Batcher:
         for name, function in (("before", before), ("after", after)):
             if function is not None and not callable(function):
                 raise TypeError(f"{name} should be a function, got: {type(function).__name__}")
-        if (before is None) != (input_size is None):
-            raise ValueError("before and input_size go together: the size is that of what before takes")
+        if (before is None) != (input_size is None) or (before is None and input_dtype is not None):
+            raise ValueError("before and input_size go together: size and dtype are those of what before takes")
         size = lstm.input_size if input_size is None else positive("input_size", input_size)
-        self._network = ServedNetwork(lstm, places, before, after, size)
+        dtype = lstm.dtype if input_dtype is None else np.dtype(input_dtype)
+        if dtype.kind not in "fiub":
+            raise TypeError(f"input_dtype should be a dtype of numbers, got: {dtype}")
+        self._network = ServedNetwork(lstm, places, before, after, size, dtype)
         self._engine = Engine(self._network, places, float(max_wait))
         self._architecture, self._places = lstm._architecture, places
 

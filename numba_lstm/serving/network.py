@@ -29,17 +29,24 @@ class ServedNetwork:
         How many there are.
     before, after : callable, optional
         What makes the LSTM's input, and something of its output.
-    input_size : int
+    input_size, input_dtype : int, dtype
         Of what ``before`` takes; the LSTM's without it.
     """
 
     def __init__(
-        self, lstm: LSTM, rows: int, before: Rowwise | None, after: Rowwise | None, input_size: int
+        self,
+        lstm: LSTM,
+        rows: int,
+        before: Rowwise | None,
+        after: Rowwise | None,
+        input_size: int,
+        input_dtype: np.dtype[Any],
     ) -> None:
         self._stream = lstm.stream(batch_size=rows)
         self._batch_first, self._form = lstm.batch_first, lstm.form
         self._before, self._after = before, after
-        self.dtype, self.input_size = self._stream.dtype, input_size
+        self.dtype = self._stream.dtype
+        self.input_size, self.input_dtype = input_size, input_dtype
         self.output_size: int
         self.output_dtype: np.dtype[Any]
         hidden = np.zeros((1, lstm.proj_size or lstm.hidden_size), self.dtype)
@@ -52,7 +59,7 @@ class ServedNetwork:
     def prepare(self) -> None:
         """Compile what steps need, so that none waits for it."""
         warmup(self.dtype, weights=None if self._form == self.dtype.name else self._form)
-        x = np.zeros((1, self.input_size), self.dtype)
+        x = np.zeros((1, self.input_size), self.input_dtype)
         y = self._stream.step(x if self._before is None else self._before(x), rows=[0])
         if self._after is not None:
             self._after(y)

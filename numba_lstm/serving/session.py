@@ -40,7 +40,7 @@ class Session:
         Parameters
         ----------
         x : (H_in,) array, or (L, H_in) for L steps
-            The next input.  It is copied.
+            The next input, or of what the batcher's ``before`` makes one.  It is copied.
 
         Returns
         -------
@@ -105,8 +105,8 @@ class Session:
         """Return a step that has been asked for, and whether x is a single one."""
         self._check_free()
         network = self._network
-        array = sequence_input(network.input_size, network.dtype, x)
-        source = np.array(array, network.dtype, order="C", ndmin=2)
+        array = sequence_input(network.input_size, network.input_dtype, x)
+        source = np.array(array, network.input_dtype, order="C", ndmin=2)
         y = np.empty((len(source), network.output_size), network.output_dtype)
         step = Step(self._row, source, y, loop)
         self._engine.submit(step)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..contract.architecture import Architecture
-from ..contract.checks.arrays import as_array, given_array, match_dtype, readable_input, ready
+from ..contract.checks.arrays import DTYPES, as_array, given_array, match_dtype, readable_input, ready
 from ..contract.checks.constructor import integer
 
 
@@ -85,7 +85,10 @@ def _input(size: int, dtype: np.dtype[Any], x: Any, axes: tuple[int, ...]) -> np
     if array.ndim not in axes:
         allowed = " or ".join(f"{n}D" for n in axes)
         raise ValueError(f"LSTM: Expected x to be {allowed}, got {array.ndim}D instead")
-    match_dtype("RNN input", "x", array, dtype)
+    if dtype in DTYPES:
+        match_dtype("RNN input", "x", array, dtype)
+    elif array.dtype.newbyteorder("=") != dtype:  # of what is made into an input by somebody's own function
+        raise ValueError(f"x should have dtype {dtype}, got: {array.dtype}")
     if array.shape[-1] != size:
         raise RuntimeError(f"x.size(-1) must be equal to input_size. Expected {size}, got {array.shape[-1]}")
     return array

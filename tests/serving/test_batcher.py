@@ -304,6 +304,21 @@ def test_before_and_after() -> None:
     run(main)
 
 
+def test_before_may_take_another_dtype() -> None:
+    """As of a microphone's samples."""
+    samples = np.random.default_rng(0).integers(-(2**15), 2**15, (9, 3)).astype(np.int16)
+
+    def before(x: np.ndarray) -> np.ndarray:
+        assert x.dtype == np.int16
+        return x.astype(np.float32) / 2**15
+
+    with Batcher(NETWORK, before=before, input_size=3, input_dtype=np.int16) as batcher, batcher.open_sync() as session:
+        outputs = np.concatenate([[session.step_sync(samples[0])], session.step_sync(samples[1:].astype(">i2"))])
+        with pytest.raises(ValueError, match="x should have dtype int16, got: float32"):
+            session.step_sync(X[0, 0])
+    same_bits(outputs, NETWORK(before(samples))[0])
+
+
 @pytest.mark.parametrize("where", ["before", "after"])
 @pytest.mark.parametrize("steps", [1, 3, 2 * CHUNK_STEPS + 3])
 def test_a_function_that_fails_changes_nothing(where: str, steps: int) -> None:
@@ -343,6 +358,10 @@ def test_what_is_no_function_of_rows() -> None:
         Batcher(NETWORK, before=lambda x: x)
     with pytest.raises(ValueError, match="before and input_size go together"):
         Batcher(NETWORK, input_size=4)
+    with pytest.raises(ValueError, match="before and input_size go together"):
+        Batcher(NETWORK, input_dtype=np.int16)
+    with pytest.raises(TypeError, match="input_dtype should be a dtype of numbers, got: object"):
+        Batcher(NETWORK, before=lambda x: x, input_size=3, input_dtype=object)
     with pytest.raises(TypeError, match="before should be a function, got: int"):
         Batcher(NETWORK, before=3, input_size=3)  # type: ignore[arg-type]
 
