@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import os
 import shutil
 import tempfile
@@ -44,6 +46,42 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     if config.option.markexpr == "quick":
         return None
     return "all tests: about 12 minutes of one core; some of everything, in two: pytest -m quick"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Have a second run, where more is installed, do just what the first had to leave out."""
+    parser.addoption("--note-skipped", type=Path, metavar="FILE", help="write which tests are skipped")
+    parser.addoption("--only-noted", type=Path, metavar="FILE", help="run none but those that were skipped then")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin the list."""
+    if config.option.note_skipped:
+        config.pluginmanager.register(_Skipped(config.option.note_skipped))
+
+
+class _Skipped:
+    """Writes the names of tests that are skipped, or of whole files of them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.write_text("", encoding="utf-8")
+
+    def _note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        if report.skipped:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(f"{report.nodeid}\n")
+
+    pytest_runtest_logreport = pytest_collectreport = _note
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is not on the list."""
+    if config.option.only_noted:
+        noted = set(config.option.only_noted.read_text(encoding="utf-8").splitlines())
+        chosen = [not noted.isdisjoint((item.nodeid, item.nodeid.partition("::")[0])) for item in items]
+        config.hook.pytest_deselected(items=list(itertools.compress(items, map(operator.not_, chosen))))
+        items[:] = itertools.compress(items, chosen)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
