@@ -44,6 +44,32 @@ def lstm_call(
     TypeError
         If the input or a state is no array.
     """
+    x, states, batched = checked_lstm_call(architecture, dtype, batch_first, input, hx)
+    rows_first = batch_first and batched
+    h_0, c_0 = (None, None) if states is None else _in_c_order(states, dtype)
+    x = readable_input(x, dtype)
+    if lengths is None:
+        return x, h_0, c_0, batched, None
+    if not batched:
+        raise ValueError("lengths is for batches: the input is a single sequence")
+    steps, rows = x.shape[rows_first], x.shape[not rows_first]
+    return x, h_0, c_0, batched, check_lengths(lengths, rows, steps)
+
+
+def checked_lstm_call(
+    architecture: Architecture, dtype: np.dtype[Any], batch_first: bool, input: Any, hx: Any
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray] | None, bool]:
+    """Check input and states of a call as `lstm_call` does, by what their shapes and dtypes say.
+
+    Returns
+    -------
+    x : ndarray
+        3-D; a view where it is an array already.
+    states : pair of ndarray, or None
+        3-D.
+    batched : bool
+        Whether the caller's arrays have the batch axis.
+    """
     x = given_array("input", input, dtype)
     if x.ndim not in (2, 3):
         raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {x.ndim}D instead")
@@ -61,13 +87,9 @@ def lstm_call(
         _state_sizes(architecture, states, rows)
     if steps == 0:
         raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-    h_0, c_0 = (None, None) if states is None else readable_states(states, dtype)
-    x = readable_input(x, dtype)
-    if lengths is None:
-        return x, h_0, c_0, batched, None
-    if not batched:
-        raise ValueError("lengths is for batches: the input is a single sequence")
-    return x, h_0, c_0, batched, check_lengths(lengths, rows, steps)
+    if states is not None:
+        _state_dtypes(states, dtype)
+    return x, states, batched
 
 
 def packed_call(
@@ -122,8 +144,16 @@ def _state_sizes(architecture: Architecture, states: tuple[np.ndarray, np.ndarra
 
 def readable_states(states: tuple[np.ndarray, np.ndarray], dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
     """Return h_0 and c_0 in C order; raise if their dtype is not the module's."""
+    _state_dtypes(states, dtype)
+    return _in_c_order(states, dtype)
+
+
+def _state_dtypes(states: tuple[np.ndarray, np.ndarray], dtype: np.dtype[Any]) -> None:
     for index, (name, state) in enumerate(zip(("h_0", "c_0"), states, strict=True)):
         match_dtype(f"hx[{index}]", name, state, dtype)
+
+
+def _in_c_order(states: tuple[np.ndarray, np.ndarray], dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
     h_0, c_0 = (np.require(state, dtype, ["C", "A"]) for state in states)
     return h_0, c_0
 
