@@ -23,7 +23,8 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
 autodoc_typehints = "none"  # numpydoc's sections say them with shapes
-autodoc_mock_imports = ["torch", "onnx"]  # its functions are described where it is not installed too
+# Functions that need these are described where they are not installed too.
+autodoc_mock_imports = ["torch", "onnx", "dask", "distributed"]
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True  # np.float32, not the class
 numpydoc_show_class_members = False

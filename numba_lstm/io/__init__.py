@@ -1,7 +1,7 @@
 """Other libraries: their modules and models as ours, and files of arrays, which `numba_lstm.formats` reads.
 
-`numba_lstm.io.torch` and `numba_lstm.io.onnx` need the packages of these names.  They and `numba_lstm.io.keras` are
-imported when somebody first reaches for them.
+`numba_lstm.io.torch`, `numba_lstm.io.onnx` and `numba_lstm.io.dask` need the packages of these names.  They and
+`numba_lstm.io.keras` are imported when somebody first reaches for them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 public.publish(globals(), Found, Runner, Taken)
 
-_LATER = ("keras", "onnx", "torch")
+_LATER = ("dask", "keras", "onnx", "torch")
 
 if not TYPE_CHECKING:
 

@@ -29,6 +29,7 @@ NAMES = {
     "numba_lstm.io": """
         Contents Declared WRITTEN describe files known_suffixes read read_array read_contents write write_whole
     """,
+    "numba_lstm.io.dask": "LSTMPlugin SequenceError map_batches map_sequences",
     "numba_lstm.io.keras": "Layer Layers describe load load_lstm runner",
     "numba_lstm.io.onnx": "Node Nodes Outputs describe files load load_lstm runner",
     "numba_lstm.io.torch": """
@@ -45,6 +46,7 @@ MET = {
         SlidingWindow Stream StreamedModule
     """,
     "numba_lstm.io": "Found Runner Taken",
+    "numba_lstm.io.dask": "",
     "numba_lstm.io.keras": "",
     "numba_lstm.io.onnx": "Activation Attributes Deferred Operation Size Supply Weights",
     "numba_lstm.io.torch": "_blank",
