@@ -137,6 +137,21 @@ def test_readme_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [layer.f.shape for layer in names["layers"]] == [(8, 160, 256)] * 3
 
 
+def test_readme_on_dask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dask = pytest.importorskip("dask")
+    pytest.importorskip("dask.array")
+    pytest.importorskip("distributed")
+    monkeypatch.chdir(tmp_path)
+    lstm = numba_lstm.LSTM(40, 256, batch_first=True, seed=0)
+    x = np.random.default_rng(0).standard_normal((8, 160, 40), np.float32)
+    names: dict[str, Any] = {"nl": numba_lstm, "dask": dask, "lstm": lstm, "x": x}
+    run(next(block for block in python_blocks() if "map_batches" in block), names)
+    assert np.array_equal(names["y"].compute(scheduler="threads"), lstm(x)[0])
+    first, second = names["outputs"].compute(scheduler="threads")
+    assert np.array_equal(first, lstm(x[0])[0])
+    assert np.array_equal(second, lstm(x[1, :20])[0])
+
+
 @pytest.mark.parametrize("line", COMMANDS)
 def test_command_lines(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of ``numba-lstm`` that README and pages show, with files of the names that they give."""
