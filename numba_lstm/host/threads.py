@@ -53,8 +53,9 @@ def usable_cpus() -> int:
 
 def _is_worker() -> bool:
     """Return whether `multiprocessing` has started this process, for a pool as a rule."""
-    module = sys.modules.get("multiprocessing")  # which is there then
-    return module is not None and module.parent_process() is not None
+    module = sys.modules.get("multiprocessing")  # which is there then, and not just being imported by another thread
+    parent = getattr(module, "parent_process", None)
+    return parent is not None and parent() is not None
 
 
 # Plans of calls are kept under the number that was set, of which a default that changes would be no part.

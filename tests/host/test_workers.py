@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -61,6 +62,11 @@ def test_a_worker_has_one_thread_unless_it_is_told(monkeypatch: pytest.MonkeyPat
 
 def work(rows: slice) -> tuple[int, np.ndarray]:
     return nl.get_num_threads(), LSTM(X[:, rows])[0]
+
+
+def test_while_another_thread_imports_multiprocessing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "multiprocessing", ModuleType("multiprocessing"))
+    assert nl.get_num_threads() == 8
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
