@@ -50,19 +50,15 @@ class ServedNetwork:
         self.output_size: int
         self.output_dtype: np.dtype[Any]
         hidden = np.zeros((1, lstm.proj_size or lstm.hidden_size), self.dtype)
-        made = hidden if after is None else after(hidden)
-        if not (isinstance(made, np.ndarray) and made.ndim == 2 and len(made) == 1):
-            shape = made.shape if isinstance(made, np.ndarray) else type(made).__name__
-            raise ValueError(f"after should make an (n, features) array of one of n rows, got {shape} for n = 1")
+        made = hidden if after is None else _applied("after", after, hidden)
         self.output_size, self.output_dtype = made.shape[1], made.dtype
 
     def prepare(self) -> None:
         """Compile what steps need, so that none waits for it."""
         warmup(self.dtype, weights=None if self._form == self.dtype.name else self._form)
         x = np.zeros((1, self.input_size), self.input_dtype)
-        y = self._stream.step(x if self._before is None else self._before(x), rows=[0])
-        if self._after is not None:
-            self._after(y)
+        y = self._stream.step(self._prepared(x), rows=[0])
+        self._finished(y)
         self._stream.reset([0])
 
     def state(self, row: int) -> States:
@@ -93,14 +89,15 @@ class ServedNetwork:
                 going = [(step, end) for step, end in going if step.done < end]
         except Exception as error:  # of the caller's own functions, or for want of memory
             for index, step in enumerate(steps):
-                if step.left and states is not None:
-                    h, c = (state[:, index : index + 1] for state in states)
-                    self.set_state(step.row, step.before or (h, c))
+                if step.left:
+                    if step.before is None and states is not None:
+                        step.before = states[0][:, index : index + 1], states[1][:, index : index + 1]
+                    self.drop(step)
             return error
         return None
 
     def drop(self, step: Step) -> None:
-        """Have a chunk that is partly taken not be taken."""
+        """Have a step that may be partly taken not be taken."""
         if step.before is not None:
             self.set_state(step.row, step.before)
 
@@ -115,20 +112,44 @@ class ServedNetwork:
     def _advance(self, steps: list[Step], count: int) -> None:
         """Take as many steps of each of these, in one launch."""
         rows = [step.row for step in steps]
-        x = np.concatenate([step.x[step.done : step.done + count] for step in steps])
-        if self._before is not None:
-            x = self._before(x)
+        x = self._prepared(np.concatenate([step.x[step.done : step.done + count] for step in steps]))
         if count > 1:
             x = self._swapped(x.reshape(len(rows), count, -1))
         y = self._stream.step(x, rows=rows)
         if count > 1:
             y = self._swapped(y).reshape(len(rows) * count, -1)
-        if self._after is not None:
-            y = self._after(y)
+        y = self._finished(y)
         for step, output in zip(steps, y.reshape(len(rows), count, -1), strict=True):
             step.y[step.done : step.done + count] = output
             step.done += count
 
+    def _prepared(self, x: np.ndarray) -> np.ndarray:
+        """Return the LSTM's input."""
+        return x if self._before is None else _applied("before", self._before, x)
+
+    def _finished(self, y: np.ndarray) -> np.ndarray:
+        """Return what callers get for an output of the LSTM."""
+        if self._after is None:
+            return y
+        y = _applied("after", self._after, y)
+        if (y.shape[1], y.dtype) != (self.output_size, self.output_dtype):
+            first = f"{self.output_size} features of {self.output_dtype}"
+            raise ValueError(f"after should make {first} as at first, got {y.shape[1]} of {y.dtype} for n = {len(y)}")
+        return y
+
     def _swapped(self, array: np.ndarray) -> np.ndarray:
         """Return (N, L, ...) as the stream has it, and the other way round."""
         return array if self._batch_first else array.transpose(1, 0, 2)
+
+
+def _applied(name: str, function: Rowwise, rows: np.ndarray) -> np.ndarray:
+    """Return what a caller's function makes of some rows, of which others would get a part if it were another shape."""
+    n = len(rows)
+    try:
+        made: Any = function(rows)
+    except StopIteration as error:  # which cannot be raised in tasks
+        raise RuntimeError(f"{name} raised StopIteration") from error
+    if not (isinstance(made, np.ndarray) and made.ndim == 2 and len(made) == n):
+        shape = made.shape if isinstance(made, np.ndarray) else type(made).__name__
+        raise ValueError(f"{name} should make an (n, features) array of one of n rows, got {shape} for n = {n}")
+    return made
