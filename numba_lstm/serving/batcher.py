@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import threading
 import warnings
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -92,15 +92,16 @@ class Batcher:
         places = positive("max_sessions", max_sessions)
         if isinstance(max_wait, bool) or not isinstance(max_wait, (int, float)):
             raise TypeError(f"max_wait should be a number of seconds, got: {type(max_wait).__name__}")
-        if not (max_wait >= 0 and math.isfinite(max_wait)):
-            raise ValueError(f"max_wait should be finite and not negative, got: {max_wait}")
+        if not 0 <= max_wait <= threading.TIMEOUT_MAX:
+            limit = threading.TIMEOUT_MAX
+            raise ValueError(f"max_wait should be finite and not negative, at most {limit:.0f}, got: {max_wait}")
         for name, function in (("before", before), ("after", after)):
             if function is not None and not callable(function):
                 raise TypeError(f"{name} should be a function, got: {type(function).__name__}")
         if (before is None) != (input_size is None) or (before is None and input_dtype is not None):
             raise ValueError("before and input_size go together: size and dtype are those of what before takes")
         size = lstm.input_size if input_size is None else positive("input_size", input_size)
-        dtype = lstm.dtype if input_dtype is None else np.dtype(input_dtype)
+        dtype = lstm.dtype if input_dtype is None else np.dtype(input_dtype).newbyteorder("=")
         if dtype.kind not in "fiub":
             raise TypeError(f"input_dtype should be a dtype of numbers, got: {dtype}")
         self._network = ServedNetwork(lstm, places, before, after, size, dtype)
@@ -136,7 +137,8 @@ class Batcher:
         states = None if state is None else sequence_states(self._architecture, self._network.dtype, state)
         row = self._engine.enter()
         if states is not None:
-            self._engine.set_state(row, states)  # before any step, since it was asked for before
+            # Before any step, since it was asked for before; perhaps after the caller has changed the arrays.
+            self._engine.set_state(row, tuple(state.copy() for state in states))
         return Session(self._engine, self._network, self._architecture, row)
 
     def counters(self) -> dict[str, Any]:
@@ -198,8 +200,13 @@ class Batcher:
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)
         if engine is not None and engine.is_running:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
-            engine.close()
+            try:
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
+            finally:  # also where warnings are errors
+                engine.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Batcher cannot be copied or pickled: make another one of the same module")
 
     def __repr__(self) -> str:
         a, sessions = self._architecture, self._engine.sessions

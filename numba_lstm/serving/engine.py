@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -29,21 +29,23 @@ _running: weakref.WeakSet[Engine] = weakref.WeakSet()
 def _end() -> None:
     """End all threads: at the end of Python they would be stopped anywhere, with a lock in their hands."""
     for engine in list(_running):
-        if engine.is_running:
+        if engine.is_own:
             engine.close(at_once=True)
             engine.join()
 
 
-class _Errand(NamedTuple):
+class _Errand:
     """Something to be done between two batches."""
 
-    function: Callable[[], Any]
-    future: Future[Any]
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+        self.future: Future[Any] = Future()
+        self.future.set_running_or_notify_cancel()  # a task that waits for it may be cancelled, and others wait as well
 
     def do(self) -> None:
         try:
-            result = self.function()
-        except Exception as error:
+            result = self._function()
+        except BaseException as error:  # whoever waits decides what it means
             self.future.set_exception(error)
         else:
             self.future.set_result(result)
@@ -67,7 +69,7 @@ class Engine:
         self._rows, self._max_wait = rows, max_wait
         self._process = os.getpid()
         self._condition = threading.Condition()
-        self._ready: Future[Any] = Future()
+        self._preparation = _Errand(network.prepare)
         # Whoever reads or changes one of these holds the condition's lock.
         self._counters = Counters()
         self._thread: threading.Thread | None = None
@@ -88,19 +90,24 @@ class Engine:
 
     def start(self) -> Future[Any]:
         """Start the thread, if that has not been done; return what tells when it is ready to compute."""
-        with self._locked():
+        with self.locked():
             self._check_open()
             if self._thread is None:
                 # Were it no daemon, a service that forgets to close would never end.
                 self._thread = threading.Thread(target=self._run, name="numba_lstm.serving", daemon=True)
-                self._errands.append(_Errand(self._network.prepare, self._ready))
-                self._thread.start()
+                self._errands.append(self._preparation)
                 _running.add(self)
-        return self._ready
+                try:
+                    self._thread.start()
+                except Exception:  # the system has no more threads; it may have later
+                    self._thread = None
+                    self._errands.clear()
+                    raise
+        return self._preparation.future
 
     def enter(self) -> int:
         """Return a row that is free, and the caller's from now on."""
-        with self._locked():
+        with self.locked():
             self._check_open()
             if not self._free:
                 self._counters.refused += 1
@@ -114,7 +121,7 @@ class Engine:
 
     def submit(self, step: Step) -> None:
         """Have a step taken."""
-        with self._locked():
+        with self.locked():
             self._check_open()
             self._waiting.append(step)
             if len(self._waiting) >= self._wanted:
@@ -122,7 +129,7 @@ class Engine:
 
     def withdraw(self, step: Step) -> None:
         """Have a step not taken, or let its result go if it is just being computed."""
-        with self._locked():
+        with self.locked():
             self._counters.cancelled += 1
             if step in self._waiting:
                 self._waiting.remove(step)
@@ -142,8 +149,8 @@ class Engine:
 
     def close(self, at_once: bool = False) -> None:
         """Take no more steps but those that wait, or not even those, and let the thread end then."""
-        with self._locked():
-            self._closing, self._given_up = True, at_once
+        with self.locked():
+            self._closing, self._given_up = True, self._given_up or at_once
             self._condition.notify()
 
     def join(self) -> None:
@@ -154,11 +161,16 @@ class Engine:
     @property
     def is_running(self) -> bool:
         """Whether the thread waits for work."""
-        return self._thread is not None and not self._closing and os.getpid() == self._process
+        return self._thread is not None and not self._closing and self.is_own
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this process made it, rather than one that it was forked from."""
+        return os.getpid() == self._process
 
     def counters(self) -> dict[str, Any]:
         """Return what `Batcher.counters` describes."""
-        with self._locked():
+        with self.locked():
             return {"sessions": self.sessions, **self._counters.as_dict()}
 
     @property
@@ -168,18 +180,18 @@ class Engine:
 
     def _ask(self, function: Callable[[], Any]) -> Future[Any]:
         """Have something done between two batches, or at once if there will be none."""
-        errand = _Errand(function, Future())
-        with self._locked():
+        errand = _Errand(function)
+        with self.locked():
             if self._thread is not None and not self._ended:
                 self._errands.append(errand)
                 self._condition.notify()
-                return errand.future
-        errand.do()
+            else:
+                errand.do()
         return errand.future
 
-    def _locked(self) -> threading.Condition:
+    def locked(self) -> threading.Condition:
         """Return the condition, for a ``with`` block.  In a child that was forked its lock may never be given back."""
-        if os.getpid() != self._process:
+        if not self.is_own:
             raise RuntimeError("this Batcher belongs to the process that made it: make one after the fork")
         return self._condition
 
@@ -211,24 +223,20 @@ class Engine:
     def _next(self) -> tuple[list[_Errand], list[Step]]:
         """Wait until there is something to do; return nothing at the end."""
         with self._condition:
-            while not (self._waiting or self._errands or self._unfinished):
-                if self._closing:
-                    break
-                self._wanted = 1
-                self._condition.wait()
-            while self._waiting and not (self._errands or self._unfinished or self._closing):
-                # More is to be expected of those who had an answer lately: who is alone is not held up.
-                now = perf_counter()
-                self._wanted = int(np.count_nonzero(self._answered > now - self._max_wait))
-                left = self._waiting[0].since + self._max_wait - now
-                if len(self._waiting) >= self._wanted or left <= 0:
-                    break
+            while not (self._errands or self._unfinished or self._closing):
+                self._wanted, left = 1, None
+                if self._waiting:
+                    # More is to be expected of those who had an answer lately: who is alone is not held up.
+                    now = perf_counter()
+                    self._wanted = int(np.count_nonzero(self._answered > now - self._max_wait))
+                    left = self._waiting[0].since + self._max_wait - now
+                    if len(self._waiting) >= self._wanted or left <= 0:
+                        break
                 self._condition.wait(left)
-            if self._given_up or not (self._waiting or self._errands or self._unfinished):
-                self._ended = True
-                return [], []
             errands, self._errands = self._errands, []
-            return errands, self._batch()
+            steps = [] if self._given_up else self._batch()
+            self._ended = self._closing and not (errands or steps)
+            return errands, steps
 
     def _batch(self) -> list[Step]:
         """Return the steps that are to be computed now: of each session one, since they follow each other."""

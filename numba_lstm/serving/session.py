@@ -6,7 +6,7 @@ import asyncio
 import warnings
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -68,14 +68,12 @@ class Session:
         >>> asyncio.run(main()).shape
         (5,)
         """
-        step, single = self._begun(x, asyncio.get_running_loop())
+        step, single = self._made(x, asyncio.get_running_loop())
         try:
+            self._begin(step)
             await step.future
-        except asyncio.CancelledError:
-            self._engine.withdraw(step)
-            raise
         finally:
-            self._step = None
+            self._end(step)
         return step.y[0] if single else step.y
 
     def step_sync(self, x: np.ndarray) -> np.ndarray:
@@ -90,32 +88,45 @@ class Session:
         ...     session.step_sync(np.ones((4, 3), np.float32)).shape
         (4, 5)
         """
-        step, single = self._begun(x, None)
+        step, single = self._made(x, None)
         try:
+            self._begin(step)
             step.future.result()
-        except BaseException:
-            if not step.future.done():  # Ctrl-C
-                self._engine.withdraw(step)
-            raise
         finally:
-            self._step = None
+            self._end(step)
         return step.y[0] if single else step.y
 
-    def _begun(self, x: Any, loop: asyncio.AbstractEventLoop | None) -> tuple[Step, bool]:
-        """Return a step that has been asked for, and whether x is a single one."""
+    def _made(self, x: Any, loop: asyncio.AbstractEventLoop | None) -> tuple[Step, bool]:
+        """Return a step that can be asked for, and whether x is a single one."""
         self._check_free()
         network = self._network
         array = sequence_input(network.input_size, network.input_dtype, x)
         source = np.array(array, network.input_dtype, order="C", ndmin=2)
         y = np.empty((len(source), network.output_size), network.output_dtype)
-        step = Step(self._row, source, y, loop)
-        self._engine.submit(step)
-        self._step = step
-        return step, array.ndim == 1
+        return Step(self._row, source, y, loop), array.ndim == 1
+
+    def _begin(self, step: Step) -> None:
+        """Ask for a step; other threads may do so, or close this session, at the same time."""
+        with self._engine.locked():
+            self._check_free()
+            self._step = step  # at first, so that it is known whatever Ctrl-C interrupts
+            try:
+                self._engine.submit(step)
+            except ClosedError:
+                self._step = None
+                raise
+
+    def _end(self, step: Step) -> None:
+        """Let go of a step, which is not taken if nobody waits any more: after Ctrl-C, or in a task that is gone."""
+        if self._step is step:
+            if not step.future.done() or step.future.cancelled():
+                self._engine.withdraw(step)
+            self._step = None
 
     @property
     def steps(self) -> int:
         """How many steps have been taken since the session was opened."""
+        self._check_open()
         return self._engine.taken(self._row)
 
     @property
@@ -147,29 +158,40 @@ class Session:
         states = sequence_states(self._architecture, self._network.dtype, hx)
         self._engine.set_state(self._row, states).result()
 
-    def _check_free(self) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("this Session has been closed")
+
+    def _check_free(self) -> None:
+        self._check_open()
         if self._step is not None:
             raise RuntimeError("this Session has a step under way: await it first, or open another session")
 
     async def close(self) -> None:
         """Give the place to others.  Who waits for a step of this session gets a `ClosedError`."""
-        if not self._closed:
-            await asyncio.shield(asyncio.wrap_future(self._left()))
+        left = self._left()
+        if left is not None:
+            await asyncio.shield(asyncio.wrap_future(left))
 
     def close_sync(self) -> None:
         """Do the same as `close` for a thread."""
-        if not self._closed:
-            self._left().result()
+        left = self._left()
+        if left is not None:
+            left.result()
 
-    def _left(self) -> Future[Any]:
-        """Return what tells when the place is free."""
-        self._closed = True
-        if self._step is not None:
-            self._engine.withdraw(self._step)
-            answer([self._step], ClosedError("this Session has been closed"))
-        return self._engine.leave(self._row)
+    def _left(self) -> Future[Any] | None:
+        """Return what tells when the place is free, or nothing if somebody else has given it back."""
+        if self._closed:
+            return None
+        with self._engine.locked():
+            if self._closed:
+                return None
+            self._closed = True
+            step = self._step
+            if step is not None:
+                self._engine.withdraw(step)
+                answer([step], ClosedError("this Session has been closed"))
+            return self._engine.leave(self._row)
 
     async def __aenter__(self) -> Session:
         return self
@@ -185,8 +207,13 @@ class Session:
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True) and self._engine.is_running:  # a caller who is lost keeps no place
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
-            self._left()
+            try:
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
+            finally:  # also where warnings are errors
+                self._left()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Session cannot be copied or pickled: open another with its state")
 
     def __repr__(self) -> str:
         return f"<Session {self._row}{', closed' if self._closed else ''}>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from time import perf_counter
 from typing import Any
 
@@ -69,7 +69,10 @@ def _settle(futures: Iterable[Any], error: BaseException | None) -> None:
     for future in futures:
         if future.done():  # cancelled meanwhile
             continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
+        try:
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+        except InvalidStateError:  # a thread's: somebody else was faster
+            pass

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,8 +18,10 @@ import pytest
 from support.streams import same_bits
 
 from numba_lstm import LSTM
-from numba_lstm.serving import Batcher
+from numba_lstm.serving import Batcher, ClosedError, FullError, Session
+from numba_lstm.serving import session as session_module
 from numba_lstm.serving.network import CHUNK_STEPS
+from numba_lstm.serving.step import Step, answer
 
 HANG = 60
 """Seconds after which a test is stuck."""
@@ -26,7 +35,84 @@ def run(main: Callable[[], Awaitable[Any]]) -> Any:
     return asyncio.run(asyncio.wait_for(main(), HANG))
 
 
+class Door:
+    """A ``before`` that changes nothing, and lets nobody through while it is shut."""
+
+    def __init__(self) -> None:
+        self.open, self.arrived = threading.Event(), threading.Semaphore(0)
+        self.open.set()
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        self.arrived.release()
+        assert self.open.wait(HANG)
+        return x
+
+    def batcher(self, **options: Any) -> Batcher:
+        return Batcher(NETWORK, before=self, input_size=3, **{"max_sessions": 2, "max_wait": 0.0, **options})
+
+    def shut(self) -> None:
+        self.open.clear()
+        while self.arrived.acquire(blocking=False):
+            pass
+
+    async def wait(self) -> None:
+        """Wait until a batch has come to the door."""
+        assert await asyncio.to_thread(self.arrived.acquire, True, HANG)
+
+
 # --- who waits is answered ------------------------------------------------------------------------------------
+def test_who_was_held_up_for_others_goes_away() -> None:
+    """And nobody else waits: the thread goes on."""
+
+    async def main() -> None:
+        async with Batcher(NETWORK, max_wait=0.2) as batcher:
+            sessions = [await batcher.open() for _ in range(2)]
+            await asyncio.gather(*(session.step(X[0]) for session in sessions))
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(sessions[0].step(X[1]), 0.05)
+            await asyncio.sleep(0.4)
+            for session in sessions:
+                same_bits(await session.step(X[1]), OUTPUT[1])
+                await session.close()
+
+    run(main)
+
+
+def test_who_is_cancelled_while_it_is_prepared_harms_nobody() -> None:
+    async def main() -> None:
+        door = Door()
+        door.shut()
+        batcher = door.batcher()
+        opening = [asyncio.ensure_future(batcher.open()) for _ in range(2)]
+        await door.wait()
+        opening[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening[0]
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(batcher.open(), 0.001)
+        door.open.set()
+        async with await opening[1] as session:
+            same_bits(await session.step(X), OUTPUT)
+        await batcher.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("error", [StopIteration(), SystemExit(3)])
+def test_what_before_raises_at_first(error: BaseException) -> None:
+    def before(x: np.ndarray) -> np.ndarray:
+        raise error
+
+    batcher = Batcher(NETWORK, before=before, input_size=3)
+    expected = RuntimeError if isinstance(error, StopIteration) else SystemExit
+    with pytest.raises(expected):
+        batcher.open_sync()
+    if expected is RuntimeError:
+        with pytest.raises(RuntimeError, match="before raised StopIteration"):
+            run(batcher.open)
+    batcher.close_sync()
+
+
 def test_an_iterator_that_ends_in_a_step() -> None:
     left = iter([None, None])
 
@@ -44,7 +130,129 @@ def test_an_iterator_that_ends_in_a_step() -> None:
     run(main)
 
 
+def test_no_thread_can_be_started_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    batcher = Batcher(NETWORK)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                batcher.open_sync()
+    with batcher.open_sync() as session:
+        same_bits(session.step_sync(X), OUTPUT)
+    batcher.close_sync()
+
+
+def test_two_answers_to_a_thread() -> None:
+    """Its session is closed just when its step is through."""
+
+    class Late(Future):  # type: ignore[type-arg]
+        def done(self) -> bool:
+            return False
+
+    step = Step(0, X[:1], np.empty((1, 5), np.float32), None)
+    step.future = Late()
+    answer([step])
+    answer([step], ClosedError("this Session has been closed"))
+    assert step.future.result(HANG) is None
+
+
 # --- places and states ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_coroutine_that_is_gone_leaves_a_clean_place(lost: bool) -> None:
+    """As when its event loop is: the step that it had asked for is not taken, least of all by who comes next."""
+
+    async def main() -> None:
+        door = Door()
+        async with door.batcher() as batcher:
+            other, session = [await batcher.open() for _ in range(2)]
+            door.shut()
+            going = asyncio.ensure_future(other.step(X[0]))
+            await door.wait()
+            coroutine = session.step(X[30])
+            coroutine.send(None)
+            coroutine.close()
+            if lost:
+                with pytest.warns(ResourceWarning, match="unclosed <Session 1>"):
+                    del session, coroutine
+            else:
+                closing = asyncio.ensure_future(session.close())
+                await asyncio.sleep(0)
+            door.open.set()
+            same_bits(await going, OUTPUT[0])
+            if not lost:
+                await closing
+            async with await _opened(batcher) as new:
+                assert new.steps == 0
+                same_bits(await new.step(X), OUTPUT)
+            await other.close()
+
+    run(main)
+
+
+async def _opened(batcher: Batcher) -> Any:
+    while True:
+        try:
+            return await batcher.open()
+        except FullError:
+            await asyncio.sleep(0.001)
+
+
+def test_a_place_is_given_back_once() -> None:
+    """Whoever closes a session at the same time: two callers with one place would get each other's numbers."""
+
+    def close(session: Session) -> None:
+        def slow(frame: Any, event: str, argument: Any) -> Any:
+            time.sleep(0.001)  # the other thread's turn
+            return slow if frame.f_code.co_filename == session_module.__file__ else None
+
+        start.wait(HANG)
+        sys.settrace(slow)
+        session.close_sync()
+
+    with Batcher(NETWORK, max_sessions=2) as batcher:
+        for _ in range(3):
+            session, start = batcher.open_sync(), threading.Barrier(2)
+            with ThreadPoolExecutor(2) as pool:
+                for closed in [pool.submit(close, session) for _ in range(2)]:
+                    closed.result(HANG)
+            assert batcher.counters()["sessions"] == 0
+
+
+def test_a_session_that_is_closed_has_no_steps() -> None:
+    """Its place has, which may be somebody else's by now."""
+    with Batcher(NETWORK, max_sessions=1) as batcher:
+        session = batcher.open_sync()
+        session.close_sync()
+        with batcher.open_sync() as other:
+            other.step_sync(X)
+            with pytest.raises(ClosedError, match="this Session has been closed"):
+                _ = session.steps
+            assert other.steps == len(X)
+
+
+def test_the_arrays_of_a_state_are_ones_own() -> None:
+    async def main() -> None:
+        door = Door()
+        async with door.batcher() as batcher:
+            other = await batcher.open()
+            door.shut()
+            going = asyncio.ensure_future(other.step(X[0]))
+            await door.wait()
+            h, c = NETWORK(X[:10])[1]
+            session = await batcher.open((h, c))
+            h[...] = c[...] = np.nan
+            door.open.set()
+            await going
+            same_bits(await session.step(X[10:]), OUTPUT[10:])
+            await session.close()
+            await other.close()
+
+    run(main)
+
+
 @pytest.mark.parametrize("turns", [1, 2])
 def test_a_last_turn_of_one_step_that_fails(turns: int) -> None:
     """The turns before it have not been taken either."""
@@ -64,6 +272,65 @@ def test_a_last_turn_of_one_step_that_fails(turns: int) -> None:
         left[0] = 1000
         assert session.steps == 3
         same_bits(session.step_sync(X[3:]), OUTPUT[3:])
+
+
+def test_states_of_a_closed_batcher_for_many_threads() -> None:
+    interval = sys.getswitchinterval()
+    batcher = Batcher(NETWORK, max_sessions=4)
+    sessions = [batcher.open_sync() for _ in range(4)]
+    for n, session in enumerate(sessions):
+        session.step_sync(X[: n + 1])
+    batcher.close_sync()
+    errors: list[BaseException] = []
+
+    def read(n: int) -> None:
+        try:
+            for _ in range(300):
+                same_bits(sessions[n].state[0][-1], OUTPUT[n])
+        except BaseException as error:
+            errors.append(error)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=read, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(HANG)
+    finally:
+        sys.setswitchinterval(interval)
+    assert not errors
+
+
+def test_what_is_one_of_its_kind() -> None:
+    """A copy would give the place back a second time, or close the batcher of the first."""
+    with Batcher(NETWORK) as batcher, batcher.open_sync() as session:
+        for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="a Batcher cannot be copied or pickled: make another one"):
+                duplicate(batcher)
+            with pytest.raises(TypeError, match="a Session cannot be copied or pickled: open another with its state"):
+                duplicate(session)
+        same_bits(session.step_sync(X), OUTPUT)
+
+
+def test_places_come_back_where_warnings_are_errors() -> None:
+    code = """
+import threading, time, warnings
+from numba_lstm import LSTM
+from numba_lstm.serving import Batcher
+batcher = Batcher(LSTM(3, 5).eval(), max_sessions=1)
+session = batcher.open_sync()
+warnings.simplefilter("error")
+del session
+while batcher.counters()["sessions"]:
+    time.sleep(0.001)
+(thread,) = [each for each in threading.enumerate() if each.name == "numba_lstm.serving"]
+del batcher
+thread.join()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("ResourceWarning: unclosed") == 2
 
 
 # --- what callers hand over -----------------------------------------------------------------------------------
@@ -87,3 +354,37 @@ def test_functions_that_are_right_for_one_row_only(options: dict[str, Any], mess
             with pytest.raises(ValueError, match=message):
                 session.step_sync(X[:2])
             assert not np.any(session.state[0])
+
+
+def test_an_input_dtype_of_either_byte_order() -> None:
+    samples = np.arange(12, dtype=np.int16).reshape(4, 3)
+
+    def before(x: np.ndarray) -> np.ndarray:
+        return x.astype(np.float32)
+
+    for dtype in (">i2", "<i2"):
+        batcher = Batcher(NETWORK, before=before, input_size=3, input_dtype=dtype)
+        with batcher, batcher.open_sync() as session:
+            for given in (samples, samples.astype(">i2"), samples.astype("<i2")):
+                session.state = np.zeros((2, 5), np.float32), np.zeros((2, 5), np.float32)
+                same_bits(session.step_sync(given), NETWORK(before(samples))[0])
+
+
+def test_a_wait_longer_than_clocks_know() -> None:
+    for wait in (1e10, 10**400):
+        with pytest.raises(ValueError, match="max_wait should be finite and not negative"):
+            Batcher(NETWORK, max_wait=wait)
+
+    async def main() -> None:
+        async with Batcher(NETWORK, max_wait=threading.TIMEOUT_MAX) as batcher:
+            sessions = [await batcher.open() for _ in range(2)]
+            for t in range(2):
+                steps = [asyncio.ensure_future(session.step(X[t])) for session in sessions[:1]]
+                await asyncio.sleep(0.05)
+                steps += [asyncio.ensure_future(session.step(X[t])) for session in sessions[1:]]
+                for step in steps:
+                    same_bits(await step, OUTPUT[t])
+            for session in sessions:
+                await session.close()
+
+    run(main)
