@@ -111,6 +111,7 @@ class Engine:
             self._check_open()
             if not self._free:
                 self._counters.refused += 1
+                self._condition.notify()  # a place may be on its way: what the thread itself collects does not wake it
                 raise FullError(f"all {self._rows} sessions are open: close one, or make a Batcher with more")
             self._counters.opened += 1
             return self._free.popleft()

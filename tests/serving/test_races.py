@@ -221,6 +221,28 @@ def test_a_place_is_given_back_once() -> None:
             assert batcher.counters()["sessions"] == 0
 
 
+def test_a_session_that_is_collected_by_the_thread_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Just before it waits, so that giving the place back wakes nobody."""
+    with Batcher(NETWORK, max_sessions=1) as batcher:
+        lost, collected = [batcher.open_sync()], threading.Event()
+        condition = batcher._engine._condition
+        wait = condition.wait
+
+        def collect(timeout: float | None = None) -> bool:
+            lost.clear()
+            collected.set()
+            return wait(timeout)
+
+        with pytest.warns(ResourceWarning, match="unclosed <Session 0>"):
+            with condition:
+                monkeypatch.setattr(condition, "wait", collect)
+                condition.notify()
+            assert collected.wait(HANG)
+        session = run(lambda: _opened(batcher))
+        same_bits(session.step_sync(X), OUTPUT)
+        session.close_sync()
+
+
 def test_a_session_that_is_closed_has_no_steps() -> None:
     """Its place has, which may be somebody else's by now."""
     with Batcher(NETWORK, max_sessions=1) as batcher:
