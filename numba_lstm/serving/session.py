@@ -119,13 +119,14 @@ class Session:
     def _end(self, step: Step) -> None:
         """Let go of a step, which is not taken if nobody waits any more: after Ctrl-C, or in a task that is gone."""
         if self._step is step:
-            if not step.future.done() or step.future.cancelled():
+            waits = not step.future.done() or step.future.cancelled()
+            if waits and self._engine.is_own:  # in a child that was forked, its parent waits for it
                 self._engine.withdraw(step)
             self._step = None
 
     @property
     def steps(self) -> int:
-        """How many steps have been taken since the session was opened."""
+        """How many steps have been taken since the session was opened; ClosedError after closing."""
         self._check_open()
         return self._engine.taken(self._row)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 import pickle
 import subprocess
 import sys
@@ -410,3 +411,25 @@ def test_a_wait_longer_than_clocks_know() -> None:
                 await session.close()
 
     run(main)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_step_that_a_child_inherits_by_fork_is_the_parents() -> None:
+    code = """
+import asyncio, os, numpy as np
+from numba_lstm import LSTM
+from numba_lstm.serving import Batcher
+async def main():
+    async with Batcher(LSTM(3, 5).eval()) as batcher, await batcher.open() as session:
+        step = session.step(np.ones((1000, 3), np.float32))
+        step.send(None)
+        if not os.fork():
+            step.close()
+            os._exit(0)
+        assert os.wait()[1] == 0
+        step.close()
+asyncio.run(main())
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
