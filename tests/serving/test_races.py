@@ -234,11 +234,14 @@ def test_a_session_that_is_collected_by_the_thread_that_computes(monkeypatch: py
             collected.set()
             return wait(timeout)
 
-        with pytest.warns(ResourceWarning, match="unclosed <Session 0>"):
+        def drop() -> None:
             with condition:
                 monkeypatch.setattr(condition, "wait", collect)
                 condition.notify()
             assert collected.wait(HANG)
+
+        with pytest.warns(ResourceWarning, match="unclosed <Session 0>"):
+            drop()
         session = run(lambda: _opened(batcher))
         same_bits(session.step_sync(X), OUTPUT)
         session.close_sync()
