@@ -90,15 +90,14 @@ def test_fasta_errors_name_file_record_and_position(tmp_path: Path, text: str, c
 
 def test_a_file_of_bytes_is_not_fasta(tmp_path: Path) -> None:
     path = tmp_path / "proteins.fasta.gz"
-    path.write_bytes(b"\x1f\x8b\x08\x00\xff\xfe\n\x80")
+    path.write_bytes(b"\x1f\x8c\x08\x00\xff\xfe\n\x80")
     with pytest.raises(ValueError, match="not FASTA: line 1"):
         demo.read_fasta(path)
 
 
 def test_table_has_the_most_disordered_first() -> None:
-    proteins = [demo.Protein(name, "A" * 4) for name in ("low", "high", "middle")]
-    scores = [np.full(4, value, np.float32) for value in (0.1, 0.9, 0.5)]
-    rows = demo.most_disordered(proteins, scores, 2)
+    scores = {"low": 0.1, "high": 0.9, "middle": 0.5}
+    rows = demo.most_disordered((Row(name, np.full(4, value, np.float32)) for name, value in scores.items()), 2)
     assert [row.name for row in rows] == ["high", "middle"]
     lines = demo.format_table(rows).splitlines()
     assert lines[0].split() == ["protein", "residues", "mean", "score", ">", "0.5"]
