@@ -1,7 +1,7 @@
 """The command ``numba-lstm``.
 
-Exit status: 0, or 2 after bad input, with one line on stderr; 130 after Ctrl-C;
-141 when the reader of a pipe is gone.
+Exit status: 0; 1 if the rest is done, and some proteins could not be scored; 2 after bad input, with one line on
+stderr; 130 after Ctrl-C; 141 when the reader of a pipe is gone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("numba_lstm").setLevel(logging.ERROR)  # the program has words of its own for what it logs
     try:
         options = parser().parse_args(arguments)
-        options.command(options)
+        status: int | None = options.command(options)
     except KeyboardInterrupt:
         say("interrupted")
         return 130
@@ -44,4 +44,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         settle(sys.stdout)
         settle(sys.stderr)
-    return 0
+    return status or 0

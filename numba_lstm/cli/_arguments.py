@@ -49,9 +49,20 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="score proteins for disorder with a published network")
-    demo.add_argument("--fasta", type=Path, metavar="FILE", help="your proteins, not the bundled 120")
+    demo.add_argument(
+        "--fasta", type=Path, metavar="FILE",
+        help="your proteins, not the bundled 120; also packed by gzip; - for standard input",
+    )  # fmt: skip
+    demo.add_argument(
+        "-o", "--output", type=Path, metavar="OUT.csv",
+        help="write the scores of all proteins, or OUT.parquet; - for CSV on standard output",
+    )  # fmt: skip
+    demo.add_argument("--resume", action="store_true", help="go on with an output whose command was stopped")
     demo.add_argument("--plot", type=Path, metavar="OUT.png", help="draw the most disordered profiles")
     demo.add_argument("--limit", type=_positive, metavar="N", help="score only the first N proteins")
+    computing = demo.add_mutually_exclusive_group()
+    computing.add_argument("--workers", type=_positive, metavar="N", help="compute in N processes of one thread each")
+    computing.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="compute on a Dask cluster that runs")
     demo.set_defaults(command=_demo.demo)
 
     run = commands.add_parser("run", help="apply the weights of a file to an array")

@@ -1,13 +1,13 @@
 """The table of the most disordered proteins."""
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ..formats.printable import columns, padded
-from .fasta import Protein
 
 THRESHOLD = 0.5
 """A residue with a higher score counts as disordered, as in metapredict."""
@@ -30,10 +30,9 @@ class Row(NamedTuple):
         return float(np.mean(self.scores > THRESHOLD))
 
 
-def most_disordered(proteins: Iterable[Protein], scores: Iterable[np.ndarray], count: int) -> list[Row]:
-    """Return the ``count`` proteins of the highest mean score, the highest first."""
-    rows = [Row(protein.name, score) for protein, score in zip(proteins, scores, strict=True)]
-    return sorted(rows, key=lambda row: -row.mean)[:count]
+def most_disordered(rows: Iterable[Row], count: int) -> list[Row]:
+    """Return the ``count`` rows of the highest mean score, the highest first; only so many are kept meanwhile."""
+    return heapq.nlargest(count, rows, key=lambda row: row.mean)
 
 
 def format_table(rows: Sequence[Row]) -> str:

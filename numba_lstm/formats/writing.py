@@ -81,8 +81,14 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         # Nothing can be taken back there: all is made before the first byte goes out.
         content = io.BytesIO()
         write(content)
-        with open(os.dup(target.opened) if isinstance(target.opened, int) else path, "wb") as file:
+        with open_as_it_is(path) as file:
             file.write(content.getbuffer())
+
+
+def open_as_it_is(path: Path) -> BinaryIO:
+    """Open a device, a pipe, or what is open under a name such as ``/dev/stdout``, for writing."""
+    opened = target_of(path).opened
+    return open(os.dup(opened) if isinstance(opened, int) else path, "wb")
 
 
 @contextlib.contextmanager

@@ -128,8 +128,8 @@ def test_names_of_proteins(folder: Path, capsys: Any) -> None:
     table = [line for line in lines if "%" in line]
     assert sorted(line.split()[0] for line in table) == ["two", "語語\\x1b[31m"]
     assert len({columns(line) for line in table}) == 1
-    Path("p.fasta").write_text(">\x1b[31m\nM1\n", encoding="utf-8")
-    assert "(\\x1b[31m)" in run(capsys, "demo", "--fasta", "p.fasta", status=2)
+    Path("p.fasta").write_text(">\x1b[31m\nM1\n>two\nMK\n", encoding="utf-8")
+    assert "(\\x1b[31m)" in run(capsys, "demo", "--fasta", "p.fasta", status=1)
 
 
 def test_wide_names_in_the_table_of_parameters(folder: Path, capsys: Any) -> None:

@@ -1,0 +1,197 @@
+"""Results in a CSV file that grows, and that is whole up to its last line end whenever the process is killed."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from .. import __version__
+from ..formats.printable import printable
+from ..formats.writing import target_of, write_whole
+from .fasta import LONGEST, Record
+from .table import Row
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+COLUMNS = ("record", "name", "residues", "mean", "disordered", "error", "scores", "digest")
+HEADER = (",".join(COLUMNS) + "\n").encode()
+
+_FORMULAS = tuple("'=+-@＝＋－＠")  # noqa: RUF001
+"""What spreadsheets take for the beginning of a formula; and the apostrophe, so that it can be told from ours."""
+
+_LONGEST_LINE = 64 * LONGEST
+"""Bytes: a name of escapes and the scores of the longest sequence take less."""
+
+
+class JournalError(ValueError):
+    """A file cannot be gone on with."""
+
+
+class Stored(NamedTuple):
+    """The columns of a line."""
+
+    record: int
+    name: str
+    residues: int | None
+    mean: float | None
+    disordered: float | None
+    error: str | None
+    scores: np.ndarray | None
+    digest: str
+
+
+def line_of(record: Record, scores: np.ndarray | None) -> bytes:
+    """Return the line of a record: UTF-8, with its line end, and no other line end within.
+
+    Control characters in the name are written as escapes, and a name that a spreadsheet would take for a formula has an
+    apostrophe before it.  Numbers can be read back exactly.  The digest is one of the line, the sequence and the
+    version of this package: it tells that a line is what would be written again.
+
+    Examples
+    --------
+    >>> line = line_of(Record(1, "P1", "AY", None), np.array([0.1, 1], np.float32))
+    >>> print(line.decode().rpartition(",")[0])  # without the digest
+    1,P1,2,0.5500000007450581,0.5,,0.100000001 1
+    """
+    name = printable(record.name)
+    fields = [record.number, "'" + name if name.startswith(_FORMULAS) else name]
+    if scores is None:
+        fields += ["", "", "", record.error, ""]
+    else:
+        row = Row(record.name, scores)
+        # Nine digits tell every float32 from its neighbours.
+        text = " ".join(["%.9g"] * scores.size) % tuple(scores.tolist())
+        fields += [scores.size, repr(row.mean), repr(row.disordered), "", text]
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(fields)
+    body = line.getvalue().encode()
+    return b"%b,%b\n" % (body, _digest(record, body))
+
+
+def digest_of(record: Record, scores: np.ndarray | None) -> str:
+    """Return the last column of the line of a record."""
+    return line_of(record, scores).rstrip().rpartition(b",")[2].decode()
+
+
+def parse_line(line: bytes) -> Stored:
+    """Return what stands in a line that `line_of` has made."""
+    body, _, digest = line.rstrip(b"\n").rpartition(b",")
+    head, _, text = body.rpartition(b",")
+    (number, name, residues, mean, disordered, error), = csv.reader([head.decode()])
+    name = name.removeprefix("'")
+    if not residues:
+        return Stored(int(number), name, None, None, None, error, None, digest.decode())
+    scores = np.fromstring(text, np.float32, sep=" ")
+    return Stored(int(number), name, int(residues), float(mean), float(disordered), None, scores, digest.decode())
+
+
+def _digest(record: Record, body: bytes) -> bytes:
+    """Return 16 letters for a line and what it was made of."""
+    made_of = (__version__, str(record.number), record.name, record.sequence, record.error or "")
+    return hashlib.blake2b("\n".join(made_of).encode() + b"\n" + body, digest_size=8).hexdigest().encode()
+
+
+class Journal:
+    """A file of results that is being written.
+
+    Parameters
+    ----------
+    path : path
+        Of a regular file.  If there is one, it is gone on with: `stored` has to be read to its end, then.
+        Otherwise, or with ``anew``, it is made with nothing but a header; what was there is replaced.
+    anew : bool, optional
+        Whether what is there does not matter.
+
+    Raises
+    ------
+    JournalError
+        If the file has another header, or another process writes it.
+    OSError
+        If it cannot be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], anew: bool = False) -> None:
+        self.path = Path(path)
+        if anew or not self.path.exists():
+            write_whole(self.path, lambda file: file.write(HEADER))
+        self._file: BinaryIO = open(target_of(self.path).place, "r+b")  # noqa: SIM115
+        try:
+            self._lock()
+            if self._file.readline(len(HEADER)) != HEADER:
+                raise JournalError(f"{self.path} is no file of results to go on with: its first line is another")
+        except BaseException:
+            self._file.close()
+            raise
+
+    def stored(self, records: Iterator[Record]) -> Iterator[tuple[Record, np.ndarray | None]]:
+        """Give the results that are there already, and take their records off a stream.
+
+        What follows the last whole line is removed.  Nothing is removed unless all lines belong to the records.
+
+        Raises
+        ------
+        JournalError
+            If a line is not what would be written for its record: that of another file, written by another version, or
+            changed since.
+        """
+        end = self._file.tell()
+        for line in iter(lambda: self._file.readline(_LONGEST_LINE), b""):
+            if not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
+                break
+            record = next(records, None)
+            body, _, digest = line.rstrip(b"\n").rpartition(b",")
+            if record is None or digest != _digest(record, body):
+                raise JournalError(mismatch(self.path, record))
+            end += len(line)
+            yield record, parse_line(line).scores
+        self._file.truncate(end)
+        self._file.seek(end)
+
+    def add(self, record: Record, scores: np.ndarray | None) -> None:
+        """Write one more line, which a process that is killed afterwards has not lost."""
+        self._file.write(line_of(record, scores))
+        self._file.flush()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def _lock(self) -> None:
+        if fcntl is not None:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise JournalError(f"{self.path} is being written by another process") from None
+
+
+def mismatch(path: str | os.PathLike[str], record: Record | None) -> str:
+    """Return what to say of a file whose row does not belong to a record, or has none."""
+    if record is None:
+        return f"{path} has more rows than the input has records: it was made of another input"
+    return (
+        f"{path}: row {record.number} was not made of record {record.number} ({printable(record.name[:100])}) by "
+        f"numba-lstm {__version__}: it has another input, is of another version, or was changed"
+    )
+
+
+def read_journal(path: str | os.PathLike[str]) -> Iterator[Stored]:
+    """Read a finished file of results."""
+    with open(path, "rb") as file:
+        file.readline()
+        for line in file:
+            yield parse_line(line)
