@@ -111,6 +111,8 @@ def _engine(options: argparse.Namespace, stack: ExitStack) -> tuple[Engine, str]
     stack.enter_context(tidy_termination())
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it tells of every worker that is lost, at length
     workers = stack.enter_context(Workers(options.workers, options.scheduler))
+    if not workers.threads():
+        say(f"{options.scheduler} has no workers yet; waiting for some")
     return workers.scores, f"workers ready in {time.perf_counter() - start:.2f} s"
 
 

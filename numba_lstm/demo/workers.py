@@ -6,11 +6,13 @@ import concurrent.futures
 import functools
 import logging
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
+from multiprocessing import resource_tracker
 from types import TracebackType
 from typing import Any
 
@@ -75,17 +77,19 @@ class Workers:
         distributed = self._distributed
         with ExitStack() as opening:
             address: Any = self._scheduler
-            if address is None:
+            if address is not None:
+                distributed.comm.get_address_host_port(address, strict=True)  # of a wrong one, a client says too much
+            else:
                 opening.enter_context(_configured())
-                address = opening.enter_context(
-                    distributed.LocalCluster(
+                with _without_ctrl_c():
+                    cluster = distributed.LocalCluster(
                         n_workers=self._count,
                         threads_per_worker=1,
                         processes=True,
                         dashboard_address=None,
                         silence_logs=logging.CRITICAL,
                     )
-                )
+                address = opening.enter_context(cluster)
             self._client = opening.enter_context(distributed.Client(address, timeout=_CONNECT, set_as_default=False))
             self._client.run(prepare, __version__)
             self._open = opening.pop_all()
@@ -95,6 +99,10 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.close()
+
+    def threads(self) -> int:
+        """Return how many threads the workers have together: 0 as long as there is none."""
+        return sum(self._client.nthreads().values())
 
     def scores(self, tasks: Iterator[list[str]]) -> Iterator[list[np.ndarray]]:
         """Compute lists of sequences, and give their scores in the same order, as `score_records` wants it.
@@ -133,8 +141,7 @@ class Workers:
         """Return how many tasks may be under way now: workers come and go."""
         now = time.monotonic()
         if now > self._look_again:
-            threads = sum(self._client.nthreads().values())
-            self._most, self._look_again = TASKS_PER_THREAD * max(1, threads), now + _LOOK
+            self._most, self._look_again = TASKS_PER_THREAD * max(1, self.threads()), now + _LOOK
         return self._most
 
 
@@ -165,6 +172,23 @@ def _configured() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Have threads and processes that are started here be deaf to Ctrl-C, which a terminal sends to all of them.
+
+    This process hears it afterwards, and ends them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # which, when it is first needed, takes what is blocked off again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # --- in a worker -------------------------------------------------------------------------------------------
