@@ -26,8 +26,9 @@ _ROWS_READ = 64
 
 def pyarrow() -> ModuleType:
     """Import pyarrow, or raise ImportError with the command that installs it."""
+    module = need("pyarrow", "parquet", "Parquet")
     need("pyarrow.parquet", "parquet", "Parquet")
-    return need("pyarrow", "parquet", "Parquet")
+    return module
 
 
 def write_parquet(rows: Iterable[Stored], file: BinaryIO) -> None:

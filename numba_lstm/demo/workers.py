@@ -86,7 +86,7 @@ class Workers:
                         n_workers=self._count,
                         threads_per_worker=1,
                         processes=True,
-                        dashboard_address=None,
+                        dashboard_address="127.0.0.1:0",
                         silence_logs=logging.CRITICAL,
                     )
                 address = opening.enter_context(cluster)

@@ -1,0 +1,136 @@
+"""Workers of Dask compute what this process would, whatever becomes of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numba_lstm import demo
+from numba_lstm.demo import scoring, workers
+from numba_lstm.demo.fasta import Record
+from numba_lstm.demo.scoring import score_records
+from numba_lstm.demo.workers import Workers
+
+distributed = pytest.importorskip("distributed")
+
+# Of sockets and processes that Dask ends in its own time.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("threads"),
+]
+
+RECORDS = [Record(number, *protein, None) for number, protein in enumerate(demo.bundled_proteins()[:40], start=1)]
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """The address of a cluster that runs, with workers that are threads of this process."""
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, protocol="tcp://", dashboard_address="127.0.0.1:0"
+    )
+    with cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture(autouse=True)
+def small_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "TASK_RESIDUES", 1000)
+    monkeypatch.setattr(scoring, "WINDOW_RESIDUES", 5000)
+
+
+def check(found: Iterator[tuple[Record, np.ndarray | None]], records: list[Record]) -> None:
+    """What workers found has to be what this process finds."""
+    for (record, scores), (other, right) in zip(found, score_records(records), strict=True):
+        assert record == other
+        assert scores is not None
+        assert right is not None
+        np.testing.assert_array_equal(scores, right)
+
+
+def test_a_cluster_that_runs(scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted: list[Any] = []
+    monkeypatch.setattr(workers, "TASKS_PER_THREAD", 2)
+    with Workers(scheduler=scheduler) as ours:
+        assert ours.threads() == 2
+        submit = ours._client.submit
+        ours._client.submit = lambda *what, **how: submitted.append(submit(*what, **how)) or submitted[-1]
+
+        def watched() -> Iterator[tuple[Record, np.ndarray | None]]:
+            for number, row in enumerate(score_records(RECORDS, ours.scores)):
+                assert number or len(submitted) <= 2 * 2 + 10  # a window and what may be under way
+                yield row
+
+        check(watched(), RECORDS)
+    assert len(submitted) > 10
+
+
+def test_workers_of_another_version_are_refused(scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Workers(scheduler=scheduler) as ours:
+        monkeypatch.setattr(workers, "__version__", "9.9")
+        submit = ours._client.submit
+        ours._client.submit = lambda function, letters, lengths, version, **how: submit(
+            function, letters, lengths, "1.0", **how
+        )
+        with pytest.raises(RuntimeError, match=r"a worker has numba-lstm 9\.9, and this process 1\.0"):
+            list(score_records(RECORDS, ours.scores))
+
+
+def test_what_cannot_be_a_scheduler() -> None:
+    with pytest.raises(ValueError, match="Must include protocol"), Workers(scheduler="host:1"):
+        raise AssertionError
+    with pytest.raises(ValueError, match="either a count"):
+        Workers()
+    with pytest.raises(ValueError, match="either a count"):
+        Workers(1, "tcp://127.0.0.1:1")
+
+
+def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_CONNECT", "1s")
+    with pytest.raises(OSError, match=r"tcp://127\.0\.0\.1:1"), Workers(scheduler="tcp://127.0.0.1:1"):
+        raise AssertionError
+
+
+def kill_one(ours: Workers) -> None:
+    """Kill a process of a cluster, as the system does when memory is short; another takes its place."""
+    _, process = ours._client.run(os.getpid).popitem()
+    os.kill(process, signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_a_worker_that_is_killed_loses_nothing() -> None:
+    names = ("OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_", "PYTHONHASHSEED")
+    before = [os.environ.get(name) for name in names]
+    with Workers(2) as ours:
+        assert ours._client.run(os.getenv, "OMP_NUM_THREADS").popitem()[1] == "1"
+
+        def watched() -> Iterator[tuple[Record, np.ndarray | None]]:
+            for number, row in enumerate(score_records(RECORDS, ours.scores)):
+                if number == 5:
+                    kill_one(ours)
+                yield row
+
+        check(watched(), RECORDS)
+    assert [os.environ.get(name) for name in names] == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_three_workers_that_are_killed_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "TASK_RESIDUES", 1 << 15)
+    records = [record._replace(number=number) for number, record in enumerate(RECORDS * 60, start=1)]
+    with Workers(2) as ours:
+
+        def watched() -> Iterator[tuple[Record, np.ndarray | None]]:
+            for number, row in enumerate(score_records(records, ours.scores)):
+                if number in (300, 900, 1500):
+                    ours._client.wait_for_workers(2)
+                    kill_one(ours)
+                yield row
+
+        check(watched(), records)
