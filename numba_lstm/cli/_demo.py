@@ -109,8 +109,10 @@ def _engine(options: argparse.Namespace, stack: ExitStack) -> tuple[Engine, str]
         return functools.partial(map, DisorderNetwork().score_many), prepared
     start = time.perf_counter()
     stack.enter_context(tidy_termination())
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it tells of every worker that is lost, at length
-    workers = stack.enter_context(Workers(options.workers, options.scheduler))
+    workers = Workers(options.workers, options.scheduler)
+    for name in ("distributed", "distributed.client", "tornado.application"):  # they tell of every loss, at length
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    stack.enter_context(workers)
     if not workers.threads():
         say(f"{options.scheduler} has no workers yet; waiting for some")
     return workers.scores, f"workers ready in {time.perf_counter() - start:.2f} s"

@@ -10,19 +10,28 @@ from pathlib import Path
 import numpy as np
 
 from .disorder import DisorderNetwork
-from .fasta import Protein, clean, read_fasta
+from .fasta import Protein, Record, clean, read_fasta, read_records
+from .journal import Journal, read_journal
+from .scoring import score_records
 from .table import Row, format_table, most_disordered
+from .workers import Workers
 
 __all__ = [
     "DisorderNetwork",
+    "Journal",
     "Protein",
+    "Record",
     "Row",
+    "Workers",
     "bundled_proteins",
     "clean",
     "format_table",
     "most_disordered",
     "published_scores",
     "read_fasta",
+    "read_journal",
+    "read_records",
+    "score_records",
 ]
 
 _FOLDER = Path(__file__).parent

@@ -163,6 +163,9 @@ def _configured() -> Iterator[None]:
             {
                 "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
                 "distributed.nanny.pre-spawn-environ": environment,
+                # What watches would stop the work a hundred times a second.
+                "distributed.worker.profile.enabled": False,
+                "distributed.admin.tick.interval": "1s",
             }
         ):
             yield
