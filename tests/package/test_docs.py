@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import doctest
+import gzip
 import importlib
 import pkgutil
 import re
@@ -152,6 +153,8 @@ def test_readme_on_dask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert np.array_equal(second, lstm(x[1, :20])[0])
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of what Dask ends in its own time
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("line", COMMANDS)
 def test_command_lines(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of ``numba-lstm`` that README and pages show, with files of the names that they give."""
@@ -160,6 +163,10 @@ def test_command_lines(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     Path("my.fasta").write_text(">one\nMKVLAAGIVGLLLAQWERTY\n", encoding="utf-8")
+    Path("proteome.fasta.gz").write_bytes(gzip.compress(Path("my.fasta").read_bytes()))
+    if "--workers" in arguments:
+        pytest.importorskip("distributed")
+        pytest.importorskip("pyarrow")
     lstm = numba_lstm.LSTM(3, 5, seed=0)
     numba_lstm.io.write("model.safetensors", {f"lstm.{name}": array for name, array in lstm.state_dict().items()})
     np.save("input.npy", np.zeros((2, 7, 3), np.float32))
@@ -168,7 +175,7 @@ def test_command_lines(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         write_onnx_model()
     before = {*tmp_path.iterdir()}
     assert cli.main(arguments) == 0
-    for named in re.findall(r"\b(?:profiles\.png|output\.npz|lstm\.safetensors)", line):
+    for named in re.findall(r"\b(?:profiles\.png|scores\.parquet|output\.npz|lstm\.safetensors)", line):
         assert tmp_path / named in {*tmp_path.iterdir()} - before
 
 
