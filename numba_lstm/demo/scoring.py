@@ -11,11 +11,14 @@ import numpy as np
 from .disorder import DisorderNetwork, batches
 from .fasta import Record
 
-TASK_RESIDUES = 1 << 15
-"""Residues that are handed out together: some 50 ms of work, beside which handing them out costs little."""
+TASK_RESIDUES = 1 << 16
+"""Residues that are handed out together: some 100 ms of work.  Handing them to a worker takes 10 ms, on both sides."""
 
 WINDOW_RESIDUES, WINDOW_RECORDS = 1 << 19, 1 << 13
 """How much is sorted by length at a time: enough that a task has alike ones, little enough to keep."""
+
+FIRST_WINDOW = 1 << 17
+"""Residues of the first window; the next ones are twice as large each time, so that nobody waits at the beginning."""
 
 Engine: TypeAlias = Callable[[Iterator[list[str]]], Iterator[list[np.ndarray]]]
 """What computes: it takes lists of sequences, and gives their scores, list by list in the same order."""
@@ -108,14 +111,14 @@ class _Window:
 def _windows(records: Iterable[Record], failures: list[Exception]) -> Iterator[_Window]:
     """Cut a stream into windows; if it fails, what came before is the last one, and the failure is kept."""
     gathered: list[Record] = []
-    letters = 0
+    letters, limit = 0, FIRST_WINDOW
     try:
         for record in records:
             gathered.append(record)
             letters += len(record.sequence) + len(record.name)
-            if letters >= WINDOW_RESIDUES or len(gathered) == WINDOW_RECORDS:
+            if letters >= limit or len(gathered) == WINDOW_RECORDS:
                 yield _Window(gathered)
-                gathered, letters = [], 0
+                gathered, letters, limit = [], 0, min(2 * limit, WINDOW_RESIDUES)
     except (OSError, ValueError) as error:
         failures.append(error)
     if gathered:

@@ -90,7 +90,11 @@ class Workers:
                         silence_logs=logging.CRITICAL,
                     )
                 address = opening.enter_context(cluster)
-            self._client = opening.enter_context(distributed.Client(address, timeout=_CONNECT, set_as_default=False))
+            # Results come from workers of our own directly; those of others this process may not reach.
+            client = distributed.Client(
+                address, timeout=_CONNECT, set_as_default=False, direct_to_workers=self._scheduler is None
+            )
+            self._client = opening.enter_context(client)
             self._client.run(prepare, __version__)
             self._open = opening.pop_all()
         return self
@@ -166,6 +170,8 @@ def _configured() -> Iterator[None]:
                 # What watches would stop the work a hundred times a second.
                 "distributed.worker.profile.enabled": False,
                 "distributed.admin.tick.interval": "1s",
+                # A worker has its next task before it has finished one.
+                "distributed.scheduler.worker-saturation": 2.0,
             }
         ):
             yield
