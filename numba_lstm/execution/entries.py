@@ -17,7 +17,7 @@ from ..contract.checks.arrays import DTYPES
 from ..contract.checks.constructor import boolean
 from ..contract.weight_form import FORMS
 from ..host.threads import get_num_threads
-from ..kernels import launch
+from ..kernels import launch, linear
 from ..kernels.share import share_of
 from ..simd.jit import by_address, parallel_entry, serial_entry, short_entry
 from .compile_notice import CompileNotice
@@ -34,11 +34,15 @@ _KINDS: dict[str, tuple[Any, Any]] = {
     "serial": (serial_entry, launch.run_serial),
     "parallel": (parallel_entry, launch.run_parallel),
     "short": (short_entry, launch.run_short),
+    "linear": (serial_entry, linear.run_linear),
 }
 
 
 def _entry_signature(name: str, dtype: np.dtype[Any]) -> Any:
     scalar = from_dtype(dtype)
+    if name == "linear":
+        panels, bias = types.Array(scalar, 3, "C", readonly=True), types.Array(scalar, 1, "C", readonly=True)
+        return types.void(types.Array(scalar, 3, "A", readonly=True), panels, bias, types.Array(scalar, 3, "C"))
     if name == "short":
         numbers = types.Array(int64, 1, "C")
         return types.void(numbers, types.Array(scalar, 2, "C", readonly=True), types.Array(scalar, 2, "C"))
@@ -120,8 +124,8 @@ def entry_for(name: str, dtype: np.dtype[Any]) -> Any:
 
     Parameters
     ----------
-    name : {"serial", "parallel", "short"}
-        One of the functions ``run_...`` in ``launch``.
+    name : {"serial", "parallel", "short", "linear"}
+        One of the functions ``run_...`` in ``launch``, or that in ``linear``.
     dtype : float32 or float64
         Of all arrays but the first.
     """

@@ -9,8 +9,9 @@ from __future__ import annotations
 from .. import public
 from .batcher import Batcher
 from .errors import ClosedError, FullError
+from .linear import Linear
 from .session import Session
 
-__all__ = ["Batcher", "ClosedError", "FullError", "Session"]
+__all__ = ["Batcher", "ClosedError", "FullError", "Linear", "Session"]
 
 public.publish(globals())

@@ -35,8 +35,8 @@ class Batcher:
         that is alone does not wait.  With 0 none does, but for the batch that is being computed.
     before, after : callable, optional
         What is done to the inputs of a batch, (n, input_size), to make the LSTM's, (n, H_in), and to its outputs,
-        (n, H_out), to make what callers get.  Results do not depend on the batch if every row is treated alike,
-        which a matrix product of BLAS does not do to the last bit.
+        (n, H_out), to make what callers get.  Results do not depend on the batch if each row's do not, to the last
+        bit: a matrix product of NumPy cannot say so, `Linear` can.
     input_size, input_dtype : int, dtype, optional
         Features of what ``before`` takes, and their dtype, by default the LSTM's.
 

@@ -101,7 +101,7 @@ class Session:
         self._check_free()
         network = self._network
         array = sequence_input(network.input_size, network.input_dtype, x)
-        source = np.array(array, network.input_dtype, order="C", ndmin=2)
+        source = _unchanging(array, network.input_dtype)
         y = np.empty((len(source), network.output_size), network.output_dtype)
         return Step(self._row, source, y, loop), array.ndim == 1
 
@@ -218,3 +218,10 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session {self._row}{', closed' if self._closed else ''}>"
+
+
+def _unchanging(x: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return an input with the axis of steps, which stays as it is whatever its owner does."""
+    if isinstance(x.base, bytes) and x.dtype == dtype and x.flags.c_contiguous:  # of `numpy.frombuffer`, from a network
+        return x if x.ndim == 2 else x[None]
+    return np.array(x, dtype, order="C", ndmin=2)

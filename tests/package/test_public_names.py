@@ -35,7 +35,7 @@ NAMES = {
     "numba_lstm.io.torch": """
         AcceleratedLSTM AcceleratedLSTMCell Recurrent accelerate from_module repack report restore
     """,
-    "numba_lstm.serving": "Batcher ClosedError FullError Session",
+    "numba_lstm.serving": "Batcher ClosedError FullError Linear Session",
 }
 """Of each public module what its ``__all__`` has."""
 

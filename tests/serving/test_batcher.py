@@ -199,6 +199,17 @@ def test_an_input_is_copied_and_outputs_are_ones_own() -> None:
     run(main)
 
 
+def test_bytes_are_taken_as_they_are() -> None:
+    """As they come from a network, in chunks and step by step."""
+    with Batcher(NETWORK) as batcher, batcher.open_sync() as session:
+        first = [session.step_sync(np.frombuffer(x.tobytes(), np.float32)) for x in X[0, :3]]
+        rest = session.step_sync(np.frombuffer(X[0, 3:].tobytes(), np.float32).reshape(-1, 3))
+        swapped = np.frombuffer(X[1].astype(">f4").tobytes(), ">f4").reshape(-1, 3)
+        session.state = np.zeros((2, 5), np.float32), np.zeros((2, 5), np.float32)
+        same_bits(session.step_sync(swapped), called(1))
+    same_bits(np.concatenate([first, rest]), called(0))
+
+
 def test_the_state_moves_to_another_process() -> None:
     async def main(queue: Any) -> None:
         async with Batcher(NETWORK) as batcher, await batcher.open() as session:

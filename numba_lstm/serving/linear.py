@@ -1,0 +1,103 @@
+"""What surrounds an LSTM, with results that do not depend on the batch either."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..contract.checks.arrays import as_array, float_dtype, match_dtype
+from ..execution.entries import entry_for
+from ..simd.blocksizes import GATES, block_sizes
+
+
+class Linear:
+    """A linear layer of which every row has the bits that it has alone.
+
+    BLAS adds the terms of a product in an order that depends on how many rows there are, so that a caller's result
+    would differ in its last bits with who else is in the batch.  Here it depends on nothing.
+
+    Parameters
+    ----------
+    weight : (N, K) array of float32 or float64
+        As torch has it.  Packed at once: later changes of the array have no effect.
+    bias : (N,) array, optional
+
+    Raises
+    ------
+    TypeError, ValueError
+        If weight or bias is no array of such a shape and dtype.
+
+    Notes
+    -----
+    Denormal numbers count as zero.  A convolution is such a layer, of windows that overlap:
+    ``numpy.lib.stride_tricks`` makes them without a copy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numba_lstm.serving import Linear
+    >>> rng = np.random.default_rng(0)
+    >>> layer = Linear(rng.standard_normal((3, 128), np.float32), np.ones(3, np.float32))
+    >>> x = rng.standard_normal((64, 128), np.float32)
+    >>> y = layer(x)
+    >>> y.shape, all((layer(x[i : i + 1]) == y[i]).all() for i in range(64))
+    ((64, 3), True)
+    """
+
+    def __init__(self, weight: np.ndarray, bias: np.ndarray | None = None) -> None:
+        weight = as_array(weight, "weight")
+        self.dtype = float_dtype(weight.dtype)
+        if weight.ndim != 2 or 0 in weight.shape:
+            raise ValueError(f"weight should have shape (N, K), got {weight.shape}")
+        self.out_features, self.in_features = weight.shape
+        width = GATES * block_sizes().vector_bytes // self.dtype.itemsize
+        columns = -(-self.out_features // width) * width
+        padded = np.zeros((self.in_features, columns), self.dtype)
+        padded[:, : self.out_features] = weight.T
+        self._panels = np.ascontiguousarray(padded.reshape(self.in_features, -1, width).transpose(1, 0, 2))
+        self._bias = np.zeros(columns, self.dtype)
+        if bias is not None:
+            bias = as_array(bias, "bias")
+            match_dtype("bias", "bias", bias, self.dtype)
+            if bias.shape != (self.out_features,):
+                raise ValueError(f"bias should have shape ({self.out_features},), got {bias.shape}")
+            self._bias[: self.out_features] = bias
+        self._run: Any = entry_for("linear", self.dtype)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return ``x @ weight.T + bias``.
+
+        Parameters
+        ----------
+        x : (..., K) array
+            Up to three axes, of any strides.
+
+        Returns
+        -------
+        (..., N) array
+            Of its own.
+        """
+        x = as_array(x, "x")
+        match_dtype("x", "x", x, self.dtype)
+        if not 1 <= x.ndim <= 3:
+            raise ValueError(f"Linear: Expected x to be 1D, 2D or 3D, got {x.ndim}D instead")
+        if x.shape[-1] != self.in_features:
+            wanted, given = self.in_features, x.shape[-1]
+            raise RuntimeError(f"x.size(-1) must be equal to in_features. Expected {wanted}, got {given}")
+        rows = np.asarray(x, self.dtype)
+        if rows.strides[-1] != rows.itemsize or not rows.flags.aligned:
+            rows = np.ascontiguousarray(rows)
+        rows = rows[(None,) * (3 - x.ndim)]
+        turned = rows.shape[0] > rows.shape[1]  # the longer axis shares what is read of the weights
+        if turned:
+            rows = rows.transpose(1, 0, 2)
+        y = np.empty((*rows.shape[:2], self._bias.size), self.dtype)
+        self._run(rows, self._panels, self._bias, y)
+        y = y[..., : self.out_features]
+        if turned:
+            y = y.transpose(1, 0, 2)
+        return np.ascontiguousarray(y).reshape(*x.shape[:-1], self.out_features)
+
+    def __repr__(self) -> str:
+        return f"Linear({self.in_features}, {self.out_features})"
