@@ -97,7 +97,9 @@ def test_the_front_end_is_that_of_the_example(network: Any, windows: np.ndarray)
     plain = silero.VoiceNetwork()
     expected = np.concatenate([plain.features(window.astype(np.float32) / 32768) for window in windows])
     found = network.front_end(windows)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)  # float32 here, float64 there
+    # float32 here, float64 there.  In digital silence a convolution adds terms of 45 in all, which cancel; the next
+    # ones make no more of its rounding than four times as much.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=45 * 4 * np.finfo(np.float32).eps)
 
 
 def test_probabilities_are_those_of_the_published_network(network: Any, recording: np.ndarray) -> None:
