@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .checks.arrays import as_array
-from .checks.sequences import arrays_alike, check_lengths, check_type, integers, padded_batch
+from .checks.sequences import arrays_alike, check_lengths, check_type, integers, padded_batch, whole_numbers
 from .padding import batch_sizes_of, filled, pack_rows, packed_rows, padded_rows, sort_by_length, unpack_rows
 
 
@@ -127,7 +127,10 @@ def pack_padded_sequence(
     rows, steps = padded.shape[:2] if batch_first else padded.shape[1::-1]
     if not padded.size:
         raise RuntimeError("Cannot pack empty tensors.")
-    real = check_lengths(lengths, rows, steps, enforce_sorted)
+    real = whole_numbers(lengths, "lengths")
+    if real.ndim != 1:
+        raise RuntimeError(f"'lengths' argument should be a 1D CPU int64 tensor, but got {real.ndim}D cpu Long tensor")
+    check_lengths(real, rows, steps, enforce_sorted)
     order = None if enforce_sorted else sort_by_length(real)[0]
     batch_sizes = batch_sizes_of(real if order is None else real[order])
     return PackedSequence(pack_rows(padded, padded_rows(batch_sizes, order, steps, batch_first)), batch_sizes, order)
@@ -201,7 +204,7 @@ def pack_sequence(sequences: Iterable[np.ndarray], enforce_sorted: bool = True) 
     joined, lengths = np.concatenate(arrays), np.array([len(array) for array in arrays])
     if not joined.size:
         raise RuntimeError("Cannot pack empty tensors.")
-    lengths = check_lengths(lengths, len(lengths), lengths.max(), enforce_sorted)
+    check_lengths(lengths, len(lengths), lengths.max(), enforce_sorted)
     order = None if enforce_sorted else sort_by_length(lengths)[0]
     places = slice(None) if order is None else order
     batch_sizes = batch_sizes_of(lengths[places])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import numba_lstm as ours
 from numba_lstm.contract import padding
-from numba_lstm.contract.checks.sequences import check_lengths
+from numba_lstm.contract.checks.sequences import check_lengths, integers
 from numba_lstm.contract.packed_sequence import PackedSequence
 
 DTYPES = ["float32", "float64", "float16", "int64", "int32", "uint8", "bool"]
@@ -304,6 +304,8 @@ D = np.zeros(7)
         (call("pack_padded_sequence", X, [[1], [1, 2]]), ValueError, "lengths must be 1-D"),
         (call("pack_padded_sequence", X, [1, 4], enforce_sorted=False), RuntimeError, re.escape(COUNT)),
         (call("pack_padded_sequence", X, [4, 2, 1], enforce_sorted="no"), TypeError, ".*'enforce_sorted'"),
+        (call("unpad_sequence", X, 4), TypeError, "lengths must be a 1-D array or a list of integers, but got int"),
+        (call("unpad_sequence", X, [[4, 1, 1]]), ValueError, r"lengths must be .* but got list of shape \(1, 3\)"),
         (call("unpad_sequence", X, [5, 1, 1]), ValueError, "lengths must be 3 integers of 0 to T = 4"),
         (call("unpad_sequence", X, [-1, 1, 1]), ValueError, "lengths must be"),
         (call("unpad_sequence", X, [1.5, 1, 1]), ValueError, "lengths must be integers"),
@@ -334,7 +336,8 @@ D = np.zeros(7)
         (packed(D, [4, 3, 0]), ValueError, "batch_sizes must be at least 1"),
         (packed(D, [5, 3, -1]), ValueError, "batch_sizes must be at least 1"),
         (packed(D, [4.5, 2.5]), ValueError, "batch_sizes must be integers"),
-        (packed(D, [[4, 3]]), RuntimeError, "'batch_sizes' argument should be a 1D"),
+        (packed(D, 7), TypeError, "batch_sizes must be a 1-D array or a list of integers, but got int"),
+        (packed(D, [[4, 3]]), ValueError, r"batch_sizes must be .* but got list of shape \(1, 2\)"),
         (packed(D, []), RuntimeError, "batch_sizes can not be empty"),
         (packed(D, [3, 2, 1]), ValueError, "data must have .* = 6 rows"),
         (packed(D, [4, 4]), ValueError, "data must have .* = 8 rows"),
@@ -343,7 +346,7 @@ D = np.zeros(7)
         (packed(D, [4, 3], [0, 1, 1, 2]), ValueError, "sorted_indices must permute"),
         (packed(D, [4, 3], [0, 1, 2, 9]), ValueError, "sorted_indices must permute"),
         (packed(D, [4, 3], [1, 2, 3, 0], [1, 2, 3, 0]), ValueError, "sorted_indices .* unsorted_indices be the"),
-        (packed(D, [4, 3], None, [0, 1, 2, 3]), TypeError, "sorted_indices must be integers"),
+        (packed(D, [4, 3], None, [0, 1, 2, 3]), TypeError, "sorted_indices must be a 1-D array .* but got NoneType"),
         (lambda: PACKED._replace(data=D), ValueError, "data must have"),
     ],
 )
@@ -358,7 +361,8 @@ def test_where_torch_would_corrupt_or_confuse(run: Callable[[], Any], error: typ
 def test_rows_of_a_padded_batch(lengths: list[int], batch_first: bool, more: int) -> None:
     steps, rows = max(lengths) + more, len(lengths)
     padded = np.arange(steps * rows * 2).reshape((rows, steps, 2) if batch_first else (steps, rows, 2))
-    real = check_lengths(lengths, rows, steps)
+    real = integers(lengths, "lengths")
+    check_lengths(real, rows, steps)
     order, inverse = padding.sort_by_length(real)
     check_same(inverse[order], np.arange(rows))
     batch_sizes = padding.batch_sizes_of(real[order])
@@ -375,7 +379,8 @@ def test_rows_of_a_padded_batch(lengths: list[int], batch_first: bool, more: int
 
 
 def test_no_sequences() -> None:
-    none = check_lengths([], 0, 5)
+    none = integers([], "lengths")
+    check_lengths(none, 0, 5)
     order, inverse = padding.sort_by_length(none)
     assert not order.size
     assert not inverse.size

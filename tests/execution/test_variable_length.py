@@ -112,12 +112,24 @@ def test_a_batch_in_many_launches(monkeypatch: pytest.MonkeyPatch) -> None:
         ([3, 6], ValueError, "lengths must be at most T = 5"),
         ([3], RuntimeError, "equal to batch_size"),
         ([3, 1.5], ValueError, "lengths must be integers"),
+        (3, TypeError, "^lengths must be a 1-D array or a list of integers, but got int$"),
+        (np.int64(3), TypeError, "^lengths must be a 1-D array or a list of integers, but got int64$"),
+        ({3, 4}, TypeError, "^lengths must be a 1-D array or a list of integers, but got set$"),
+        ("34", TypeError, "^lengths must be a 1-D array or a list of integers, but got str$"),
+        (iter([3, 4]), TypeError, "^lengths must be a 1-D array or a list of integers, but got list_iterator$"),
+        ([[3, 4]], ValueError, r"^lengths must be a 1-D array or a list of integers, but got list of shape \(1, 2\)$"),
+        (np.ones((2, 1), int), ValueError, r"but got ndarray of shape \(2, 1\)$"),
+        (["3", "4"], ValueError, "lengths must be integers, but got list of dtype <U1"),
     ],
     ids=str,
 )
 def test_bad_lengths(lengths: Any, error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=words):
-        numba_lstm.LSTM(3, 4)(np.zeros((5, 2, 3), np.float32), lengths=lengths)
+    """In every call that takes them; words are about arrays, and not about tensors."""
+    lstm, x = numba_lstm.LSTM(3, 4), np.zeros((5, 2, 3), np.float32)
+    for call in (lstm, lstm.vjp, lstm.trace):
+        with pytest.raises(error, match=words) as caught:
+            call(x, lengths=lengths)  # type: ignore[operator]
+        assert "tensor" not in str(caught.value)
 
 
 def test_other_mistakes() -> None:

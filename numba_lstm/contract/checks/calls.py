@@ -8,7 +8,7 @@ import numpy as np
 
 from ..architecture import Architecture
 from .arrays import given_array, match_dtype, readable_input, ready
-from .sequences import check_lengths
+from .sequences import check_lengths, integers
 
 
 def lstm_call(
@@ -53,7 +53,9 @@ def lstm_call(
     if not batched:
         raise ValueError("lengths is for batches: the input is a single sequence")
     steps, rows = x.shape[rows_first], x.shape[not rows_first]
-    return x, h_0, c_0, batched, check_lengths(lengths, rows, steps)
+    real = integers(lengths, "lengths")
+    check_lengths(real, rows, steps)
+    return x, h_0, c_0, batched, real
 
 
 def checked_lstm_call(

@@ -11,9 +11,8 @@ from numpy.typing import ArrayLike
 from .arrays import as_array
 
 
-def check_lengths(lengths: ArrayLike, n: int, steps: int, enforce_sorted: bool = False) -> np.ndarray:
-    """Return the lengths of ``n`` sequences as int64; raise torch's error, or ValueError beyond ``steps``."""
-    real = integers(lengths, "lengths")
+def check_lengths(real: np.ndarray, n: int, steps: int, enforce_sorted: bool = False) -> None:
+    """Raise torch's error unless integers are lengths of ``n`` sequences; ValueError if one is beyond ``steps``."""
     if len(real) != n:
         raise RuntimeError(f"Expected `len(lengths)` to be equal to batch_size, but got {len(real)} (batch_size={n})")
     if enforce_sorted and real[-1] > 0 and np.any(np.diff(real) > 0):
@@ -27,20 +26,41 @@ def check_lengths(lengths: ArrayLike, n: int, steps: int, enforce_sorted: bool =
         )
     if np.any(real > steps):
         raise ValueError(f"lengths must be at most T = {steps}, but got {real.max()}")
-    return real
+
+
+_SEQUENCE = "must be a 1-D array or a list of integers, but got"
 
 
 def integers(values: ArrayLike, name: str) -> np.ndarray:
-    """Return a read-only int64 copy of a 1-D sequence of integers."""
+    """Return a read-only int64 copy of a 1-D sequence of integers.
+
+    Examples
+    --------
+    >>> integers([3, 1.0], "lengths")
+    array([3, 1])
+    >>> integers(3, "lengths")
+    Traceback (most recent call last):
+        ...
+    TypeError: lengths must be a 1-D array or a list of integers, but got int
+    """
+    whole = whole_numbers(values, name)
+    if not whole.ndim:
+        raise TypeError(f"{name} {_SEQUENCE} {type(values).__name__}")
+    if whole.ndim > 1:
+        raise ValueError(f"{name} {_SEQUENCE} {type(values).__name__} of shape {whole.shape}")
+    return whole
+
+
+def whole_numbers(values: ArrayLike, name: str) -> np.ndarray:
+    """Return a read-only int64 copy of integers of any shape."""
     try:
         array = as_array(values, name)
     except ValueError:
         raise ValueError(f"{name} must be 1-D, but its elements differ in length") from None
     if array.dtype.kind not in "iuf":
-        error = ValueError if array.ndim else TypeError
-        raise error(f"{name} must be integers, but got {type(values).__name__} of dtype {array.dtype}")
-    if array.ndim != 1:
-        raise RuntimeError(f"'{name}' argument should be a 1D CPU int64 tensor, but got {array.ndim}D cpu Long tensor")
+        if not array.ndim:
+            raise TypeError(f"{name} {_SEQUENCE} {type(values).__name__}")
+        raise ValueError(f"{name} must be integers, but got {type(values).__name__} of dtype {array.dtype}")
     with np.errstate(invalid="ignore"):
         whole = array.astype(np.int64)
     if not np.array_equal(whole, array):
