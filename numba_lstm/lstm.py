@@ -139,6 +139,7 @@ class LSTM(SavedModule, StreamedModule, DifferentiableModule):
     proj_size = Size()
 
     _FRONT_END = True
+    _OPTIONS = ("batch_first", "dropout", "training")
 
     batch_first: bool
     dropout: float

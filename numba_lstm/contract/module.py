@@ -9,6 +9,7 @@ import numpy as np
 
 from .architecture import Architecture
 from .checks.arrays import float_dtype
+from .checks.attributes import meant
 from .checks.constructor import boolean, generator, probability
 from .loading import IncompatibleKeys, take
 from .parameter import Parameter, as_it_is, cast, drawn, frozen, skip_drawing
@@ -71,6 +72,9 @@ class Module:
     forward: Callable[..., Any]
     _sized: Callable[..., Any]
     """A class method that makes a module of an `Architecture` and options, whose parameters are yet to come."""
+
+    _OPTIONS: tuple[str, ...] = ("training",)
+    """What can be assigned to beside the parameters."""
 
     _form: str | None = None
     """In which weights are kept, if that is none of the two dtypes: what is in `_weights` is what it keeps then."""
@@ -292,8 +296,16 @@ class Module:
             boolean(name, value)
         elif name == "dropout":
             value = probability(value)
-        elif name == "training" and value:
-            self._complain_if_quantized("go into train mode")
+        elif name == "training":
+            if value:
+                self._complain_if_quantized("go into train mode")
+        elif weights is not None and name not in self.__dict__ and not hasattr(type(self), name):
+            like = meant(name, weights.parameters, self._OPTIONS)
+            if like is not None:
+                raise AttributeError(
+                    f"{name} is no parameter of this {type(self).__name__}, and no call would see it. Did you mean "
+                    f"{like}? An attribute of your own may begin with an underscore, or be called something else"
+                )
         object.__setattr__(self, name, value)
 
     def __dir__(self) -> list[str]:
