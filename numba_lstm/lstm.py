@@ -76,7 +76,7 @@ class LSTM(SavedModule, StreamedModule, DifferentiableModule):
     weight_hr_l[k], weight_hr_l[k]_reverse : (proj_size, H_cell) array
         Only with ``proj_size``.
     training : bool
-        Whether dropout applies.  A new module is in train mode, as in torch.
+        Whether dropout applies.  A new module is in train mode, as in torch, and one from `load` in eval mode.
 
     Raises
     ------

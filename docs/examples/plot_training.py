@@ -49,7 +49,7 @@ held_gaps = with_gaps(held_inputs, np.random.default_rng(1))
 # The LSTM is trained, the layers behind it stay as they are: a layer norm, a linear unit and a clip. So their gradients
 # are not needed, but the loss goes back through them. The loss is the mean square error.
 
-lstm = nl.LSTM.load(WEIGHTS, prefix="lstm.").eval()
+lstm = nl.LSTM.load(WEIGHTS, prefix="lstm.")
 published = {name: np.array(parameter) for name, parameter in lstm.state_dict().items()}
 arrays = io.read(WEIGHTS)
 weight = arrays["layer_norm.weight"] * arrays["linear_layers.0.weight"][0]

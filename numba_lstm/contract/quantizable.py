@@ -71,9 +71,12 @@ class QuantizableModule(Module):
         dtype: Any,
         **options: Any,
     ) -> Self:
-        """Return a module of what was read: parameters, or what a form keeps of them, checked and nobody else's."""
+        """Return a module of what was read: parameters, or what a form keeps of them, checked and nobody else's.
+
+        It is in eval mode: who loads weights mostly wants results, to which dropout would add noise without a word.
+        """
         if form is None:
-            return cls._of(architecture, arrays, dtype=dtype, **options)
+            return cls._of(architecture, arrays, dtype=dtype, **options).eval()
         module: Self = cls._sized(architecture, **options)
         module._keep(arrays, form)
         return module

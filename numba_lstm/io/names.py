@@ -76,7 +76,7 @@ def _kind(parameters: Mapping[str, tuple[tuple[int, ...], str]], cell: bool) -> 
 
 def runner(path: Path, name: str, dtype: Any = None, batch_first: bool = False) -> Runner:
     """Load what is under a prefix; with ``batch_first`` its input is (N, L, features), else as was recorded."""
-    module = load_lstm(path, name, dtype).eval()
+    module = load_lstm(path, name, dtype)
     if isinstance(module, LSTMCell):
         cell = module
 

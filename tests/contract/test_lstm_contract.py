@@ -541,7 +541,7 @@ def test_a_subclass_is_loaded_as_it_is_made(tmp_path: Path) -> None:
     assert (loaded.mass, loaded.first_argument, loaded.draws) == (made.mass, 3, 1)
     made.load_state_dict(loaded.state_dict())
     x = np.ones((4, 2, 3), np.float32)
-    assert_same_bits(loaded(x), made(x))  # the masks are those that follow
+    assert_same_bits(loaded.train()(x), made(x))  # the masks are those that follow
 
 
 def test_a_subclass_that_loads_nothing_has_no_weights(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path, suffix: str, dtype: str, option
         other = LSTM.load(given)
         assert repr(other) == repr(lstm)
         assert other.dtype == dtype
-        assert other.training
+        assert not other.training
         for name, array in lstm.named_parameters():
             assert getattr(other, name).tobytes() == array.tobytes()
     x = np.ones((2, 4, 3), dtype)
@@ -113,7 +113,29 @@ def test_a_seed_repeats_the_masks(tmp_path: Path) -> None:
     path, x = tmp_path / "lstm.npz", np.ones((4, 2, 3), np.float32)
     lstm = LSTM(3, 5, 2, dropout=0.5, seed=1)
     lstm.save(path)
-    assert_same_bits(LSTM.load(path, seed=1)(x), lstm(x))
+    assert_same_bits(LSTM.load(path, seed=1).train()(x), lstm(x))
+
+
+@by_suffix
+def test_what_is_loaded_is_in_eval_mode(tmp_path: Path, suffix: str) -> None:
+    """Whatever the dropout of the file, the argument, and the mode in which it was saved; cells and subclasses too."""
+    path, x = tmp_path / ("lstm" + suffix), np.ones((4, 2, 3), np.float32)
+    lstm = LSTM(3, 5, 2, dropout=0.5, seed=1)
+    assert lstm.training
+    lstm.save(path)
+    for given in ({}, {"dropout": 1.0}, {"weights": "float16"}):
+        loaded = LSTM.load(path, **given)
+        assert (loaded.training, loaded.dropout) == (False, given.get("dropout", 0.5))
+        assert_same_bits(loaded(x), loaded(x))
+    assert_same_bits(LSTM.load(path)(x), lstm.eval()(x))
+    LSTMCell(3, 5).save(path)
+    assert not LSTMCell.load(path).training
+
+    class Mine(LSTM):
+        pass
+
+    write(path, {name: np.array(array) for name, array in lstm.state_dict().items()})
+    assert not Mine.load(path, dropout=0.5).training
 
 
 def test_a_subclass_loads_itself(tmp_path: Path) -> None:

@@ -261,10 +261,10 @@ def with_program(layout: str, content: bytes, **options: Any) -> bytes:
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_options_are_read_from_the_program(tmp_path: Path, layout: str, batch_first: bool) -> None:
     path = tmp_path / "a.pt2"
-    called = node(num_layers=2, dropout=0.25, batch_first=batch_first)
+    called = node(num_layers=2, dropout=0.25, batch_first=batch_first, train=True)
     path.write_bytes(with_program(layout, program(called, node(path="other")), num_layers=2))
     lstm = LSTM.load(path, "rnn.")
-    assert (lstm.batch_first, lstm.dropout) == (batch_first, 0.25)
+    assert (lstm.batch_first, lstm.dropout, lstm.training) == (batch_first, 0.25, False)
     assert LSTM.load(path, "rnn.", batch_first=not batch_first).batch_first is not batch_first
 
 

@@ -360,6 +360,7 @@ def test_a_whole_module(torch: Any, tmp_path: Path) -> None:
     loaded = numba_lstm.LSTM.load(path)
     assert_same(loaded, numbers(lstm))
     assert (loaded.batch_first, loaded.dropout) == (True, 0.25)
+    assert (loaded.training, lstm.training) == (False, True)  # the mode is no option
 
 
 def test_torch_does_not_load(torch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

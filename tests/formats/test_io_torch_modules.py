@@ -174,6 +174,8 @@ def test_options_of_torchscript(options: dict[str, Any], trace: bool, tmp_path: 
         loaded = numba_lstm.LSTM.load(path, prefix)
         assert_same(loaded, lstm)
         assert (loaded.batch_first, loaded.dropout) == (lstm.batch_first, lstm.dropout)
+        torch.jit.script(module.train()).save(str(path))
+        assert not numba_lstm.LSTM.load(path, prefix).training
     assert numba_lstm.LSTM.load(path, "b.").batch_first is not loaded.batch_first
     assert numba_lstm.LSTM.load(path, "a.", batch_first=not loaded.batch_first).batch_first is not loaded.batch_first
 

@@ -64,7 +64,7 @@ class VoiceNetwork:
     """
 
     def __init__(self, path: str | os.PathLike[str] = WEIGHTS) -> None:
-        self.lstm = nl.LSTM.load(path, prefix="lstm.").eval()
+        self.lstm = nl.LSTM.load(path, prefix="lstm.")
         # float64 around the LSTM: in digital silence the convolutions add large numbers that cancel, so that a float32
         # result depends in its last digits on the order in which a machine's BLAS adds.
         weights = {name: array.astype(np.float64) for name, array in load_file(path).items()}

@@ -98,7 +98,8 @@ class SavedModule(QuantizableModule):
         Returns
         -------
         LSTM
-            In train mode, as every new module; a quantized one in eval mode.
+            In eval mode, without dropout: call `train` before training goes on.  In which mode a module was when it was
+            saved does not count.
 
         Raises
         ------
@@ -191,6 +192,7 @@ class SavedCell(QuantizableModule):
         Returns
         -------
         LSTMCell
+            In eval mode, as from `LSTM.load`; to a cell it makes no difference.
 
         Raises
         ------
