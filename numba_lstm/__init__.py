@@ -65,16 +65,17 @@ __all__ = [
 
 __version__ = "0.1.0"
 
+_LATER = ("io", "serving")
+
 public.publish(
     globals(),
     *(SlidingWindow, Stream, IncompatibleKeys, Parameter, MaskedArrayError, CacheWarning),  # results, errors, warnings
     *(Backward, CellBackward, CellTrace, Gradients),
     *(Architecture, Exclusive, Module, QuantizableModule, SavedCell, SavedModule, StreamedModule),  # pickles, bases
     *(DifferentiableCell, DifferentiableModule),
+    later=_LATER,
 )
 public.find_former(__name__)
-
-_LATER = ("io", "serving")
 
 if TYPE_CHECKING:
     from . import io as io
@@ -89,7 +90,3 @@ else:
         if former is not None:
             return former
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})

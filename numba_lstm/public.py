@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -46,8 +46,10 @@ Pickles made then name them, so that unpickling finds them here; nothing else sh
 """
 
 
-def publish(namespace: Mapping[str, Any], *met: Any) -> None:
-    """Have the classes and functions that a module makes public say that they are from there.
+def publish(namespace: dict[str, Any], *met: Any, later: Iterable[str] = ()) -> None:
+    """Have the classes and functions that a module makes public say that they are from there, and ``dir`` show them.
+
+    What else is in the module, as what it imports, ``dir`` does not show.
 
     Parameters
     ----------
@@ -56,6 +58,8 @@ def publish(namespace: Mapping[str, Any], *met: Any) -> None:
     met : class or function
         Others than those of its ``__all__``, which users meet without making them.  The module has them by name too,
         as pickles need it.
+    later : iterable of str
+        Public modules that the module imports when they are first asked for.
 
     Notes
     -----
@@ -70,6 +74,9 @@ def publish(namespace: Mapping[str, Any], *met: Any) -> None:
         for part in (each, *kinds, *filter(inspect.isfunction, members)):
             if part.__module__ == home:
                 part.__module__ = module
+    special = (name for name in namespace if name.startswith("__") and name.endswith("__"))
+    shown = sorted({*namespace["__all__"], *(each.__name__ for each in met), *later, *special})
+    namespace["__dir__"] = lambda: list(shown)
 
 
 class _Former(ModuleType):

@@ -32,9 +32,9 @@ __all__ = [
     "write_whole",
 ]
 
-public.publish(globals(), Found, Runner, Taken)
-
 _LATER = ("dask", "keras", "onnx", "torch")
+
+public.publish(globals(), Found, Runner, Taken, later=_LATER)
 
 if not TYPE_CHECKING:
 
@@ -43,7 +43,3 @@ if not TYPE_CHECKING:
         if name in _LATER:
             return importlib.import_module(f".{name}", __name__)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})

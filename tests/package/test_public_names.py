@@ -54,6 +54,9 @@ MET = {
 }
 """What users meet beside that: results, errors and warnings, annotations, what pickles and ``help`` name."""
 
+LATER = {"numba_lstm": "io serving", "numba_lstm.io": "keras onnx torch"}
+"""Public modules in them, which are imported when somebody reaches for them."""
+
 MEMBERS = {
     "LSTM": """
         all_weights batch_first bias bias_hh_l0 bias_ih_l0 bidirectional dequantize dropout dtype eval extra_repr
@@ -104,6 +107,17 @@ def made() -> list[Any]:
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_names(name: str) -> None:
     assert sorted(module_of(name).__all__) == NAMES[name].split()
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_dir_shows_what_is_public(name: str) -> None:
+    """And nothing that a module imports: in an interpreter, completion offers what ``dir`` returns."""
+    shown = dir(module_of(name))
+    assert {"__all__", "__doc__", "__name__", "__path__"} < set(shown)
+    special = {each for each in shown if re.fullmatch("__.*__", each)}
+    public = f"{NAMES[name]} {MET[name]} {LATER.get(name, '')}".split()
+    assert sorted(set(shown) - special) == sorted(set(public) - special)
+    assert all(hasattr(module_of(name), each) for each in set(shown) - set(LATER.get(name, "").split()))
 
 
 def test_members() -> None:
