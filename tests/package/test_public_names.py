@@ -54,7 +54,7 @@ MET = {
 }
 """What users meet beside that: results, errors and warnings, annotations, what pickles and ``help`` name."""
 
-LATER = {"numba_lstm": "io serving", "numba_lstm.io": "keras onnx torch"}
+LATER = {"numba_lstm": "io serving", "numba_lstm.io": "dask keras onnx torch"}
 """Public modules in them, which are imported when somebody reaches for them."""
 
 MEMBERS = {
