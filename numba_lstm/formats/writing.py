@@ -122,7 +122,7 @@ def _replace(place: Path, status: os.stat_result | None, write: Callable[[Binary
 
 def _take_over(descriptor: int, status: os.stat_result) -> None:
     """Give a new file the owner, group and mode that another has, and nobody more rights than there."""
-    if os.name == "nt":
+    if not hasattr(os, "fchown"):  # as on Windows
         return
     mode, mine = stat.S_IMODE(status.st_mode), os.fstat(descriptor)
     if (mine.st_uid, mine.st_gid) != (status.st_uid, status.st_gid):
@@ -135,4 +135,4 @@ def _take_over(descriptor: int, status: os.stat_result) -> None:
             except OSError:  # the group is another one: it may do what all may
                 mode = mode & 0o707 | (mode & 0o007) << 3
     with contextlib.suppress(OSError):  # file systems without modes
-        os.fchmod(descriptor, mode)
+        os.chmod(descriptor, mode)

@@ -36,12 +36,14 @@ class IdleCores:
 
 def _times() -> dict[int, tuple[int, int]]:
     """Return for each core its idle time and all time, in ticks; nothing if the system does not tell."""
+    if not hasattr(os, "sched_getaffinity"):
+        return {}
     try:
         with open(_STAT, encoding="ascii") as file:
             # Cores come first; what follows is long where there are many.
             lines = [match for line in takewhile(_OF_CORES, file) if (match := _CORE.match(line))]
         allowed = os.sched_getaffinity(0)
         numbers = {int(line[1]): [int(number) for number in line[2].split()] for line in lines}
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError):
         return {}
     return {core: (sum(times[_IDLE]), sum(times[_TIMES])) for core, times in numbers.items() if core in allowed}

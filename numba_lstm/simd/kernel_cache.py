@@ -102,7 +102,12 @@ def _write_whole(path: Path, data: bytes) -> None:
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:16]}.part")
     try:
         part.write_bytes(data)
-        os.replace(part, path)
+        try:
+            os.replace(part, path)
+        except PermissionError:
+            # Windows lets nobody replace a file that is open: another process reads the same kernel at the moment.
+            if not path.exists():
+                raise
     finally:
         part.unlink(missing_ok=True)
 
