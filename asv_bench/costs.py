@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None, measured: Callable[[], Costs] =
     parser.parse_args(arguments)
     pin(min(2, this_machine().cpus))
     row, known = dataclasses.asdict(measured()), dataclasses.asdict(costs())
-    sys.stdout.write(f"{describe()}, family {host().family!r}\n")
+    sys.stdout.write(f"{describe()}, L2 {this_machine().l2_bytes >> 10} KiB, family {host().family!r}\n")
     for name, value in row.items():
         sys.stdout.write(f"    {name}={value!r},  # the table has {known[name]!r}\n")
 

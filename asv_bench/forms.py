@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from numba_lstm.simd.target import l2_bytes
+from numba_lstm.host.caches import l2_bytes
 
 from . import engines, machine, peers, report, shapes
 from .peers import microseconds, number

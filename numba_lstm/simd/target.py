@@ -1,4 +1,4 @@
-"""What Numba compiles for: the instruction set and the sizes of the caches.
+"""What Numba compiles for: the instruction set.
 
 Lane counts follow the features that Numba hands to LLVM, which ``NUMBA_CPU_NAME`` and
 ``NUMBA_CPU_FEATURES`` change, and not what the hardware could do.
@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import platform
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -68,19 +67,8 @@ def host() -> Target:
     return classify(families.get(name, "other"), features)
 
 
-@functools.cache
-def l2_bytes() -> int:
-    """Return the size of one core's L2 cache; 1 MiB where the system does not tell."""
-    path = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")
-    try:
-        text = path.read_text().strip()
-        return int(text[:-1]) * {"K": 1 << 10, "M": 1 << 20}[text[-1]]
-    except (OSError, ValueError, KeyError, IndexError):
-        return 1 << 20
-
-
 def describe() -> str:
     """Return one line about the target, for reports."""
     t = host()
     family = f" {t.family}" if t.family else ""
-    return f"{platform.machine()} {t.isa}{family}{'' if t.fma else ' without FMA'}, L2 {l2_bytes() >> 10} KiB"
+    return f"{platform.machine()} {t.isa}{family}{'' if t.fma else ' without FMA'}"

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ...host.caches import l2_bytes
 from ...host.threads import get_num_threads, usable_cpus
 from ...simd.blocksizes import fetching
-from ...simd.target import l2_bytes
 from .costs import Costs, costs
 
 L3_ROOM = 32 << 20
@@ -35,7 +35,7 @@ class Machine(NamedTuple):
     cpus: int
     """CPUs that this process may use: two threads that take turns on one core take longer than one."""
     l2_bytes: int
-    """The size of a core's L2 cache."""
+    """What a core has of an L2 cache."""
     l3_room: int
     """Bytes of weights that stay in the L3 that cores share."""
     panels_in_turn: tuple[int, int]
