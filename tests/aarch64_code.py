@@ -2,6 +2,9 @@
 
 The package is told that it runs on AArch64; Numba makes and optimises LLVM code on this machine; LLVM then writes the
 assembly of the other one.  Nothing of it can run here, it can only be looked at.
+
+It fails if a word that threads share is read or written without the order that `numba_lstm.kernels.crew` relies on: an
+emulator on x86 has the order of x86, and would not show it.
 """
 
 from __future__ import annotations
@@ -68,7 +71,33 @@ def assembly(code: str) -> str:
     return str(machine.emit_assembly(module))
 
 
+ORDERED = {
+    "reads": (r"load atomic .* acquire", r"ldar|ldapr"),
+    "writes": (r"store atomic .* release", r"stlr"),
+    "both": (r"atomicrmw .* seq_cst|cmpxchg .* acq_rel acquire", r"stlxr|(?:swp|ldadd|cas)al"),
+}
+"""Operations on words that threads share: as LLVM writes them, and instructions of AArch64 that keep their order."""
+
+ATOMIC = r"(?:load|store) atomic|atomicrmw|cmpxchg"
+UNORDERED = r"ldxr|stxr|(?:swp|ldadd|cas)[al]?"
+"""Instructions for such words that keep less of it."""
+
+
+def check_order(code: str, made: str) -> None:
+    """Raise AssertionError unless each operation of LLVM code on shared words is an ordered one in the assembly."""
+    found = {}
+    for name, (operation, instruction) in ORDERED.items():
+        found[name] = len(re.findall(operation, code))
+        emitted = len(re.findall(rf"^\s+(?:{instruction})\s", made, flags=re.M))
+        assert found[name] == emitted > 0, f"{name}: {found[name]} in LLVM's code, {emitted} in the assembly"
+    assert len(re.findall(ATOMIC, code)) == sum(found.values()), "an operation has another order"
+    assert not re.findall(rf"^\s+(?:{UNORDERED})\s", made, flags=re.M)
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:  # a cached kernel would be this machine's
         config.CACHE_DIR = folder
-        print(assembly(kernel_code(*sys.argv[1:])))
+        code = kernel_code(*sys.argv[1:])
+        made = assembly(code)
+        check_order(code, made)
+        print(made)

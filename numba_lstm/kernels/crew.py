@@ -11,6 +11,26 @@ next meeting the crew goes on without that member.  The word names the meeting a
 not come to the next one: so all see it there, and all or nobody regroup at a meeting.  That happens once in a launch.
 Every member's numbers are in memory that all see, and those that a thread computes do not depend on who computed
 others: the bits stay the same.
+
+CPUs such as those of Arm may show one thread's writes to another in another order.  What holds there, too:
+
+Meetings
+    A member adds to the counter after all that it has read and written, and reads the counter before all that follows.
+    The one is a release, the other an acquire, and additions to one word are one sequence: who reads a number has all
+    additions up to it before, from whichever member, and with them what these members did before.  So each sees the
+    states that the others have written, and writes over none that another still reads.
+Signing in
+    The first member sets SIZE by an exchange, a release, and the others act on what an acquire of SIZE gives.
+The verdict
+    Who sets it has come to the meeting that it names, and adds to the counter of the next one after that.  So whoever
+    has come through the next one sees it.  Who sees it before that ignores it, because of the meeting's number.
+Falling asleep
+    A thread says that it sleeps and then reads the word; another changes the word and then reads whether somebody
+    sleeps.  That both read what was before is all that acquire and release leave open.  Then nobody is woken, and who
+    sleeps looks again by itself, after a millisecond at most.
+
+Whatever is not named here is touched by one thread only, or read after the launch, when Numba has joined all of them.
+`tests/aarch64_code.py` holds that each of these operations is an ordered one in the machine code of AArch64.
 """
 from __future__ import annotations
 
