@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -19,10 +20,8 @@ from ..formats.writing import target_of, write_whole
 from .fasta import LONGEST, Record
 from .table import Row
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 COLUMNS = ("record", "name", "residues", "mean", "disordered", "error", "scores", "digest")
 HEADER = (",".join(COLUMNS) + "\n").encode()
@@ -172,7 +171,7 @@ class Journal:
         self._file.close()
 
     def _lock(self) -> None:
-        if fcntl is not None:
+        if sys.platform != "win32":
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

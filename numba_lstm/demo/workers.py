@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -189,7 +190,7 @@ def _without_ctrl_c() -> Iterator[None]:
 
     This process hears it afterwards, and ends them.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+    if sys.platform == "win32":
         yield
         return
     resource_tracker.ensure_running()  # which, when it is first needed, takes what is blocked off again
