@@ -106,7 +106,7 @@ def _write_whole(path: Path, data: bytes) -> None:
             os.replace(part, path)
         except PermissionError:
             # Windows lets nobody replace a file that is open: another process reads the same kernel at the moment.
-            if not path.exists():
+            if sys.platform != "win32" or not path.exists():
                 raise
     finally:
         part.unlink(missing_ok=True)
