@@ -20,9 +20,6 @@ from ..formats.writing import target_of, write_whole
 from .fasta import LONGEST, Record
 from .table import Row
 
-if sys.platform != "win32":
-    import fcntl
-
 COLUMNS = ("record", "name", "residues", "mean", "disordered", "error", "scores", "digest")
 HEADER = (",".join(COLUMNS) + "\n").encode()
 
@@ -172,6 +169,8 @@ class Journal:
 
     def _lock(self) -> None:
         if sys.platform != "win32":
+            import fcntl
+
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
