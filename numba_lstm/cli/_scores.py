@@ -43,6 +43,11 @@ class Scores:
             return [] if options.fasta is None else [options.fasta]
 
         replaces = options.force or options.resume
+        if options.output.suffix.lower() == ".csv" and options.output.is_file() and not replaces:
+            raise InputError(
+                f"{options.output} is there already: --resume goes on with it if its command was stopped, "
+                "--force starts anew"
+            )
         self._output = Output(options.output, _SUFFIXES, inputs, replaces)
         self._is_file = options.output != STANDARD and target_of(options.output).is_file
         self._is_parquet = self._output.suffix == ".parquet"

@@ -144,9 +144,12 @@ class Engine:
         """Replace the states of a row."""
         return self._ask(lambda: self._network.set_state(row, hx))
 
-    def taken(self, row: int) -> int:
-        """Return how many steps the session that has a row has taken."""
-        return int(self._taken[row])
+    def taken(self, row: int) -> Future[Any]:
+        """Return what will be the number of steps that the session of a row has taken.
+
+        A step that is just being computed is one of them, though it may be withdrawn by now.
+        """
+        return self._ask(lambda: int(self._taken[row]))
 
     def close(self, at_once: bool = False) -> None:
         """Take no more steps but those that wait, or not even those, and let the thread end then."""

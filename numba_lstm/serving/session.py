@@ -126,9 +126,13 @@ class Session:
 
     @property
     def steps(self) -> int:
-        """How many steps have been taken since the session was opened; ClosedError after closing."""
+        """How many steps have been taken since the session was opened; ClosedError after closing.
+
+        It waits for the batch that is being computed, of which a step may be part whose task was cancelled.
+        """
         self._check_open()
-        return self._engine.taken(self._row)
+        taken: int = self._engine.taken(self._row).result()
+        return taken
 
     @property
     def state(self) -> tuple[np.ndarray, np.ndarray]:

@@ -116,7 +116,7 @@ def test_an_output_that_is_there(folder: Path, capsys: Any) -> None:
     whole = undisturbed(capsys)
     Path("out.csv").write_bytes(b"mine\n")
     words = ["demo", "--fasta", "p.fasta", "-o", "out.csv"]
-    assert "out.csv is there already: --force replaces it" in complaint(capsys, *words)
+    assert "out.csv is there already: --resume goes on with it" in complaint(capsys, *words)
     assert "no file of results" in complaint(capsys, *words, "--resume")
     assert "no proteins" in complaint(capsys, "demo", "--fasta", os.devnull, "-o", "out.csv", "--force")
     assert Path("out.csv").read_bytes() == b"mine\n"

@@ -437,6 +437,30 @@ def test_a_step_that_is_cancelled_while_it_is_computed_is_taken() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("count", [1, CHUNK_STEPS + 1])
+def test_who_goes_on_after_a_timeout_takes_no_step_twice(count: int) -> None:
+    """However long the batch takes that is being computed."""
+    slow, let = threading.Event(), threading.Event()
+
+    def before(x: np.ndarray) -> np.ndarray:
+        if slow.is_set():
+            let.wait(0.2)  # nobody lets it: a batch that takes its time
+        return x
+
+    async def main() -> None:
+        async with Batcher(NETWORK, before=before, input_size=3) as batcher, await batcher.open() as session:
+            same_bits(await session.step(X[0, :2]), called(0, 2))
+            slow.set()
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(session.step(X[0, 2 : 2 + count]), 0.02)
+            taken = session.steps
+            slow.clear()
+            assert taken in (2, 2 + count)
+            same_bits(await session.step(X[0, taken:]), called(0)[taken:])
+
+    run(main)
+
+
 def test_a_chunk_that_is_cancelled_between_its_turns_is_not_taken() -> None:
     async def main() -> None:
         async with gate.batcher() as batcher:
