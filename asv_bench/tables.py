@@ -74,6 +74,7 @@ PARTS = {
     "sweep": Part("sweep --plot {docs}/sweep.png --page {performance}", {"performance": "sweep"}),
     "streams": Part("streams --page {performance}", {"performance": "streams"}),
     "serving": Part("serving --page {performance}", {"performance": "serving"}),
+    "voice": Part("voice --page {performance}", {"performance": "voice"}, "peers"),
     "special": Part("special --threads 1 2 --page {performance}", {"performance": "special"}),
     "startup": Part("startup --peers {peers} --page {performance}", {"performance": "startup"}),
     "proteins": Part("proteins --peers {peers} --page {performance}", {"performance": "proteins"}),

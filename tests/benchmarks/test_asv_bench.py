@@ -45,6 +45,7 @@ from asv_bench import (
     trainers,
     training,
     turns,
+    voice,
 )
 from asv_bench.clients import programs
 
@@ -547,8 +548,9 @@ def test_a_block_needs_its_place(tmp_path: Path) -> None:
     ("page", "names"),
     [
         ("README.md", ["speed", "measured"]),
-        ("docs/performance.md", ["peers", "few", "ways", "sweep", "streams", "serving", "special", "measured"]),
+        ("docs/performance.md", ["peers", "few", "ways", "sweep", "streams", "special", "measured"]),
         ("docs/performance.md", ["startup", "proteins", "accelerate", "forms", "packing", "training"]),
+        ("docs/performance.md", ["serving", "voice"]),
         ("docs/howto/weights.md", ["trained", "measured"]),
         ("docs/reliability.md", ["reliability", "measured"]),
         ("docs/explain/accuracy.md", ["accuracy", "measured"]),
@@ -584,6 +586,28 @@ def test_commands_print_and_write_tables(command: str, arguments: list[object], 
     table = [line for line in printed.splitlines() if line.startswith("|")]
     assert len(table) > 2
     assert "\n".join(table[:2]) in page.read_text(encoding="utf-8")
+
+
+def test_what_the_voice_servers_load_test_prints_becomes_a_table() -> None:
+    printed = """ours, 1 core(s)
+  300 callers: median 4.6 ms, 99 % in 7.8 ms, sent 1.1 ms late
+
+| engine | cores | callers | median ms | 99 % in ms |
+| --- | ---: | ---: | ---: | ---: |
+| ours | 1 | 600 | 7.7 | 13.8 |
+| ours | 2 | 900 | 6.0 | 12.0 |
+| torch | 1 | 120 | 3.3 | 7.1 |
+| onnxruntime | 2 | 450 | 1.6 | 7.9 |
+"""
+    table = voice.table(list(voice.parsed(printed))).splitlines()
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
+    assert lines[2:] == [
+        ["1", "numba_lstm", "600", "7.7", "13.8", ""],
+        ["1", "torch", "120", "3.3", "7.1", "5.00"],
+        ["2", "numba_lstm", "900", "6.0", "12.0", ""],
+        ["2", "onnxruntime", "450", "1.6", "7.9", "2.00"],
+    ]
+    assert voice.LOAD_TEST.is_file()
 
 
 def test_pages_agree_on_what_was_measured() -> None:
