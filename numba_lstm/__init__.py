@@ -10,6 +10,10 @@
 
 from __future__ import annotations
 
+from . import ctrl_c as ctrl_c  # before all else, which takes long to import
+
+# isort: split
+
 import importlib
 import sys
 from typing import TYPE_CHECKING

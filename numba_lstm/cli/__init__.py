@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from .. import ctrl_c
 from ._arguments import parser
 from ._console import InputError, fail, say, settle
 from ._demo import TABLE_ROWS
@@ -32,9 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     logging.getLogger("numba_lstm").setLevel(logging.ERROR)  # the program has words of its own for what it logs
     try:
+        ctrl_c.interrupt()
         options = parser().parse_args(arguments)
         status: int | None = options.command(options)
     except KeyboardInterrupt:
+        ctrl_c.end_at_once()
         say("interrupted")
         return 130
     except BrokenPipeError:
@@ -42,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, OSError, ValueError, TypeError, RuntimeError, MemoryError, ModuleNotFoundError) as error:
         return fail(error)
     finally:
+        ctrl_c.end_at_once()
         settle(sys.stdout)
         settle(sys.stderr)
     return status or 0
