@@ -11,7 +11,7 @@ import numba_lstm
 
 from ..contract.weight_form import FORMS
 from ..io import WRITTEN
-from . import _demo, _files, _warmup
+from . import _convert, _demo, _info, _run, _warmup
 from ._console import PROGRAM, InputError
 
 
@@ -78,11 +78,11 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--c0", type=Path, metavar="C0.npy", help="initial cell state")
     run.add_argument("--batch-first", action="store_true", help="input and output are (N, L, ...)")
     run.add_argument("--dtype", choices=["float32", "float64"], help="compute in it, and cast to it")
-    run.set_defaults(command=_files.run)
+    run.set_defaults(command=_run.run)
 
     info = commands.add_parser("info", help="describe the LSTMs in a file")
     info.add_argument("weights", type=Path, metavar="FILE", help=_FILE)
-    info.set_defaults(command=_files.info)
+    info.set_defaults(command=_info.info)
 
     convert = commands.add_parser("convert", help="write the LSTMs of a file by torch's names")
     convert.add_argument("weights", type=Path, metavar="FILE", help=_FILE)
@@ -93,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
         "--check", type=Path, metavar="INPUT.npy",
         help="with --weights: run on an input, and print the error against float32",
     )  # fmt: skip
-    convert.set_defaults(command=_files.convert)
+    convert.set_defaults(command=_convert.convert)
 
     for command in (run, info, convert):
         command.add_argument(

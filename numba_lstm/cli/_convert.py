@@ -1,0 +1,94 @@
+"""The command ``numba-lstm convert``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import io
+from ..contract.saved.saving import contents_of
+from ..formats.printable import listed
+from ._console import InputError, notice_compiling, prepare_kernels
+from ._inputs import files_of, found_in, name_of_one, obstacles, read_array, weights_of
+from ._output import Output
+
+
+def convert(options: argparse.Namespace) -> None:
+    """Write the LSTMs of a file under torch's names."""
+    path, module, more = weights_of(options)
+    suffixes = list(io.WRITTEN) if options.format is None else [f".{options.format}"]
+    if options.check is not None and options.form is None:
+        raise InputError("--check says what --weights costs: without that nothing is rounded")
+    checked = [] if options.check is None else [options.check]
+    output = Output(options.target, suffixes, lambda: [*files_of(options, module), *checked], options.force)
+    suffix = output.suffix or (options.format and suffixes[0])
+    if suffix is None:
+        raise InputError(f"cannot tell what to write to {options.target}: say it with --format")
+    found = found_in(path, module, more)
+    joins = getattr(module, "JOINS", False)  # ONNX, whose weights may be of 8 bits in the file
+    if joins:
+        modules = {"": module.load_lstm(path, options.name, weights=options.form and "float32")}
+    elif options.name is not None:
+        name = name_of_one(path, options.name, found)
+        modules = {name: module.load_lstm(path, name, **more)}
+    else:
+        chosen = [each.name for each in found if each.obstacle is None]
+        if not chosen:
+            raise InputError(f"{path} holds no LSTM that could be converted: {obstacles(found)}")
+        modules = {name: module.load_lstm(path, name, **more) for name in chosen}
+        if len(modules) < len(chosen):
+            raise InputError(f"{path} holds {listed(chosen)}, some of one name: they cannot lie in one file")
+    starts = {name: f"{name.removesuffix('.')}." if name and len(modules) > 1 else "" for name in modules}
+    left = {starts[each.name]: each.left for each in found if each.name in starts}
+    made = {starts[name]: module for name, module in modules.items()}
+    if len(made) < len(modules):
+        raise InputError(f"{path} holds {listed(list(modules))}, which would have one name in a file")
+    found_error = ""
+    if options.form is not None:
+        if joins:
+            small = {"": module.load_lstm(path, options.name, weights=options.form)}
+        else:
+            small = {start: lstm.quantize(options.form) for start, lstm in made.items()}
+        if options.check is not None:
+            found_error = _error(options.check, small, made)
+        made = small
+    values = {start: {name: value for name, (value, _) in beside.items()} for start, beside in left.items()}
+    arrays, metadata = contents_of(made, values)
+    output.write(lambda file: io.WRITTEN[suffix].write(file, arrays, metadata))
+    for start, lstm in made.items():
+        output.note(f"prefix {start!r}, {lstm}" if len(made) > 1 else str(lstm))
+        for option, (value, instead) in left.get(start, {}).items():
+            output.note(f"  that layer has {option}={value}: {instead}")
+    if found_error:
+        output.note(found_error)
+
+
+def _error(path: Path, small: dict[str, Any], exact: dict[str, Any]) -> str:
+    """Return a line on how far a quantized module is from the one that it was made of, on an input."""
+    if len(exact) > 1:
+        raise InputError(f"--check runs one LSTM, and there are {listed(list(exact))}: choose one with --node")
+    (one,), (other,) = small.values(), exact.values()
+    x = read_array(path, "input")
+    if x.dtype.newbyteorder("=") != other.dtype:
+        raise InputError(f"input is {x.dtype}, the weights are {other.dtype}: save it with astype('{other.dtype}')")
+    if not x.size or not np.isfinite(x).all():
+        state = "has numbers that are not finite" if x.size else "is empty"
+        raise InputError(f"input {path} {state}, and tells nothing of the error")
+    for each in (one, other):
+        prepare_kernels(each.dtype, weights=each.form)
+    with notice_compiling():
+        wide = other(x)[0].astype(np.float64)  # the output, or a cell's next h
+        error = one(x)[0] - wide
+    size = f"rms {_rms(error):.3g}, max {np.abs(error).max():.3g}; outputs: rms {_rms(wide):.3g}"
+    read_as = ""
+    if x.ndim == 3:  # which layout it has, only the file of weights can say
+        rows, steps = (0, 1) if other.batch_first else (1, 0)
+        read_as = f"; {x.shape[rows]:,} sequences of {x.shape[steps]:,} steps"
+    return f"error of {one.form} against {other.form}: {size}{read_as}"
+
+
+def _rms(array: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(array**2)))
