@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,7 +13,7 @@ import numba_lstm
 from ..contract.weight_form import FORMS
 from ..io import WRITTEN
 from . import _convert, _demo, _info, _run, _warmup
-from ._console import PROGRAM, InputError
+from ._console import PROGRAM, InputError, show
 
 
 def _positive(text: str) -> int:
@@ -43,12 +44,42 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (see {self.prog} --help)")
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog=PROGRAM, description="LSTMs by torch's names, on NumPy arrays and Numba kernels.")
-    parser.add_argument("--version", action="version", version=f"{PROGRAM} {numba_lstm.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+class _Commands:
+    """The commands of a parser."""
 
-    demo = commands.add_parser("demo", help="score proteins for disorder with a published network")
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._parsers = parser.add_subparsers(metavar="COMMAND", title="commands")
+
+    def add(
+        self, name: str, does: str, examples: str, command: Callable[[argparse.Namespace], object]
+    ) -> argparse.ArgumentParser:
+        """Add one, with a line on what it does, and lines of arguments that show how it is used."""
+        lines = "\n".join(f"  {PROGRAM} {name} {example}" for example in examples.split("\n"))
+        parser: argparse.ArgumentParser = self._parsers.add_parser(
+            name, help=does, description=f"{does[0].upper()}{does[1:]}.", epilog=f"examples:\n{lines}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        parser.set_defaults(command=command)
+        return parser
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=PROGRAM, description="LSTMs by torch's names, on NumPy arrays and Numba kernels.",
+        epilog=f"{PROGRAM} COMMAND --help lists the options of a command, with examples.",
+    )  # fmt: skip
+    parser.add_argument(
+        "-V", "--version", action="version", version=f"{PROGRAM} {numba_lstm.__version__}", help="print the version"
+    )
+    parser.set_defaults(command=lambda options: _no_command(parser))
+    commands = _Commands(parser)
+
+    demo = commands.add(
+        "demo", "score proteins for disorder with a published network",
+        "--limit 20\n--fasta my.fasta --plot profiles.png\n"
+        "--fasta proteome.fasta.gz -o scores.parquet --workers 4 --resume",
+        _demo.demo,
+    )  # fmt: skip
     demo.add_argument(
         "--fasta", type=Path, metavar="FILE",
         help="your proteins, not the bundled 120; also packed by gzip; - for standard input",
@@ -63,28 +94,37 @@ def parser() -> argparse.ArgumentParser:
     computing = demo.add_mutually_exclusive_group()
     computing.add_argument("--workers", type=_positive, metavar="N", help="compute in N processes of one thread each")
     computing.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="compute on a Dask cluster that runs")
-    demo.set_defaults(command=_demo.demo)
 
-    run = commands.add_parser("run", help="apply the weights of a file to an array")
+    run = commands.add(
+        "run", "apply the weights of a file to an array",
+        "model.safetensors input.npy -o output.npz\n"
+        "model.pt input.npy --prefix lstm. --batch-first",
+        _run.run,
+    )  # fmt: skip
     run.add_argument("weights", type=Path, metavar="FILE", help=_FILE)
     run.add_argument(
         "input", type=Path, metavar="INPUT.npy", help="(L, N, H_in), (N, L, H_in) or (L, H_in); - for standard input"
-    )
+    )  # fmt: skip
     run.add_argument(
         "-o", "--output", type=Path, metavar="OUT.npz",
-        help="output, h_n, c_n, or what the format has; - for standard output",
+        help="write output, h_n, c_n, or what the format has; "
+        "- for standard output. Without it shapes and ranges are printed",
     )  # fmt: skip
     run.add_argument("--h0", type=Path, metavar="H0.npy", help="initial hidden state; zeros without it")
-    run.add_argument("--c0", type=Path, metavar="C0.npy", help="initial cell state")
+    run.add_argument("--c0", type=Path, metavar="C0.npy", help="initial cell state; goes with --h0")
     run.add_argument("--batch-first", action="store_true", help="input and output are (N, L, ...)")
     run.add_argument("--dtype", choices=["float32", "float64"], help="compute in it, and cast to it")
-    run.set_defaults(command=_run.run)
 
-    info = commands.add_parser("info", help="describe the LSTMs in a file")
+    info = commands.add(
+        "info", "describe the LSTMs in a file", "model.safetensors", _info.info
+    )  # fmt: skip
     info.add_argument("weights", type=Path, metavar="FILE", help=_FILE)
-    info.set_defaults(command=_info.info)
 
-    convert = commands.add_parser("convert", help="write the LSTMs of a file by torch's names")
+    convert = commands.add(
+        "convert", "write the LSTMs of a file by torch's names",
+        "model.onnx lstm.safetensors\nmodel.safetensors small.safetensors --weights int8 --check input.npy",
+        _convert.convert,
+    )  # fmt: skip
     convert.add_argument("weights", type=Path, metavar="FILE", help=_FILE)
     convert.add_argument("target", type=Path, metavar="OUT.safetensors", help="or .npz; - for standard output")
     convert.add_argument("--format", choices=[suffix[1:] for suffix in WRITTEN], help="if no name tells it")
@@ -93,7 +133,6 @@ def parser() -> argparse.ArgumentParser:
         "--check", type=Path, metavar="INPUT.npy",
         help="with --weights: run on an input, and print the error against float32",
     )  # fmt: skip
-    convert.set_defaults(command=_convert.convert)
 
     for command in (run, info, convert):
         command.add_argument(
@@ -109,9 +148,19 @@ def parser() -> argparse.ArgumentParser:
     for command in (demo, run, convert):
         command.add_argument("--force", action="store_true", help="replace an output that is there already")
 
-    warmup = commands.add_parser("warmup", help="compile the kernels into the cache, for container images")
+    warmup = commands.add(
+        "warmup", "compile the kernels into the cache, for container images",
+        "--dtype float32 float64\n--cells torch --weights int8\n--gradients",
+        _warmup.warmup,
+    )  # fmt: skip
     _warmup.add_options(warmup)
 
     for command in (demo, run):
         command.add_argument("--threads", type=_positive, metavar="N", help="use at most N threads")
     return parser
+
+
+def _no_command(parser: argparse.ArgumentParser) -> int:
+    """Show what commands there are; that none was given is an error, of a script whose variable is empty say."""
+    show(parser.format_help().rstrip())
+    return 2

@@ -15,14 +15,16 @@ from ._console import check_shows, prepare_kernels, show
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Say what may follow ``warmup``."""
-    parser.add_argument("--dtype", nargs="+", choices=["float32", "float64"], default=["float32"])
+    parser.add_argument(
+        "--dtype", nargs="+", choices=["float32", "float64"], default=["float32"],
+        help="for weights of these; float32 without it",
+    )  # fmt: skip
     parser.add_argument(
         "--cells", choices=["all", "torch"], default="all",
         help="torch leaves out those with the activations and peepholes of ONNX and Keras, which compile for seconds",
     )  # fmt: skip
     parser.add_argument("--weights", nargs="+", choices=FORMS, default=[], help="also for weights in 8 or 16 bits")
     parser.add_argument("--gradients", action="store_true", help="also for LSTM.vjp and LSTM.trace")
-    parser.set_defaults(command=warmup)
 
 
 def warmup(options: argparse.Namespace) -> None:

@@ -249,14 +249,15 @@ def test_warmup_of_forms(capsys: Any) -> None:
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["float32", "int8", "cache"]
 
 
-def test_version(capsys: Any) -> None:
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_version(option: str, capsys: Any) -> None:
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["--version"])
+        cli.main([option])
     assert stopped.value.code == 0
     assert capsys.readouterr().out.split() == ["numba-lstm", numba_lstm.__version__]
 
 
-@pytest.mark.parametrize("arguments", ["", "fly", "run", "demo --limit many", "warmup --dtype"])
+@pytest.mark.parametrize("arguments", ["fly", "run", "demo --limit many", "warmup --dtype"])
 def test_bad_usage(capsys: Any, arguments: str) -> None:
     assert cli.main(arguments.split()) == 2
     assert "--help" in error_line(capsys)
