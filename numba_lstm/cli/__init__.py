@@ -1,7 +1,7 @@
 """The command ``numba-lstm``.
 
-Exit status: 0; 1 if the rest is done, and some proteins could not be scored; 2 after bad input, with one line on
-stderr; 130 after Ctrl-C; 141 when the reader of a pipe is gone.
+Exit status: 0; 1 if some inputs or proteins could not be computed, and the rest is done; 2 after bad input, with one
+line on stderr, and without a command, with the help; 130 after Ctrl-C; 141 when the reader of a pipe is gone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from .. import ctrl_c
 from ._arguments import parser
-from ._console import InputError, fail, say, settle
+from ._console import ERRORS, fail, say, settle
 from ._demo import TABLE_ROWS
 
 __all__ = ["TABLE_ROWS", "main"]
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 141
-    except (InputError, OSError, ValueError, TypeError, RuntimeError, MemoryError, ModuleNotFoundError) as error:
+    except ERRORS as error:
         return fail(error)
     finally:
         ctrl_c.end_at_once()

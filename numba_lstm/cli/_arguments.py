@@ -96,19 +96,20 @@ def parser() -> argparse.ArgumentParser:
     computing.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="compute on a Dask cluster that runs")
 
     run = commands.add(
-        "run", "apply the weights of a file to an array",
-        "model.safetensors input.npy -o output.npz\n"
+        "run", "apply the weights of a file to arrays",
+        "model.safetensors input.npy -o output.npz\nmodel.safetensors a.npy b.npy c.npy -o results/\n"
         "model.pt input.npy --prefix lstm. --batch-first",
         _run.run,
     )  # fmt: skip
     run.add_argument("weights", type=Path, metavar="FILE", help=_FILE)
     run.add_argument(
-        "input", type=Path, metavar="INPUT.npy", help="(L, N, H_in), (N, L, H_in) or (L, H_in); - for standard input"
+        "inputs", type=Path, metavar="INPUT.npy", nargs="+",
+        help="(L, N, H_in), (N, L, H_in) or (L, H_in), each run by itself; - for standard input",
     )  # fmt: skip
     run.add_argument(
         "-o", "--output", type=Path, metavar="OUT.npz",
-        help="write output, h_n, c_n, or what the format has; "
-        "- for standard output. Without it shapes and ranges are printed",
+        help="write output, h_n, c_n, or what the format has; a folder that is there gets a file for each input, "
+        "x.npz for x.npy; - for standard output. Without it shapes and ranges are printed",
     )  # fmt: skip
     run.add_argument("--h0", type=Path, metavar="H0.npy", help="initial hidden state; zeros without it")
     run.add_argument("--c0", type=Path, metavar="C0.npy", help="initial cell state; goes with --h0")
@@ -116,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--dtype", choices=["float32", "float64"], help="compute in it, and cast to it")
 
     info = commands.add(
-        "info", "describe the LSTMs in a file", "model.safetensors", _info.info
+        "info", "describe the LSTMs in a file", "model.safetensors\nmodel.onnx --json", _info.info
     )  # fmt: skip
     info.add_argument("weights", type=Path, metavar="FILE", help=_FILE)
 
@@ -157,6 +158,8 @@ def parser() -> argparse.ArgumentParser:
 
     for command in (demo, run):
         command.add_argument("--threads", type=_positive, metavar="N", help="use at most N threads")
+    for command in (demo, run, info, convert):
+        command.add_argument("--json", action="store_true", help="print figures as JSON, for programs")
     return parser
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
+import math
 import os
 import signal
 import sys
@@ -13,18 +15,27 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, BinaryIO, TextIO
 
+import numpy as np
 from numba.core import event
 
 import numba_lstm
 
+from ..contract.weight_form import FORMS
 from ..execution.compile_notice import CompileNotice
 from ..formats.printable import printable
 
 PROGRAM = "numba-lstm"
 
+SOME_NOT_DONE = 1
+"""The exit status if some of the inputs could not be computed, and the others are."""
+
 
 class InputError(Exception):
     """What the user gave cannot be used; the text is the whole message."""
+
+
+ERRORS = (InputError, OSError, ValueError, TypeError, RuntimeError, MemoryError, ModuleNotFoundError)
+"""What is told in one line; anything else is a mistake of this program."""
 
 
 # --- helpers ----------------------------------------------------------------------------------------------
@@ -45,6 +56,24 @@ def show(text: str) -> None:
     """Print what a command is asked for, in lines."""
     check_shows()
     note(text)
+
+
+def show_json(figures: dict[str, Any]) -> None:
+    """Print figures for programs, in ASCII, whatever the terminal can show; null stands for NaN and infinity."""
+    show(json.dumps(_plain(figures), indent=2, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has for a value."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def note(text: str) -> None:
@@ -107,14 +136,19 @@ def write_all(buffer: BinaryIO, content: memoryview) -> None:
         buffer.flush()
 
 
-def fail(error: BaseException) -> int:
-    """Report an error in one line; return the exit status."""
+def reason(error: BaseException) -> str:
+    """Return what an error says, in one line."""
     if isinstance(error, OSError) and error.strerror is not None:
         where = "" if error.filename is None else printable(f"{error.filename}: ")
         text = where + error.strerror
     else:
         text = str(error) or type(error).__name__
-    say("error: " + " ".join(text.split()))
+    return " ".join(text.split())
+
+
+def fail(error: BaseException) -> int:
+    """Report an error in one line; return the exit status."""
+    say(f"error: {reason(error)}")
     return 2
 
 
@@ -159,20 +193,37 @@ def tidy_termination() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+def warmup_of(dtype: Any, form: str | None) -> str:
+    """Return the command that compiles ahead of time what weights of a dtype and a form need."""
+    name = np.dtype(dtype).name
+    return "".join(
+        [
+            f"{PROGRAM} warmup",
+            f" --dtype {name}" if name != "float32" else "",
+            f" --weights {form}" if form in FORMS else "",
+        ]
+    )
+
+
 @contextmanager
-def notice_compiling() -> Iterator[CompileNotice]:
-    """Say so when kernels are compiled, and let Ctrl-C end that."""
-    text = "compiling kernels, once on this machine; `numba-lstm warmup` does it ahead of time ..."
-    notice = CompileNotice(lambda: say(text))
+def notice_compiling(ahead: str | None) -> Iterator[CompileNotice]:
+    """Say so when kernels are compiled, and which command does it ahead of time, if not this one; let Ctrl-C end it."""
+    advice = "" if ahead is None else f"; `{ahead}` does it ahead of time"
+    notice = CompileNotice(lambda: say(f"compiling kernels, once on this machine{advice} ..."))
     with _abrupt_ctrl_c(), event.install_listener("numba:compile", notice):
         yield notice
 
 
-def prepare_kernels(dtype: Any, prepare: Callable[..., None] = numba_lstm.warmup, **options: Any) -> str:
-    """Compile or load the kernels that a function asks for; return a line on what it took."""
+def prepare_kernels(dtype: Any, form: str | None = None) -> str:
+    """Compile or load the kernels that weights of a dtype and a form need; return a line on what it took."""
+    return timed_compiling(lambda: numba_lstm.warmup(dtype, weights=form), warmup_of(dtype, form))
+
+
+def timed_compiling(prepare: Callable[[], None], ahead: str | None) -> str:
+    """Have a function compile or load kernels, see `notice_compiling`; return a line on what it took."""
     start = time.perf_counter()
-    with notice_compiling() as notice:
-        prepare(dtype, **options)
+    with notice_compiling(ahead) as notice:
+        prepare()
     source = "compiled" if notice.heard else "loaded from the cache"
     return f"kernels {source} in {time.perf_counter() - start:.2f} s"
 

@@ -11,7 +11,7 @@ import numpy as np
 from .. import io
 from ..contract.saved.saving import contents_of
 from ..formats.printable import listed
-from ._console import InputError, notice_compiling, prepare_kernels
+from ._console import InputError, check_shows, notice_compiling, prepare_kernels, show_json, warmup_of
 from ._inputs import files_of, found_in, name_of_one, obstacles, read_array, weights_of
 from ._output import Output
 
@@ -22,8 +22,14 @@ def convert(options: argparse.Namespace) -> None:
     suffixes = list(io.WRITTEN) if options.format is None else [f".{options.format}"]
     if options.check is not None and options.form is None:
         raise InputError("--check says what --weights costs: without that nothing is rounded")
+    if options.json and options.check is None:
+        raise InputError("--json prints the figures of --check: without that there are none")
     checked = [] if options.check is None else [options.check]
     output = Output(options.target, suffixes, lambda: [*files_of(options, module), *checked], options.force)
+    if options.json and output.is_standard:
+        raise InputError("--json and the weights would both go to standard output: name a file")
+    if options.json:
+        check_shows()
     suffix = output.suffix or (options.format and suffixes[0])
     if suffix is None:
         raise InputError(f"cannot tell what to write to {options.target}: say it with --format")
@@ -46,28 +52,31 @@ def convert(options: argparse.Namespace) -> None:
     made = {starts[name]: module for name, module in modules.items()}
     if len(made) < len(modules):
         raise InputError(f"{path} holds {listed(list(modules))}, which would have one name in a file")
-    found_error = ""
+    error: dict[str, Any] | None = None
     if options.form is not None:
         if joins:
             small = {"": module.load_lstm(path, options.name, weights=options.form)}
         else:
             small = {start: lstm.quantize(options.form) for start, lstm in made.items()}
         if options.check is not None:
-            found_error = _error(options.check, small, made)
+            error = _error(options.check, small, made)
         made = small
     values = {start: {name: value for name, (value, _) in beside.items()} for start, beside in left.items()}
     arrays, metadata = contents_of(made, values)
     output.write(lambda file: io.WRITTEN[suffix].write(file, arrays, metadata))
+    if options.json:
+        show_json({"output": output.path, **(error or {})})
+        return
     for start, lstm in made.items():
         output.note(f"prefix {start!r}, {lstm}" if len(made) > 1 else str(lstm))
         for option, (value, instead) in left.get(start, {}).items():
             output.note(f"  that layer has {option}={value}: {instead}")
-    if found_error:
-        output.note(found_error)
+    if error is not None:
+        output.note(_told(error))
 
 
-def _error(path: Path, small: dict[str, Any], exact: dict[str, Any]) -> str:
-    """Return a line on how far a quantized module is from the one that it was made of, on an input."""
+def _error(path: Path, small: dict[str, Any], exact: dict[str, Any]) -> dict[str, Any]:
+    """Return figures on how far a quantized module is from the one that it was made of, on an input."""
     if len(exact) > 1:
         raise InputError(f"--check runs one LSTM, and there are {listed(list(exact))}: choose one with --node")
     (one,), (other,) = small.values(), exact.values()
@@ -78,16 +87,28 @@ def _error(path: Path, small: dict[str, Any], exact: dict[str, Any]) -> str:
         state = "has numbers that are not finite" if x.size else "is empty"
         raise InputError(f"input {path} {state}, and tells nothing of the error")
     for each in (one, other):
-        prepare_kernels(each.dtype, weights=each.form)
-    with notice_compiling():
+        prepare_kernels(each.dtype, each.form)
+    with notice_compiling(warmup_of(one.dtype, one.form)):
         wide = other(x)[0].astype(np.float64)  # the output, or a cell's next h
         error = one(x)[0] - wide
-    size = f"rms {_rms(error):.3g}, max {np.abs(error).max():.3g}; outputs: rms {_rms(wide):.3g}"
-    read_as = ""
-    if x.ndim == 3:  # which layout it has, only the file of weights can say
-        rows, steps = (0, 1) if other.batch_first else (1, 0)
-        read_as = f"; {x.shape[rows]:,} sequences of {x.shape[steps]:,} steps"
-    return f"error of {one.form} against {other.form}: {size}{read_as}"
+    rows, steps = (0, 1) if getattr(other, "batch_first", False) else (1, 0)
+    layout = x.shape if x.ndim == 3 else None  # which layout it has, only the file of weights can say
+    return {
+        "form": one.form,
+        "against": other.form,
+        "rms": _rms(error),
+        "max": float(np.abs(error).max()),
+        "outputs_rms": _rms(wide),
+        "sequences": layout and layout[rows],
+        "steps": layout and layout[steps],
+    }
+
+
+def _told(error: dict[str, Any]) -> str:
+    """Return the same as a line."""
+    size = f"rms {error['rms']:.3g}, max {error['max']:.3g}; outputs: rms {error['outputs_rms']:.3g}"
+    read_as = "" if error["steps"] is None else f"; {error['sequences']:,} sequences of {error['steps']:,} steps"
+    return f"error of {error['form']} against {error['against']}: {size}{read_as}"
 
 
 def _rms(array: np.ndarray) -> float:

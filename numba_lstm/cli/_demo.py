@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -22,12 +23,14 @@ from ..demo.source import Source
 from ..demo.table import Row
 from ..demo.workers import Workers
 from ._console import (
+    SOME_NOT_DONE,
     InputError,
     check_shows,
     prepare_kernels,
     say,
     set_threads,
     show,
+    show_json,
     shown,
     standard_buffer,
     tidy_termination,
@@ -43,9 +46,6 @@ PLOT_SUFFIX = ".png"
 MOST_REPORTED = 10
 """Proteins that could not be scored and are told one by one."""
 
-SOME_NOT_SCORED = 1
-"""The exit status if there are others."""
-
 
 def demo(options: argparse.Namespace) -> int:
     """Score proteins."""
@@ -56,6 +56,8 @@ def demo(options: argparse.Namespace) -> int:
         raise InputError("--threads is for this process; a worker has one thread")
     picture = None if options.plot is None else _picture(options)
     output = None if options.output is None else Scores(options)
+    if options.json and output is not None and output.is_standard:
+        raise InputError("--json and the scores would both go to standard output: name a file with -o")
     set_threads(options.threads)
     with ExitStack() as stack:
         proteins = _Proteins(options, stack)
@@ -69,23 +71,32 @@ def demo(options: argparse.Namespace) -> int:
     status = _status(proteins, scoring)
     if output is not None and output.is_standard:
         return status
-    show(f"The most disordered of {scoring.scored} proteins (metapredict V3):\n")
-    show(format_table([row._replace(name=shown(row.name)) for row in rows]))
-    rate = scoring.residues / seconds
-    show(f"\n{scoring.residues:,} residues in {seconds:.2f} s: {rate:,.0f} residues per second")
-    show(f"{prepared}, not counted above")
-    if options.fasta is None:
-        show(f"largest difference from the published scores: {scoring.difference:.1e}")
-    if output is not None:
-        before = f", {scoring.stored:,} of them from before" if options.resume else ""
-        output.note(f"{scoring.scored + scoring.bad:,} rows{before}")
+    if options.json:
+        show_json(scoring.figures(seconds) | {"most_disordered": [_figures(row) for row in rows]})
+    else:
+        show(f"The most disordered of {scoring.scored} proteins (metapredict V3):\n")
+        show(format_table([row._replace(name=shown(row.name)) for row in rows]))
+        rate = scoring.residues / seconds
+        show(f"\n{scoring.residues:,} residues in {seconds:.2f} s: {rate:,.0f} residues per second")
+        show(f"{prepared}, not counted above")
+        if options.fasta is None:
+            show(f"largest difference from the published scores: {scoring.difference:.1e}")
+        if output is not None:
+            before = f", {scoring.stored:,} of them from before" if options.resume else ""
+            output.note(f"{scoring.scored + scoring.bad:,} rows{before}")
     if picture is not None:
         from ..demo.plot import draw_profiles  # matplotlib is optional
 
         ending = (picture.suffix or PLOT_SUFFIX)[1:]
         picture.write(lambda file: draw_profiles(rows[:PLOT_ROWS], file, ending))
-        picture.note("the most disordered profiles")
+        if not options.json:
+            picture.note("the most disordered profiles")
     return status
+
+
+def _figures(row: Row) -> dict[str, Any]:
+    """Return what the table says of a protein, for a program."""
+    return {"name": row.name, "residues": row.scores.size, "mean": row.mean, "disordered": row.disordered}
 
 
 def _picture(options: argparse.Namespace) -> Output:
@@ -126,7 +137,7 @@ def _status(proteins: _Proteins, scoring: _Scoring) -> int:
         raise InputError(f"{proteins.name}: none of {scoring.bad:,} proteins could be scored")
     if scoring.bad > MOST_REPORTED:
         say(f"{proteins.name}: in all {scoring.bad:,} of {scoring.bad + scoring.scored:,} proteins were not scored")
-    return SOME_NOT_SCORED
+    return SOME_NOT_DONE
 
 
 class _Proteins:
@@ -206,6 +217,18 @@ class _Scoring:
                 if self._output is not None:
                     self._output.add(record, scores)
                 yield from self._row(record, scores)
+
+    def figures(self, seconds: float) -> dict[str, Any]:
+        """Return what was counted, for a program, after so much time."""
+        return {
+            "proteins": self.scored,
+            "not_scored": self.bad,
+            "from_before": self.stored,
+            "residues": self.residues,
+            "seconds": seconds,
+            "residues_per_second": self.residues / seconds,
+            "largest_difference": None if self._proteins.published is None else self.difference,
+        }
 
     def _row(self, record: Record, scores: np.ndarray | None) -> Iterator[Row]:
         if scores is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ..contract.weight_form import SCALE
 from ..formats.printable import columns, listed, padded
 from ..io import names
 from ..io._found import Found
-from ._console import InputError, check_shows, show, shown
+from ._console import InputError, check_shows, show, show_json, shown
 from ._inputs import found_in, found_under, weights_of
 
 _ITEM_SIZES = {"bfloat16": 2}
@@ -29,6 +30,9 @@ def info(options: argparse.Namespace) -> None:
         found = found_under(found, options.name)
         if not found:
             raise InputError(f"{path} holds nothing recurrent named {options.name!r}, but {listed(there)}")
+    if options.json:
+        show_json({"file": path, "bytes": os.path.getsize(path), "modules": [_figures(each) for each in found]})
+        return
     show(f"{shown(path)}: {os.path.getsize(path):,} bytes")
     for each in found:
         show(f"\n{_described(each, module is names)}")
@@ -48,11 +52,31 @@ def _described(found: Found, prefixed: bool) -> str:
         width = max(map(columns, parameters))
         for name, (shape, dtype) in parameters.items():
             lines.append(f"    {padded(name, width)}  {shape!s:<14}  {shown(dtype)}")
-        size = sum(math.prod(shape) * _item_size(dtype) for shape, dtype in found.parameters.values())
-        scales = found.sizes.get("form") == "int8"  # which are there besides, and are none
-        own = [shape for name, (shape, _) in found.parameters.items() if not (scales and name.endswith(SCALE))]
-        lines.append(f"  {sum(map(math.prod, own)):,} parameters, {size:,} bytes")
+        count, size = _totals(found)
+        lines.append(f"  {count:,} parameters, {size:,} bytes")
     return "\n".join(lines)
+
+
+def _figures(found: Found) -> dict[str, Any]:
+    """Return the same for a program."""
+    count, size = _totals(found)
+    return {
+        "name": found.name,
+        "kind": found.kind,
+        "obstacle": found.obstacle,
+        "sizes": dict(found.sizes),
+        "parameters": {name: {"shape": shape, "dtype": dtype} for name, (shape, dtype) in found.parameters.items()},
+        "parameter_count": count,
+        "parameter_bytes": size,
+    }
+
+
+def _totals(found: Found) -> tuple[int, int]:
+    """Return how many parameters it has, and their bytes."""
+    size = sum(math.prod(shape) * _item_size(dtype) for shape, dtype in found.parameters.values())
+    scales = found.sizes.get("form") == "int8"  # which are there besides, and are none
+    own = [shape for name, (shape, _) in found.parameters.items() if not (scales and name.endswith(SCALE))]
+    return sum(map(math.prod, own)), size
 
 
 def _item_size(dtype: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 import numpy as np
 
@@ -10,7 +11,7 @@ import numba_lstm
 
 from ..contract.weight_form import FORMS
 from ..execution.entries import cache_folder, entry_for
-from ._console import check_shows, prepare_kernels, show
+from ._console import check_shows, show, timed_compiling
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -37,8 +38,8 @@ def warmup(options: argparse.Namespace) -> None:
 
     check_shows()
     for name in dict.fromkeys(options.dtype):
-        show(f"{name}: {prepare_kernels(name, prepare)}")
+        show(f"{name}: {timed_compiling(partial(prepare, name), ahead=None)}")
     for form in dict.fromkeys(options.weights):
-        show(f"{form}: {prepare_kernels('float32', prepare, form=form)}")
+        show(f"{form}: {timed_compiling(partial(prepare, 'float32', form), ahead=None)}")
     folder = cache_folder(np.dtype(options.dtype[0]))
     show(f"cache: {folder or 'none, no folder is writable; set NUMBA_CACHE_DIR'}")

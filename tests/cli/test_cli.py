@@ -171,7 +171,6 @@ def test_run_with_bad_input(folder: Path, capsys: Any, damage: Any, arguments: s
     ("target", "complaint"),
     [
         ("missing/out.npz", "no folder"),
-        (".", "it is a folder"),
         ("x.npy/out.npz", "x.npy/out.npz: Not a directory"),
         ("out.safetensors", "the name must end in .npz"),
         ("out.npy", "the name must end in .npz"),
@@ -379,7 +378,7 @@ def test_ctrl_c_while_kernels_compile(folder: Path) -> None:
         [*COMMAND, "warmup"], stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heed_ctrl_c
     ) as process:
         assert process.stderr is not None
-        assert "compiling" in process.stderr.readline()
+        assert process.stderr.readline() == "numba-lstm: compiling kernels, once on this machine ...\n"
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         assert process.stderr.read() == ""

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 import numba_lstm
 from numba_lstm import cli
 from numba_lstm.cli._arguments import parser
+from numba_lstm.cli._console import warmup_of
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
@@ -49,6 +51,22 @@ def test_help_has_examples_that_can_be_given(name: str) -> None:
         assert program == "numba-lstm"
         assert words[0] == name
         parser().parse_args(words)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "form", "options"),
+    [
+        (np.float32, None, {"dtype": ["float32"], "weights": []}),
+        (np.dtype("float64"), "float64", {"dtype": ["float64"], "weights": []}),
+        ("float32", "int8", {"dtype": ["float32"], "weights": ["int8"]}),
+    ],
+)
+def test_what_compiles_ahead_of_time(dtype: Any, form: str | None, options: dict[str, Any]) -> None:
+    """The command that a notice names compiles what the notice is about."""
+    program, *words = warmup_of(dtype, form).split()
+    given = vars(parser().parse_args(words))
+    assert program == "numba-lstm"
+    assert {name: given[name] for name in options} == options
 
 
 def test_the_package_is_the_command() -> None:

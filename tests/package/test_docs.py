@@ -169,7 +169,9 @@ def test_command_lines(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         pytest.importorskip("pyarrow")
     lstm = numba_lstm.LSTM(3, 5, seed=0)
     numba_lstm.io.write("model.safetensors", {f"lstm.{name}": array for name, array in lstm.state_dict().items()})
-    np.save("input.npy", np.zeros((2, 7, 3), np.float32))
+    for name in ("input", "a", "b"):
+        np.save(f"{name}.npy", np.zeros((2, 7, 3), np.float32))
+    Path("results").mkdir()
     if "model.onnx" in arguments:
         pytest.importorskip("onnx")
         write_onnx_model()
@@ -177,6 +179,7 @@ def test_command_lines(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert cli.main(arguments) == 0
     for named in re.findall(r"\b(?:profiles\.png|scores\.parquet|output\.npz|lstm\.safetensors)", line):
         assert tmp_path / named in {*tmp_path.iterdir()} - before
+    assert len([*Path("results").iterdir()]) == (2 if "results/" in arguments else 0)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras on torch

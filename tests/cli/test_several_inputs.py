@@ -1,0 +1,158 @@
+"""``numba-lstm run`` on several inputs, and on what gives NaN."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.commands import complaint, printed
+
+from numba_lstm import LSTM, cli
+
+pytestmark = pytest.mark.usefixtures("threads")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder with weights, three inputs of different lengths, and a folder for results."""
+    monkeypatch.chdir(tmp_path)
+    LSTM(3, 5, seed=1).save("w.npz")
+    random = np.random.default_rng(0)
+    for steps, name in enumerate("abc", start=4):
+        np.save(f"{name}.npy", random.standard_normal((steps, 2, 3), np.float32))
+    Path("results").mkdir()
+    return tmp_path
+
+
+def results() -> set[str]:
+    return {path.name for path in Path("results").iterdir()}
+
+
+def check(*names: str, states: Any = None) -> None:
+    """There are results of these inputs, and no others."""
+    assert results() == {f"{name}.npz" for name in names}
+    lstm = LSTM.load("w.npz")
+    for name in names:
+        output, (h_n, c_n) = lstm(np.load(f"{name}.npy"), states)
+        with np.load(f"results/{name}.npz") as written:
+            np.testing.assert_array_equal(written["output"], output)
+            np.testing.assert_array_equal(written["h_n"], h_n)
+            np.testing.assert_array_equal(written["c_n"], c_n)
+
+
+# --- several inputs ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["results", "results/"])
+def test_every_input_has_a_file(folder: Path, target: str, capsys: Any) -> None:
+    text = printed(capsys, "run", "w.npz", "a.npy", "b.npy", "c.npy", "-o", target)
+    assert [line.split(":")[0] for line in text.splitlines()] == ["results/a.npz", "results/b.npz", "results/c.npz"]
+    check("a", "b", "c")
+
+
+def test_one_input_and_a_folder(folder: Path, capsys: Any) -> None:
+    printed(capsys, "run", "w.npz", "b.npy", "-o", "results/")
+    check("b")
+
+
+def test_all_have_the_same_states(folder: Path, capsys: Any) -> None:
+    h_0, c_0 = np.random.default_rng(1).standard_normal((2, 1, 2, 5), np.float32)
+    np.save("h0.npy", h_0)
+    np.save("c0.npy", c_0)
+    printed(capsys, "run", "w.npz", "a.npy", "c.npy", "-o", "results", "--h0", "h0.npy", "--c0", "c0.npy")
+    check("a", "c", states=(h_0, c_0))
+
+
+def test_without_an_output_lines_name_the_input(folder: Path, capsys: Any) -> None:
+    text = printed(capsys, "run", "w.npz", "a.npy", "b.npy")
+    assert [line.split(" (")[0] for line in text.splitlines()] == [
+        f"{name}.npy: {result}" for name in "ab" for result in ("output", "h_n", "c_n")
+    ]
+
+
+def test_one_bad_input_does_not_stop_the_others(folder: Path, capsys: Any) -> None:
+    np.save("b.npy", np.zeros((4, 2, 7), np.float32))
+    Path("d.npy").write_bytes(Path("c.npy").read_bytes()[:-8])
+    words = ["none.npy", "a.npy", "b.npy", "d.npy", "c.npy"]
+    assert cli.main(["run", "w.npz", *words, "-o", "results"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.startswith("numba-lstm: error: ") for line in lines] == [True] * 3
+    assert "none.npy: No such file" in lines[0]
+    assert "b.npy: " in lines[1]
+    assert "Expected 3, got 7" in lines[1]
+    assert "input d.npy is not a complete .npy file" in lines[2]
+    check("a", "c")
+
+
+def test_none_that_can_be_computed(folder: Path, capsys: Any) -> None:
+    assert cli.main(["run", "w.npz", "x.npy", "y.npy", "-o", "results"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.partition("error: ")[2] for line in err.splitlines()] == [
+        "x.npy: No such file or directory",
+        "y.npy: No such file or directory",
+        "none of 2 inputs could be computed",
+    ]
+    assert results() == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("a.npy b.npy -o out.npz", "2 inputs need a folder for their results, and out.npz is none"),
+        ("a.npy b.npy -o none/", "2 inputs need a folder for their results, and none is none"),
+        ("a.npy b.npy -o -", "2 inputs need a folder for their results, and - is none"),
+        ("a.npy - -o results", "standard input has no name for a file in results"),
+        ("a.npy results/a.npy -o results", "several inputs would have their results in 'results/a.npz'"),
+        ("- - -o results", "standard input is one array"),
+        ("a.npy b.npy -o results", "results/b.npz is there already: --force replaces it"),
+        ("a.npy results/b.npz -o results --force", "results/b.npz: it is read as well"),
+        ("a.npy c.npy -o results --h0 a.npy", "--h0 and --c0 go together"),
+    ],
+)
+def test_what_is_refused_before_anything_is_written(folder: Path, words: str, message: str, capsys: Any) -> None:
+    Path("results/b.npz").write_text("older")
+    assert message in complaint(capsys, "run", "w.npz", *words.split())
+    assert results() == {"b.npz"}
+    assert Path("results/b.npz").read_text() == "older"
+
+
+def test_a_folder_in_the_place_of_a_file(folder: Path, capsys: Any) -> None:
+    Path("results/b.npz").mkdir()
+    words = ("run", "w.npz", "a.npy", "b.npy", "-o", "results", "--force")
+    assert "cannot write results/b.npz: it is a folder" in complaint(capsys, *words)
+    assert results() == {"b.npz"}
+
+
+# --- NaN --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", [(), ("-o", "results")])
+def test_nan_is_told(folder: Path, target: tuple[str, ...], capsys: Any) -> None:
+    x = np.load("b.npy")
+    x[3, 1, 0] = np.nan
+    np.save("b.npy", x)
+    assert cli.main(["run", "w.npz", "a.npy", "b.npy", *target]) == 0
+    err = capsys.readouterr().err
+    # Steps 3 and 4 of 5 in one of two sequences, with 5 features each.
+    assert err == (
+        "numba-lstm: warning: b.npy: output has 10 NaN of 50 numbers, h_n has 5 NaN of 10 numbers, "
+        "c_n has 5 NaN of 10 numbers; the input is not finite either\n"
+    )
+
+
+def test_nan_of_weights(folder: Path, capsys: Any) -> None:
+    """That the input is finite says where to look."""
+    lstm = LSTM(3, 5, seed=1)
+    lstm.bias_ih_l0 = np.full(20, np.nan, np.float32)
+    lstm.save("bad.npz")
+    assert cli.main(["run", "bad.npz", "a.npy", "-o", "out.npz"]) == 0
+    assert "a.npy: output has 40 NaN of 40 numbers" in (err := capsys.readouterr().err)
+    assert err.endswith("; the input is finite\n")
+
+
+def test_finite_results_have_no_warning(folder: Path, capsys: Any) -> None:
+    assert cli.main(["run", "w.npz", "a.npy", "-o", "out.npz"]) == 0
+    assert capsys.readouterr().err == ""
