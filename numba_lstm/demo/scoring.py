@@ -111,7 +111,7 @@ class _Window:
 def _windows(records: Iterable[Record], failures: list[Exception]) -> Iterator[_Window]:
     """Cut a stream into windows; if it fails, what came before is the last one, and the failure is kept."""
     gathered: list[Record] = []
-    letters, limit = 0, FIRST_WINDOW
+    letters, limit = 0, min(FIRST_WINDOW, WINDOW_RESIDUES)
     try:
         for record in records:
             gathered.append(record)
