@@ -42,14 +42,7 @@ def write_parquet(rows: Iterable[Stored], file: BinaryIO) -> None:
         Where they go; not closed.
     """
     arrow = pyarrow()
-    kinds = {
-        "record": arrow.int64(),
-        "residues": arrow.int64(),
-        "mean": arrow.float64(),
-        "disordered": arrow.float64(),
-        "scores": arrow.list_(arrow.float32()),
-    }
-    schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in COLUMNS])
+    schema = _schema(arrow)
     with arrow.parquet.ParquetWriter(file, schema) as writer:
         for group in _groups(rows):
             columns = dict(zip(COLUMNS, zip(*group, strict=True), strict=True))
@@ -68,22 +61,39 @@ def stored_parquet(
     JournalError
         If it is not what would be written for the records.
     """
+    for scores, digest in _read(path):
+        record = next(records, None)
+        if record is None or digest_of(record, scores) != digest:
+            raise JournalError(mismatch(path, record))
+        yield record, scores
+    if (record := next(records, None)) is not None:
+        raise JournalError(f"{path} is finished, and the input goes on with record {record.number}: it is another")
+
+
+def _read(path: str | os.PathLike[str]) -> Iterator[tuple[np.ndarray | None, str | None]]:
+    """Give scores and digests, row by row; raise JournalError if the file is none of ours, or damaged."""
     arrow = pyarrow()
     try:
         with arrow.parquet.ParquetFile(path) as file:
-            if file.schema_arrow.names != list(COLUMNS):
+            if not file.schema_arrow.equals(_schema(arrow)):
                 raise JournalError(f"{path} is no file of results: its columns are others")
             for batch in file.iter_batches(_ROWS_READ, columns=["scores", "digest"]):
                 for found, digest in zip(batch["scores"], batch["digest"], strict=True):
-                    record = next(records, None)
-                    scores = found.values.to_numpy() if found.is_valid else None
-                    if record is None or digest_of(record, scores) != digest.as_py():
-                        raise JournalError(mismatch(path, record))
-                    yield record, scores
-    except arrow.ArrowException as error:
+                    yield found.values.to_numpy() if found.is_valid else None, digest.as_py()
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:  # any of them, as the damage has it
         raise JournalError(f"{path} cannot be read as Parquet: {error}") from None
-    if (record := next(records, None)) is not None:
-        raise JournalError(f"{path} is finished, and the input goes on with record {record.number}: it is another")
+
+
+def _schema(arrow: Any) -> Any:
+    """Return the columns and their types."""
+    kinds = {
+        "record": arrow.int64(),
+        "residues": arrow.int64(),
+        "mean": arrow.float64(),
+        "disordered": arrow.float64(),
+        "scores": arrow.list_(arrow.float32()),
+    }
+    return arrow.schema([(name, kinds.get(name, arrow.string())) for name in COLUMNS])
 
 
 def _groups(rows: Iterable[Stored]) -> Iterator[list[Stored]]:
