@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
 from ..demo.fasta import Record
-from ..demo.journal import HEADER, Journal, JournalError, line_of, read_journal
+from ..demo.journal import HEADER, InUseError, Journal, JournalError, line_of, read_journal
 from ..demo.parquet import pyarrow, stored_parquet, write_parquet
-from ..formats.writing import open_as_it_is, target_of
-from ._console import InputError, standard_buffer, write_all
+from ..formats.writing import errors_name, open_as_it_is, target_of
+from ._console import InputError, errors_of_output, standard_buffer, write_all
 from ._output import STANDARD, Output
 
 _SUFFIXES = [".csv", ".parquet"]
@@ -81,6 +81,8 @@ class Scores:
                     yield from self._journal.stored(records)
             else:
                 self._write(HEADER)
+        except InUseError:
+            raise
         except JournalError as error:
             raise InputError(f"{error} (--force starts anew)") from None
 
@@ -114,7 +116,14 @@ class Scores:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.close()
+        with self._errors():
+            self._open.close()
 
     def _write(self, line: bytes) -> None:
-        write_all(self._stream, memoryview(line))
+        with self._errors():
+            write_all(self._stream, memoryview(line))
+
+    def _errors(self) -> AbstractContextManager[None]:
+        """Have errors of the system name what is written."""
+        standard = self._output.path == STANDARD
+        return errors_of_output() if standard else errors_name(self._rows)

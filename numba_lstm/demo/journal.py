@@ -8,6 +8,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
@@ -16,7 +17,7 @@ import numpy as np
 
 from .. import __version__
 from ..formats.printable import printable
-from ..formats.writing import target_of, write_whole
+from ..formats.writing import errors_name, target_of, write_whole
 from .fasta import LONGEST, Record
 from .table import Row
 
@@ -32,6 +33,10 @@ _LONGEST_LINE = 64 * LONGEST
 
 class JournalError(ValueError):
     """A file cannot be gone on with."""
+
+
+class InUseError(JournalError):
+    """Another process writes the file."""
 
 
 class Stored(NamedTuple):
@@ -84,6 +89,7 @@ def parse_line(line: bytes) -> Stored:
     """Return what stands in a line that `line_of` has made."""
     body, _, digest = line.rstrip(b"\n").rpartition(b",")
     head, _, text = body.rpartition(b",")
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_LINE))  # a name of escapes may be longer than it is
     (number, name, residues, mean, disordered, error), = csv.reader([head.decode()])
     name = name.removeprefix("'")
     if not residues:
@@ -111,19 +117,24 @@ class Journal:
 
     Raises
     ------
+    InUseError
+        If another process writes the file, also with ``anew``: the other would go on where nobody sees it.
     JournalError
-        If the file has another header, or another process writes it.
+        If the file has another header.
     OSError
         If it cannot be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str], anew: bool = False) -> None:
         self.path = Path(path)
-        if anew or not self.path.exists():
-            write_whole(self.path, lambda file: file.write(HEADER))
-        self._file: BinaryIO = open(target_of(self.path).place, "r+b")  # noqa: SIM115
+        there = self.path.exists()
+        if anew or not there:
+            with ExitStack() as before:
+                if there and sys.platform != "win32":  # where nothing can be replaced that is open
+                    before.enter_context(self._opened())
+                write_whole(self.path, lambda file: file.write(HEADER))
+        self._file = self._opened()
         try:
-            self._lock()
             if self._file.readline(len(HEADER)) != HEADER:
                 raise JournalError(f"{self.path} is no file of results to go on with: its first line is another")
         except BaseException:
@@ -156,8 +167,9 @@ class Journal:
 
     def add(self, record: Record, scores: np.ndarray | None) -> None:
         """Write one more line, which a process that is killed afterwards has not lost."""
-        self._file.write(line_of(record, scores))
-        self._file.flush()
+        with errors_name(self.path):
+            self._file.write(line_of(record, scores))
+            self._file.flush()
 
     def __enter__(self) -> Journal:
         return self
@@ -165,16 +177,28 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with errors_name(self.path):  # of what a full disk did not take, and does not take now
+            self._file.close()
 
-    def _lock(self) -> None:
-        if sys.platform != "win32":
-            import fcntl
+    def _opened(self) -> BinaryIO:
+        """Open the file, as long as nobody else has it."""
+        place = target_of(self.path).place
+        file = open(place, "r+b")  # noqa: SIM115
+        try:
+            if sys.platform != "win32":
+                import fcntl
 
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise JournalError(f"{self.path} is being written by another process") from None
+                with errors_name(self.path):  # there are systems without locks
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not os.path.samestat(os.fstat(file.fileno()), os.stat(place)):  # replaced meanwhile
+                    raise BlockingIOError
+        except BlockingIOError:
+            file.close()
+            raise InUseError(f"{self.path} is being written by another process") from None
+        except BaseException:
+            file.close()
+            raise
+        return file
 
 
 def mismatch(path: str | os.PathLike[str], record: Record | None) -> str:

@@ -71,7 +71,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     OSError
         If it cannot be written, with the path as it was given.
     """
-    with _errors_name(path):
+    with errors_name(path):
         target = target_of(path)
         if target.is_file:
             _replace(target.place, target.status, write)
@@ -92,7 +92,7 @@ def open_as_it_is(path: Path) -> BinaryIO:
 
 
 @contextlib.contextmanager
-def _errors_name(path: Path) -> Iterator[None]:
+def errors_name(path: Path) -> Iterator[None]:
     """Have errors of the system name a path, not that of a temporary file or none at all."""
     try:
         yield

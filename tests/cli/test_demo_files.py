@@ -229,6 +229,11 @@ def process(*words: str, **options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*COMMAND, "demo", *words], env=variables, **options)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_device_that_is_full_is_named(folder: Path, capsys: Any) -> None:
+    assert "/dev/full: No space left" in complaint(capsys, "demo", "--fasta", "p.fasta", "-o", "/dev/full")
+
+
 @posix
 def test_standard_input_and_output(folder: Path, capsys: Any) -> None:
     with Path("p.fasta").open("rb") as file:

@@ -13,8 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numba_lstm.demo import journal
-from numba_lstm.demo.fasta import Record
-from numba_lstm.demo.journal import COLUMNS, HEADER, Journal, JournalError, line_of, parse_line, read_journal
+from numba_lstm.demo.fasta import LONGEST, Record
+from numba_lstm.demo.journal import (
+    COLUMNS,
+    HEADER,
+    InUseError,
+    Journal,
+    JournalError,
+    line_of,
+    parse_line,
+    read_journal,
+)
 
 NAMES = ["P1", "sp|P2|X", "语\x1b[31m", '"quoted",', "=cmd()", "'=x", "-", "\x00", "🧬" * 50]
 ROWS: list[tuple[Record, np.ndarray | None]] = [
@@ -153,6 +162,65 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     Journal(tmp_path / "r.csv").__exit__(None, None, None)
 
 
+def test_what_is_being_written_is_not_begun_anew(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    path = tmp_path / "r.csv"
+    with Journal(path) as file:
+        with pytest.raises(InUseError, match=r"r\.csv is being written by another process"):
+            Journal(path, anew=True)
+        file.add(*ROWS[0])
+    assert path.read_bytes() == HEADER + line_of(*ROWS[0])
+    Journal(path, anew=True).__exit__(None, None, None)
+    assert path.read_bytes() == HEADER
+
+
+def test_a_file_that_was_replaced_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one that began between a look at the file and the lock."""
+    fcntl = pytest.importorskip("fcntl")
+    path = tmp_path / "r.csv"
+    Journal(path).__exit__(None, None, None)
+
+    def flock(file: Any, how: int) -> None:
+        other = tmp_path / "other.csv"
+        other.write_bytes(HEADER)
+        other.replace(path)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(InUseError):
+        Journal(path)
+
+
+def test_a_name_that_is_longer_in_escapes(tmp_path: Path) -> None:
+    """Longer than Python's csv takes by default."""
+    record = Record(1, "\x01" * LONGEST, "AY", None)
+    with Journal(tmp_path / "r.csv") as file:
+        file.add(record, np.ones(2, np.float32))
+    assert [row.name for row in read_journal(tmp_path / "r.csv")] == ["\\x01" * LONGEST]
+    with Journal(tmp_path / "r.csv") as file:
+        assert [found for found, _ in file.stored(iter([record]))] == [record]
+
+
+def test_a_disk_that_is_full_is_named_and_gone_on_from(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    path, (record, scores) = tmp_path / "r.csv", ROWS[0]
+    line = line_of(record, scores)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    journal = Journal(path)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(HEADER) + len(line) - 5, before[1]))
+    try:
+        for write in (lambda: journal.add(record, scores), lambda: journal.__exit__(None, None, None)):
+            with pytest.raises(OSError, match=r"r\.csv") as caught:
+                write()
+            assert caught.value.filename == str(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == HEADER + line[:-5]
+    with Journal(path) as file:
+        assert list(file.stored(iter([record]))) == []
+        file.add(record, scores)
+    assert path.read_bytes() == HEADER + line
+
+
 def test_parquet_has_what_the_rows_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     from numba_lstm.demo import parquet as ours
@@ -194,9 +262,33 @@ def test_parquet_of_something_else_is_refused(tmp_path: Path) -> None:
     parquet.write_table(arrow.table({"a": [1]}), path)
     with pytest.raises(JournalError, match="its columns are others"):
         list(stored_parquet(path, iter(())))
+    parquet.write_table(arrow.table({name: ["text"] for name in COLUMNS}), path)
+    with pytest.raises(JournalError, match="its columns are others"):
+        list(stored_parquet(path, iter(())))
     path.write_bytes(b"PAR1")
     with pytest.raises(JournalError, match="cannot be read as Parquet"):
         list(stored_parquet(path, iter(())))
+
+
+def test_parquet_that_is_damaged_is_refused(tmp_path: Path) -> None:
+    """Wherever: with words that name it, or because a row is not what it was."""
+    pytest.importorskip("pyarrow")
+    from numba_lstm.demo.parquet import stored_parquet, write_parquet
+
+    path = tmp_path / "r.parquet"
+    record, scores = ROWS[0]
+    with path.open("wb") as file:
+        write_parquet([parse_line(line_of(record, scores))], file)
+    whole = path.read_bytes()
+    refused = 0
+    for position in range(0, len(whole), 7):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x80]) + whole[position + 1 :])
+        try:
+            same(stored_parquet(path, iter([record])), [ROWS[0]])
+        except JournalError as error:
+            assert str(path) in str(error)  # noqa: PT017
+            refused += 1
+    assert refused > 50
 
 
 def test_no_rows_are_parquet(tmp_path: Path) -> None:
