@@ -242,6 +242,8 @@ def test_sequences_that_the_lstm_cannot_take(sequence: Any, error: str) -> None:
         ((nl.LSTMCell(3, 5), ["a"]), {}, "got: numba_lstm.LSTMCell, which does one step"),
         ((nl.LSTM(3, 5, 2, dropout=0.1), []), {}, "train mode and has dropout"),
         ((len, "MKVLA"), {}, "sequences should be a dask.bag or a list of sequences, got: str"),
+        ((len, {"P1": "MKVLA"}), {}, "sequences should be a dask.bag or a list of sequences, got: dict"),
+        ((len, {"MKVLA"}), {}, "sequences should be a dask.bag or a list of sequences, got: set"),
         ((len, np.zeros((3, 4, 5))), {}, "a list of sequences, got: numpy.ndarray"),
         ((len, dask.delayed(["a"])), {}, "a list of sequences, got: dask.delayed.Delayed"),
         ((len, 3), {}, "a list of sequences, got: int"),

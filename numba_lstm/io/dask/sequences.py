@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -128,8 +128,9 @@ def _check_positive(name: str, value: Any) -> None:
 
 
 def _listed(sequences: Any) -> list[Any]:
-    """Return a list of sequences, or raise TypeError for what is more likely one of them."""
-    single = isinstance(sequences, (str, bytes, np.ndarray)) or base.is_dask_collection(sequences)
+    """Return a list of sequences, or raise TypeError for what is more likely one of them, or has no order."""
+    # Of a mapping or a set, an order or the keys would be taken for what is meant.
+    single = isinstance(sequences, (str, bytes, np.ndarray, Mapping, Set)) or base.is_dask_collection(sequences)
     if single or not isinstance(sequences, Iterable):
         raise TypeError(f"sequences should be a dask.bag or a list of sequences, got: {class_name(sequences)}")
     return list(sequences)
