@@ -118,14 +118,18 @@ def _engine(options: argparse.Namespace, stack: ExitStack) -> tuple[Engine, str]
         prepared = prepare_kernels(np.float32)
     if options.workers is None and options.scheduler is None:
         return functools.partial(map, DisorderNetwork().score_many), prepared
+
+    def waiting() -> None:
+        with tqdm.external_write_mode(file=sys.stderr):
+            say(f"{options.scheduler} has no workers; waiting for some")
+
     start = time.perf_counter()
     stack.enter_context(tidy_termination())
-    workers = Workers(options.workers, options.scheduler)
+    # Workers of ours are replaced at once.
+    workers = Workers(options.workers, options.scheduler, None if options.scheduler is None else waiting)
     for name in ("distributed", "distributed.client", "tornado.application"):  # they tell of every loss, at length
         logging.getLogger(name).setLevel(logging.CRITICAL)
     stack.enter_context(workers)
-    if not workers.threads():
-        say(f"{options.scheduler} has no workers yet; waiting for some")
     return workers.scores, f"workers ready in {time.perf_counter() - start:.2f} s"
 
 

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from multiprocessing import resource_tracker
@@ -50,6 +50,8 @@ class Workers:
     scheduler : str, optional
         The address of a Dask scheduler, such as ``tcp://10.0.0.1:8786``.  Its workers need this package in the same
         version.
+    waiting : callable, optional
+        Called when results are waited for, and there is no worker; again when that comes again.
 
     Raises
     ------
@@ -65,11 +67,17 @@ class Workers:
     ...         ...
     """
 
-    def __init__(self, count: int | None = None, scheduler: str | None = None) -> None:
+    def __init__(
+        self,
+        count: int | None = None,
+        scheduler: str | None = None,
+        waiting: Callable[[], object] | None = None,
+    ) -> None:
         if (count is None) == (scheduler is None):
             raise ValueError("either a count of workers or the address of a scheduler")
         self._distributed = need("distributed", "dask", "a cluster")
-        self._count, self._scheduler = count, scheduler
+        self._count, self._scheduler, self._waiting = count, scheduler, waiting
+        self._deserted = False
         self._client: Any = None
         self._most, self._look_again = TASKS_PER_THREAD, 0.0
         self._open = ExitStack()
@@ -90,13 +98,14 @@ class Workers:
                         dashboard_address="127.0.0.1:0",
                         silence_logs=logging.CRITICAL,
                     )
-                address = opening.enter_context(cluster)
+                    address = opening.enter_context(cluster)  # before Ctrl-C is heard
             # Results come from workers of our own directly; those of others this process may not reach.
             client = distributed.Client(
                 address, timeout=_CONNECT, set_as_default=False, direct_to_workers=self._scheduler is None
             )
             self._client = opening.enter_context(client)
-            self._client.run(prepare, __version__)
+            with self._understood():
+                self._client.run(prepare, __version__)
             self._open = opening.pop_all()
         return self
 
@@ -123,8 +132,10 @@ class Workers:
         for task in tasks:
             lengths = [len(sequence) for sequence in task]
             letters = "".join(task).encode("ascii")
-            under_way.append((lengths, self._client.submit(score, letters, lengths, __version__, pure=False)))
-            if len(under_way) >= self._most_under_way():
+            with self._understood():
+                under_way.append((lengths, self._client.submit(score, letters, lengths, __version__, pure=False)))
+                most = self._most_under_way()
+            if len(under_way) >= most:
                 yield self._result(*under_way.popleft())
         while under_way:
             yield self._result(*under_way.popleft())
@@ -132,15 +143,44 @@ class Workers:
     def _result(self, lengths: list[int], future: Any) -> list[np.ndarray]:
         """Wait for a task; its scores, sequence by sequence."""
         try:
-            scores: np.ndarray = future.result()
+            with self._understood():
+                scores = self._waited_for(future)
         except self._distributed.KilledWorker as error:
             raise RuntimeError(
-                f"{len(lengths)} sequences of at most {max(lengths):,} residues were given up: {error}"
+                f"{len(lengths)} sequences of at most {max(lengths, default=0):,} residues were given up: {error}"
             ) from None
-        except concurrent.futures.CancelledError:
-            raise RuntimeError("the scheduler of the cluster is gone, or has cancelled what it was given") from None
         ends = np.cumsum([0, *lengths])
         return [scores[start:end] for start, end in pairwise(ends)]
+
+    def _waited_for(self, future: Any) -> np.ndarray:
+        """Return a result, however long it takes, and tell if nobody is there to compute it."""
+        while True:
+            try:
+                scores: np.ndarray = future.result(_LOOK)
+            except self._distributed.TimeoutError:
+                before, self._deserted = self._deserted, not self.threads()
+                if self._deserted and not before and self._waiting is not None:
+                    self._waiting()
+            else:
+                self._deserted = False
+                return scores
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Have errors of a cluster say what they mean to who uses it."""
+        try:
+            yield
+        except self._distributed.KilledWorker:
+            raise
+        except Exception as error:
+            gone = (concurrent.futures.CancelledError, self._distributed.comm.CommClosedError)
+            if isinstance(error, gone) or self._client.status != "running":
+                raise RuntimeError(
+                    "the scheduler of the cluster is gone, or has cancelled what it was given"
+                ) from None
+            if isinstance(error, RuntimeError):
+                raise
+            raise RuntimeError(f"a worker failed, which needs numba-lstm {__version__}: {error}") from error
 
     def _most_under_way(self) -> int:
         """Return how many tasks may be under way now: workers come and go."""

@@ -81,6 +81,46 @@ def test_workers_of_another_version_are_refused(scheduler: str, monkeypatch: pyt
             list(score_records(RECORDS, ours.scores))
 
 
+def test_workers_that_lack_what_is_asked_for(scheduler: str) -> None:
+    """As those with an older version do; the traceback is in the error's cause."""
+    with Workers(scheduler=scheduler) as ours:
+        submit = ours._client.submit
+        ours._client.submit = lambda function, *what, **how: submit(getattr, np, "nothing_of_this_name", pure=False)
+        with pytest.raises(RuntimeError, match=r"a worker failed, which needs numba-lstm .*nothing_of_this_name"):
+            list(score_records(RECORDS, ours.scores))
+
+
+@pytest.fixture
+def deserted() -> Iterator[Any]:
+    """A cluster without workers."""
+    cluster = distributed.LocalCluster(
+        n_workers=0, threads_per_worker=1, processes=False, protocol="tcp://", dashboard_address="127.0.0.1:0"
+    )
+    with cluster:
+        yield cluster
+
+
+def test_who_waits_for_workers_is_told(deserted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_LOOK", 0.05)
+    told: list[None] = []
+
+    def waiting() -> None:
+        told.append(None)
+        deserted.scale(1)
+
+    with Workers(scheduler=deserted.scheduler_address, waiting=waiting) as ours:
+        check(score_records(RECORDS[:4], ours.scores), RECORDS[:4])
+    assert len(told) == 1
+
+
+def test_a_scheduler_that_goes_away(deserted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_LOOK", 0.05)
+    monkeypatch.setattr(workers, "_CONNECT", "1s")
+    ours = Workers(scheduler=deserted.scheduler_address, waiting=deserted.close)
+    with ours, pytest.raises(RuntimeError, match="the scheduler of the cluster is gone"):
+        list(score_records(RECORDS[:4], ours.scores))
+
+
 def test_what_cannot_be_a_scheduler() -> None:
     with pytest.raises(ValueError, match="Must include protocol"), Workers(scheduler="host:1"):
         raise AssertionError
