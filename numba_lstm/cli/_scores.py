@@ -84,7 +84,7 @@ class Scores:
         except InUseError:
             raise
         except JournalError as error:
-            raise InputError(f"{error} (--force starts anew)") from None
+            raise InputError(f"{error} (--force instead of --resume starts anew)") from None
 
     def add(self, record: Record, scores: np.ndarray | None) -> None:
         """Write one more row."""

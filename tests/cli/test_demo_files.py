@@ -151,7 +151,8 @@ def test_resume_refuses_another_input(folder: Path, capsys: Any) -> None:
     Path("out.csv").write_bytes(whole)
     words = ["demo", "-o", "out.csv", "--resume", "--fasta"]
     assert "row 1 was not made of record 1 (good)" in complaint(capsys, *words, "bad.fasta")
-    assert "--force starts anew" in complaint(capsys, *words, "bad.fasta")
+    for force in ([], ["--force"]):  # which is for a picture, then
+        assert "--force instead of --resume starts anew" in complaint(capsys, *words, "bad.fasta", *force)
     assert "more rows than" in complaint(capsys, *words, "p.fasta", "--limit", "9")
     assert Path("out.csv").read_bytes() == whole
     assert "name it with -o" in complaint(capsys, "demo", "--resume")
