@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -90,7 +91,7 @@ class Workers:
                 distributed.comm.get_address_host_port(address, strict=True)  # of a wrong one, a client says too much
             else:
                 opening.enter_context(_configured())
-                with _without_ctrl_c():
+                with _undisturbed():
                     cluster = distributed.LocalCluster(
                         n_workers=self._count,
                         threads_per_worker=1,
@@ -98,7 +99,7 @@ class Workers:
                         dashboard_address="127.0.0.1:0",
                         silence_logs=logging.CRITICAL,
                     )
-                    address = opening.enter_context(cluster)  # before Ctrl-C is heard
+                    address = opening.enter_context(cluster)  # before signals are heard
             # Results come from workers of our own directly; those of others this process may not reach.
             client = distributed.Client(
                 address, timeout=_CONNECT, set_as_default=False, direct_to_workers=self._scheduler is None
@@ -225,20 +226,32 @@ def _configured() -> Iterator[None]:
 
 
 @contextmanager
-def _without_ctrl_c() -> Iterator[None]:
+def _undisturbed() -> Iterator[None]:
     """Have threads and processes that are started here be deaf to Ctrl-C, which a terminal sends to all of them.
 
-    This process hears it afterwards, and ends them.
+    This process hears it afterwards, and ends them; and so with other signals that would raise an exception here, in
+    the middle of what starts them, where nobody could end them.
     """
     if sys.platform == "win32":
         yield
         return
     resource_tracker.ensure_running()  # which, when it is first needed, takes what is blocked off again
+    heard: list[int] = []
+    replaced: dict[signal.Signals, Any] = {}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
+        if threading.current_thread() is threading.main_thread():  # no other hears them
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                # Not blocked: those that are started have to hear them.
+                if callable(signal.getsignal(number)):
+                    replaced[number] = signal.signal(number, lambda missed, frame: heard.append(missed))
         yield
     finally:
+        for number, handler in replaced.items():
+            signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for missed in heard:
+            signal.raise_signal(missed)
 
 
 # --- in a worker -------------------------------------------------------------------------------------------

@@ -136,6 +136,41 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_starts_workers_is_not_interrupted(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cluster is there, and ended, whenever a signal comes."""
+    events: list[str] = []
+
+    class Cluster:
+        def __init__(self, **options: Any) -> None:
+            signal.raise_signal(number)
+            events.append("started")
+
+        def __enter__(self) -> str:
+            events.append("entered")
+            return ""
+
+        def __exit__(self, *error: object) -> None:
+            events.append("ended")
+
+    class HeardError(BaseException):
+        pass
+
+    def heard(*signals: object) -> None:
+        raise HeardError
+
+    before = signal.signal(number, heard)
+    monkeypatch.setattr(distributed, "LocalCluster", Cluster)
+    try:
+        with pytest.raises(HeardError), Workers(1):
+            raise AssertionError
+        assert signal.getsignal(number) is heard
+    finally:
+        signal.signal(number, before)
+    assert events == ["started", "entered", "ended"]
+
+
 def kill_one(ours: Workers) -> None:
     """Kill a process of a cluster, as the system does when memory is short; another takes its place."""
     _, process = ours._client.run(os.getpid).popitem()
