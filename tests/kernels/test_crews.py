@@ -12,16 +12,13 @@ import numba
 import numpy as np
 import pytest
 from support.cases import Shape, assert_same_bits, module, random_case
+from support.choices import check_choices
 from support.places import TESTS
 from support.processes import HOST, half_width, run
 
 import numba_lstm
-from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution import launch_lock
-from numba_lstm.execution.planning import estimate
-from numba_lstm.execution.planning.costs import COSTS
-from numba_lstm.execution.planning.machine import ASSUMED, Way, this_machine
-from numba_lstm.execution.planning.numerics import Numerics
+from numba_lstm.execution.planning.machine import ASSUMED, Way
 from numba_lstm.host import idle_cores
 from numba_lstm.kernels.crew import crew_words, meet, regroup, share, sign_in, sign_out
 from numba_lstm.kernels.frame import FRAME_SIZE, PLACES
@@ -137,20 +134,7 @@ def test_one_core(layer: str, threads: int) -> None:
 
 
 def test_choices() -> None:
-    """What is far from where two ways are equally fast; of the machine only the width of its vectors counts."""
-
-    def choose(sizes: Architecture, steps: int, rows: int, threads: int) -> tuple[int, ...]:
-        machine = this_machine()._replace(threads=threads, cpus=threads, l2_bytes=1 << 20, costs=COSTS["avx512"])
-        return estimate.choose(sizes, Numerics(np.dtype(np.float32)), steps, rows, machine)[:2]
-
-    small, large = Architecture(1, 40), Architecture(1024, 1024, 2)
-    assert choose(small, 1, 1, 2) == (1, 1)
-    assert choose(large, 50, 1, 2) == (1, 2)
-    assert choose(Architecture(128, 256), 64, 256, 2) == (2, 1)
-    assert choose(large, 50, 256, 1) == (1, 1)
-    assert choose(large, 50, 3, 8) == (1, 8)
-    # Slices would each read all weights, from the L3 cache that they share.
-    assert choose(large, 50, 2, 2) == (1, 2)
+    check_choices()
 
 
 @pytest.mark.skipif(not HOST, reason="not x86")
@@ -158,7 +142,7 @@ def test_choices() -> None:
     "variables", [half_width(), {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}], ids=["AVX2", "SSE2"]
 )
 def test_choices_with_narrower_vectors(variables: dict[str, str]) -> None:
-    run("from kernels.test_crews import test_choices\ntest_choices()", **variables)
+    run("from support.choices import check_choices\ncheck_choices()", **variables)
 
 
 def test_default_is_a_crew_for_a_large_network() -> None:
