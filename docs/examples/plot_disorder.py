@@ -14,7 +14,8 @@ from numba_lstm import demo
 
 proteins = demo.bundled_proteins()[:24]
 scores = demo.DisorderNetwork().score_many(protein.sequence for protein in proteins)
-rows = demo.most_disordered(proteins, scores, 3)
+found = (demo.Row(protein.name, each) for protein, each in zip(proteins, scores, strict=True))
+rows = demo.most_disordered(found, 3)
 
 figure, panels = plt.subplots(3, figsize=(8, 6), layout="constrained")
 for axes, row in zip(panels, rows, strict=True):
