@@ -45,7 +45,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     """Say before it begins how long it takes, unless somebody has chosen what to run."""
     if config.option.markexpr == "quick":
         return None
-    return "all tests: about 12 minutes of one core; some of everything, in two: pytest -m quick"
+    return "all tests: about 16 minutes of one core; some of everything, in two: pytest -m quick"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

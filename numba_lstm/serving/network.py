@@ -47,8 +47,6 @@ class ServedNetwork:
         self._before, self._after = before, after
         self.dtype = self._stream.dtype
         self.input_size, self.input_dtype = input_size, input_dtype
-        self.output_size: int
-        self.output_dtype: np.dtype[Any]
         hidden = np.zeros((1, lstm.proj_size or lstm.hidden_size), self.dtype)
         made = hidden if after is None else _applied("after", after, hidden)
         self.output_size, self.output_dtype = made.shape[1], made.dtype
