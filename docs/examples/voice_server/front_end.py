@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from safetensors.numpy import load_file
 
 from numba_lstm.serving import Linear
@@ -91,16 +90,27 @@ class BatchedNetwork(VoiceNetwork):
         left, right = frames[:, :, 1 : HALF + 1], frames[:, :, : HALF - 1 : -1]
         sums, differences = left + right, left - right
         sums[:, :, -1] = differences[:, :, -1] = left[:, :, -1]  # the middle has no counterpart
-        real, imaginary = self._cosine(sums), self._sine(differences)
-        x = np.sqrt(real * real + imaginary * imaginary)
+        power, imaginary = self._cosine(sums), self._sine(differences)
+        power *= power
+        imaginary *= imaginary
+        power += imaginary
+        x, inside = _between_zeros(power.shape)
+        np.sqrt(power, out=inside)
         for layer, stride in self._layers:
             n, steps, channels = x.shape
-            padded = np.zeros((n, steps + 2, channels), np.float32)
-            padded[:, 1:-1] = x
-            flat = padded.reshape(n, -1)
-            x = layer(_overlapping(flat, (steps - 1) // stride + 1, stride * channels, TAPS * channels))
-            np.maximum(x, 0, out=x)
-        return x[:, 0]
+            count = (steps - TAPS) // stride + 1
+            y = layer(_overlapping(x.reshape(n, -1), count, stride * channels, TAPS * channels))
+            x, inside = _between_zeros(y.shape)
+            np.maximum(y, 0, out=inside)
+        return x[:, 1]
+
+
+def _between_zeros(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return an array for (n, steps, channels) with a step of zeros before and after, and its part between them."""
+    n, steps, channels = shape
+    padded = np.empty((n, steps + 2, channels), np.float32)
+    padded[:, 0] = padded[:, -1] = 0
+    return padded, padded[:, 1:-1]
 
 
 def _is_mirrored(weight: np.ndarray, sign: int) -> bool:
@@ -109,6 +119,9 @@ def _is_mirrored(weight: np.ndarray, sign: int) -> bool:
 
 
 def _overlapping(rows: np.ndarray, count: int, step: int, size: int) -> np.ndarray:
-    """Return so many parts of each row, (n, count, size), of which each begins ``step`` numbers after the last."""
-    row, number = rows.strides
-    return as_strided(rows, (len(rows), count, size), (row, step * number, number), writeable=False)
+    """Return so many parts of each row, (n, count, size), of which each begins ``step`` numbers after the last.
+
+    Rows lie one behind the other.  NumPy's `as_strided` does the same, and takes as long as a layer of a few rows.
+    """
+    shape, strides = (len(rows), count, size), (rows.strides[0], step * rows.itemsize, rows.itemsize)
+    return np.ndarray(shape, rows.dtype, rows, strides=strides)
