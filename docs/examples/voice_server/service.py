@@ -130,10 +130,6 @@ class Service:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        # In a task of its own: what it waits for would otherwise come back through all of Starlette's layers.
-        await asyncio.create_task(self._serve(scope, receive, send))
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # the wish to connect
         await send({"type": "websocket.accept"})
         client = await self._enter(scope, send)

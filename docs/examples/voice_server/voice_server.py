@@ -26,8 +26,9 @@ from silero_vad import SPEECH
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 from states import States
 
 import numba_lstm as nl
@@ -59,7 +60,7 @@ def states_file(path: Path) -> States:
     return States(path, WEIGHTS, (lstm.num_layers, lstm.hidden_size), (CONTEXT,))
 
 
-def application(service: Service, max_sessions: int) -> Starlette:
+def application(service: Service, max_sessions: int) -> ASGIApp:
     """Return the page, the recording that it plays, the WebSocket, health and metrics."""
 
     async def health(request: Request) -> Response:
@@ -81,9 +82,8 @@ def application(service: Service, max_sessions: int) -> Starlette:
             print("ready", flush=True)
             yield
 
-    return Starlette(
+    pages = Starlette(
         routes=[
-            WebSocketRoute("/listen", service),
             Route("/health", health),
             Route("/metrics", metrics),
             Route("/speech.wav", recording),
@@ -91,6 +91,13 @@ def application(service: Service, max_sessions: int) -> Starlette:
         ],
         lifespan=life,
     )
+
+    async def listening_or_pages(scope: Scope, receive: Receive, send: Send) -> None:
+        # Each answer would pass through Starlette's layers, which have nothing to do with it.
+        heard = scope["type"] == "websocket" and scope["path"] == "/listen"
+        await (service if heard else pages)(scope, receive, send)
+
+    return listening_or_pages
 
 
 class Server(uvicorn.Server):
