@@ -87,7 +87,8 @@ def _input(size: int, dtype: np.dtype[Any], x: Any, axes: tuple[int, ...]) -> np
         raise ValueError(f"LSTM: Expected x to be {allowed}, got {array.ndim}D instead")
     if dtype in DTYPES:
         match_dtype("RNN input", "x", array, dtype)
-    elif array.dtype.newbyteorder("=") != dtype:  # of what is made into an input by somebody's own function
+    # Somebody's own function makes the input of it.  To turn a dtype round takes longer than to compare two.
+    elif array.dtype != dtype and array.dtype.newbyteorder("=") != dtype:
         raise ValueError(f"x should have dtype {dtype}, got: {array.dtype}")
     if array.shape[-1] != size:
         raise RuntimeError(f"x.size(-1) must be equal to input_size. Expected {size}, got {array.shape[-1]}")

@@ -45,6 +45,8 @@ def as_array(value: Any, name: str = "") -> np.ndarray:
     numba_lstm.MaskedArrayError: lengths is a masked array, and which of its numbers count would be forgotten: \
 call filled(value), or give the real steps of each sequence as lengths
     """
+    if type(value) is np.ndarray:  # as nearly always
+        return value
     if _masked(value):
         raise MaskedArrayError(f"{name} {_MASKED}".lstrip())
     try:
