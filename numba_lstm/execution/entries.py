@@ -41,8 +41,9 @@ _KINDS: dict[str, tuple[Any, Any]] = {
 def _entry_signature(name: str, dtype: np.dtype[Any]) -> Any:
     scalar = from_dtype(dtype)
     if name == "linear":
-        panels, bias = types.Array(scalar, 3, "C", readonly=True), types.Array(scalar, 1, "C", readonly=True)
-        return types.void(types.Array(scalar, 3, "A", readonly=True), panels, bias, types.Array(scalar, 3, "C"))
+        weights = types.Array(scalar, 1, "C", readonly=True)
+        source, target = types.Array(scalar, 3, "A", readonly=True), types.Array(scalar, 3, "A")
+        return types.void(source, weights, weights, target)
     if name == "short":
         numbers = types.Array(int64, 1, "C")
         return types.void(numbers, types.Array(scalar, 2, "C", readonly=True), types.Array(scalar, 2, "C"))

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..contract.checks.arrays import as_array, float_dtype, match_dtype
 from ..execution.entries import entry_for
-from ..simd.blocksizes import GATES, block_sizes
+from ..kernels.panels import output_panels
+from ..simd.blocksizes import block_sizes
 
 
 class Linear:
@@ -51,12 +52,9 @@ class Linear:
         if weight.ndim != 2 or 0 in weight.shape:
             raise ValueError(f"weight should have shape (N, K), got {weight.shape}")
         self.out_features, self.in_features = weight.shape
-        width = GATES * block_sizes().vector_bytes // self.dtype.itemsize
-        columns = -(-self.out_features // width) * width
-        padded = np.zeros((self.in_features, columns), self.dtype)
-        padded[:, : self.out_features] = weight.T
-        self._panels = np.ascontiguousarray(padded.reshape(self.in_features, -1, width).transpose(1, 0, 2))
-        self._bias = np.zeros(columns, self.dtype)
+        lanes = block_sizes().lanes(self.dtype)
+        self._panels = output_panels(weight.T.astype(self.dtype), lanes)
+        self._bias = np.zeros(self._panels.size // self.in_features, self.dtype)
         if bias is not None:
             bias = as_array(bias, "bias")
             match_dtype("bias", "bias", bias, self.dtype)
@@ -89,15 +87,12 @@ class Linear:
         if rows.strides[-1] != rows.itemsize or not rows.flags.aligned:
             rows = np.ascontiguousarray(rows)
         rows = rows[(None,) * (3 - x.ndim)]
-        turned = rows.shape[0] > rows.shape[1]  # the longer axis shares what is read of the weights
-        if turned:
-            rows = rows.transpose(1, 0, 2)
-        y = np.empty((*rows.shape[:2], self._bias.size), self.dtype)
+        made = np.empty((*rows.shape[:2], self._bias.size), self.dtype)
+        y = made
+        if rows.shape[0] > rows.shape[1]:  # the longer axis shares what is read of the weights
+            rows, y = rows.transpose(1, 0, 2), made.transpose(1, 0, 2)
         self._run(rows, self._panels, self._bias, y)
-        y = y[..., : self.out_features]
-        if turned:
-            y = y.transpose(1, 0, 2)
-        return np.ascontiguousarray(y).reshape(*x.shape[:-1], self.out_features)
+        return np.ascontiguousarray(made[..., : self.out_features]).reshape(*x.shape[:-1], self.out_features)
 
     def __repr__(self) -> str:
         return f"Linear({self.in_features}, {self.out_features})"
