@@ -12,6 +12,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from time import perf_counter
 from typing import Any
 
@@ -23,6 +24,21 @@ from .network import ServedNetwork
 from .step import Step, answer
 
 _running: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+class _Process:
+    """Which process this is: asking the system in every step would take longer than a lock."""
+
+    forks = 0
+
+    @classmethod
+    def after_fork(cls) -> None:
+        """Called in a child, which knows so that what it has from its parent is not its own."""
+        cls.forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Process.after_fork)
 
 
 @atexit.register
@@ -67,10 +83,11 @@ class Engine:
     def __init__(self, network: ServedNetwork, rows: int, max_wait: float) -> None:
         self._network = network
         self._rows, self._max_wait = rows, max_wait
-        self._process = os.getpid()
-        self._condition = threading.Condition()
+        self._forks = _Process.forks
+        self._lock = threading.RLock()
+        self._condition = threading.Condition(self._lock)
         self._preparation = _Errand(network.prepare)
-        # Whoever reads or changes one of these holds the condition's lock.
+        # Whoever reads or changes one of these holds the lock.
         self._counters = Counters()
         self._thread: threading.Thread | None = None
         self._closing = self._given_up = self._ended = False
@@ -79,6 +96,8 @@ class Engine:
         self._errands: list[_Errand] = []
         self._wanted = 1
         """For how many steps the thread is to be woken."""
+        self._asleep = False
+        """Whether there is anybody to be woken."""
         # These are the thread's own.
         self._unfinished: list[Step] = []
         self._answered = np.full(rows, -np.inf)
@@ -121,12 +140,11 @@ class Engine:
         return self._ask(lambda: self._clear(row))
 
     def submit(self, step: Step) -> None:
-        """Have a step taken."""
-        with self.locked():
-            self._check_open()
-            self._waiting.append(step)
-            if len(self._waiting) >= self._wanted:
-                self._condition.notify()
+        """Have a step taken.  The caller holds the lock."""
+        self._check_open()
+        self._waiting.append(step)
+        if self._asleep and len(self._waiting) >= self._wanted:
+            self._condition.notify()
 
     def withdraw(self, step: Step) -> None:
         """Have a step not taken, or let its result go if it is just being computed."""
@@ -170,7 +188,7 @@ class Engine:
     @property
     def is_own(self) -> bool:
         """Whether this process made it, rather than one that it was forked from."""
-        return os.getpid() == self._process
+        return self._forks == _Process.forks
 
     def counters(self) -> dict[str, Any]:
         """Return what `Batcher.counters` describes."""
@@ -193,11 +211,11 @@ class Engine:
                 errand.do()
         return errand.future
 
-    def locked(self) -> threading.Condition:
-        """Return the condition, for a ``with`` block.  In a child that was forked its lock may never be given back."""
+    def locked(self) -> AbstractContextManager[Any]:
+        """Return the lock, for a ``with`` block.  In a child that was forked it may never be given back."""
         if not self.is_own:
             raise RuntimeError("this Batcher belongs to the process that made it: make one after the fork")
-        return self._condition
+        return self._lock
 
     def _check_open(self) -> None:
         if self._closing:
@@ -215,7 +233,7 @@ class Engine:
                 if steps:
                     self._compute(steps)
         except BaseException as error:  # nobody may wait for a thread that is gone
-            with self._condition:
+            with self._lock:
                 self._closing = self._ended = True
                 lost, self._waiting = [*steps, *self._unfinished, *self._waiting], []
                 errands, self._errands = self._errands, []
@@ -226,7 +244,7 @@ class Engine:
 
     def _next(self) -> tuple[list[_Errand], list[Step]]:
         """Wait until there is something to do; return nothing at the end."""
-        with self._condition:
+        with self._lock:
             while not (self._errands or self._unfinished or self._closing):
                 self._wanted, left = 1, None
                 if self._waiting:
@@ -236,7 +254,9 @@ class Engine:
                     left = self._waiting[0].since + self._max_wait - now
                     if len(self._waiting) >= self._wanted or left <= 0:
                         break
+                self._asleep = True
                 self._condition.wait(left)
+                self._asleep = False
             errands, self._errands = self._errands, []
             steps = [] if self._given_up else self._batch()
             self._ended = self._closing and not (errands or steps)
@@ -265,21 +285,23 @@ class Engine:
     def _compute(self, steps: list[Step]) -> None:
         """Take a batch of steps, and wake those whose steps are through."""
         begin = perf_counter()
-        fresh = [step for step in steps if not step.done]
+        waited = sum(begin - step.since for step in steps if not step.done)
         error = self._network.take(steps)
         end = perf_counter()
         finished = [step for step in steps if not step.left]
         others = [step for step in steps if step.left]
         failed, self._unfinished = (others, []) if error else ([], others)
-        for step in finished:
-            self._answered[step.row] = end
-            self._taken[step.row] += len(step.x)
-        with self._condition:
+        counts = [len(step.x) for step in finished]
+        if finished:
+            rows = [step.row for step in finished]
+            self._answered[rows] = end
+            self._taken[rows] += counts
+        with self._lock:
             counters = self._counters
             counters.count_batch(len(steps))
-            counters.steps += sum(len(step.x) for step in finished)
+            counters.steps += sum(counts)
             counters.failed += len(failed)
-            counters.waiting += sum(begin - step.since for step in fresh)
+            counters.waiting += waited
             counters.computing += end - begin
         answer(finished)
         answer(failed, error)
@@ -288,5 +310,5 @@ class Engine:
         self._network.clear(row)
         self._answered[row] = -np.inf
         self._taken[row] = 0
-        with self._condition:
+        with self._lock:
             self._free.append(row)

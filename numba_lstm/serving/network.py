@@ -110,7 +110,7 @@ class ServedNetwork:
     def _advance(self, steps: list[Step], count: int) -> None:
         """Take as many steps of each of these, in one launch."""
         rows = [step.row for step in steps]
-        x = self._prepared(np.concatenate([step.x[step.done : step.done + count] for step in steps]))
+        x = self._prepared(np.concatenate([step.inputs(count) for step in steps]))
         if count > 1:
             x = self._swapped(x.reshape(len(rows), count, -1))
         y = self._stream.step(x, rows=rows)
@@ -118,8 +118,7 @@ class ServedNetwork:
             y = self._swapped(y).reshape(len(rows) * count, -1)
         y = self._finished(y)
         for step, output in zip(steps, y.reshape(len(rows), count, -1), strict=True):
-            step.y[step.done : step.done + count] = output
-            step.done += count
+            step.take(output)
 
     def _prepared(self, x: np.ndarray) -> np.ndarray:
         """Return the LSTM's input."""

@@ -74,7 +74,8 @@ class Session:
             await step.future
         finally:
             self._end(step)
-        return step.y[0] if single else step.y
+        y: np.ndarray = step.y
+        return y[0] if single else y
 
     def step_sync(self, x: np.ndarray) -> np.ndarray:
         """Do the same as `step` for a thread, which waits meanwhile.
@@ -94,16 +95,17 @@ class Session:
             step.future.result()
         finally:
             self._end(step)
-        return step.y[0] if single else step.y
+        y: np.ndarray = step.y
+        return y[0] if single else y
 
     def _made(self, x: Any, loop: asyncio.AbstractEventLoop | None) -> tuple[Step, bool]:
         """Return a step that can be asked for, and whether x is a single one."""
-        self._check_free()
+        if self._closed or self._step is not None:
+            self._check_free()
         network = self._network
         array = sequence_input(network.input_size, network.input_dtype, x)
         source = _unchanging(array, network.input_dtype)
-        y = np.empty((len(source), network.output_size), network.output_dtype)
-        return Step(self._row, source, y, loop), array.ndim == 1
+        return Step(self._row, source, loop), array.ndim == 1
 
     def _begin(self, step: Step) -> None:
         """Ask for a step; other threads may do so, or close this session, at the same time."""

@@ -23,30 +23,43 @@ class Step:
         The session's row of the stream.
     x : (L, H_in) array
         The input, which nobody else writes to.
-    y : (L, H_out) array
-        Is filled.
     loop : event loop, optional
         Of the task that waits; a plain thread has none.
     """
 
-    __slots__ = ("before", "done", "future", "loop", "row", "since", "withdrawn", "x", "y")
+    __slots__ = ("before", "done", "future", "left", "loop", "row", "since", "withdrawn", "x", "y")
 
-    def __init__(self, row: int, x: np.ndarray, y: np.ndarray, loop: asyncio.AbstractEventLoop | None) -> None:
-        self.row, self.x, self.y = row, x, y
+    def __init__(self, row: int, x: np.ndarray, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.row, self.x = row, x
+        self.y: Any = None
+        """The output (L, H_out), an array of its own, as far as steps have been taken."""
         self.loop = loop
         self.future: Any = Future() if loop is None else loop.create_future()
         self.since = perf_counter()
         self.done = 0
         """How many of the L steps have been taken."""
+        self.left = len(x)
+        """How many of them are to come."""
         self.before: States | None = None
         """The states from before the first, with the axis of rows, if not all are taken in one batch."""
         self.withdrawn = False
         """Whether nobody waits any more."""
 
-    @property
-    def left(self) -> int:
-        """How many of the L steps are to come."""
-        return len(self.x) - self.done
+    def inputs(self, count: int) -> np.ndarray:
+        """Return those of the next steps, so many."""
+        return self.x if count == len(self.x) else self.x[self.done : self.done + count]
+
+    def take(self, outputs: np.ndarray) -> None:
+        """Take so many steps as these outputs have, and copy them."""
+        count = len(outputs)
+        if count == len(self.x):
+            self.y = outputs.copy()
+        else:
+            if self.y is None:
+                self.y = np.empty((len(self.x), *outputs.shape[1:]), outputs.dtype)
+            self.y[self.done : self.done + count] = outputs
+        self.done += count
+        self.left -= count
 
 
 def answer(steps: Iterable[Step], error: BaseException | None = None) -> None:

@@ -153,7 +153,7 @@ def test_two_answers_to_a_thread() -> None:
         def done(self) -> bool:
             return False
 
-    step = Step(0, X[:1], np.empty((1, 5), np.float32), None)
+    step = Step(0, X[:1], None)
     step.future = Late()
     answer([step])
     answer([step], ClosedError("this Session has been closed"))
