@@ -19,8 +19,9 @@ _PIECE = 1 << 16
 """Letters that are looked at in one go: a line may have no end."""
 
 # What metapredict does by default: ambiguous and rare letters become a near relative, gaps and stops go.
-_CONVERSION = str.maketrans({"B": "N", "U": "C", "X": "G", "Z": "Q", "*": None, "-": None})
-_ACCEPTED = set(RESIDUES + "BUXZ").union((RESIDUES + "BUXZ").lower(), "*-")
+_CONVERSION = bytes.maketrans(b"BUXZ", b"NCGQ")
+_LEFT_OUT = b"*-"
+_ACCEPTED = (RESIDUES + "BUXZ" + (RESIDUES + "BUXZ").lower()).encode() + _LEFT_OUT
 
 
 class Protein(NamedTuple):
@@ -66,14 +67,16 @@ def clean(sequence: str) -> str:
     >>> clean("maBX*")
     'MANG'
     """
-    foreign = set(sequence) - _ACCEPTED
+    # Bytes: a proteome has millions of letters, and they are looked up in a table of 256.
+    letters = sequence.encode("ascii", "replace")  # "?" for what is none, letter for letter
+    foreign = letters.translate(None, _ACCEPTED)
     if foreign:
-        position = min(sequence.index(letter) for letter in foreign)
+        position = letters.index(foreign[:1])
         raise ValueError(f"{sequence[position]!r} at position {position + 1} is not an amino acid")
-    cleaned = sequence.upper().translate(_CONVERSION)
+    cleaned = letters.upper().translate(_CONVERSION, _LEFT_OUT)
     if not cleaned:
         raise ValueError("no residues")
-    return cleaned
+    return cleaned.decode("ascii")
 
 
 def read_fasta(path: str | os.PathLike[str]) -> list[Protein]:
