@@ -155,16 +155,16 @@ class Workers:
 
     def _waited_for(self, future: Any) -> np.ndarray:
         """Return a result, however long it takes, and tell if nobody is there to compute it."""
-        while True:
-            try:
-                scores: np.ndarray = future.result(_LOOK)
-            except self._distributed.TimeoutError:
-                before, self._deserted = self._deserted, not self.threads()
-                if self._deserted and not before and self._waiting is not None:
-                    self._waiting()
-            else:
-                self._deserted = False
-                return scores
+        # Not by future.result with a time: a result that is on its way when the time is over can be lost for good.
+        ended = threading.Event()
+        future.add_done_callback(lambda done: ended.set())
+        while not ended.wait(_LOOK):
+            before, self._deserted = self._deserted, not self.threads()
+            if self._deserted and not before and self._waiting is not None:
+                self._waiting()
+        self._deserted = False
+        scores: np.ndarray = future.result()
+        return scores
 
     @contextmanager
     def _understood(self) -> Iterator[None]:

@@ -194,6 +194,12 @@ def test_a_worker_that_is_killed_loses_nothing() -> None:
     assert [os.environ.get(name) for name in names] == before
 
 
+def test_looking_for_workers_disturbs_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_LOOK", 0.002)
+    with Workers(2) as ours:
+        check(score_records(RECORDS * 20, ours.scores), RECORDS * 20)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
 def test_three_workers_that_are_killed_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
