@@ -288,27 +288,59 @@ def test_workers_end_quietly(folder: Path, number: signal.Signals) -> None:
     assert [row.record for row in rows] == list(range(1, len(rows) + 1))
 
 
+@posix
+@pytest.mark.slow
+def test_killed_workers_lose_nothing(folder: Path, capsys: Any) -> None:
+    """Three are killed at any time, as the system does when memory is short: each protein is in the file once."""
+    pytest.importorskip("distributed")
+    import psutil  # distributed needs it
+
+    letters = random.Random(4)
+    Path("p.fasta").write_text(Path("p.fasta").read_text() * 400)
+    whole, path = undisturbed(capsys), Path("out.csv")
+    command = process("--fasta", "p.fasta", "-o", "out.csv", "--workers", "2", stdout=subprocess.DEVNULL)
+    for part in sorted(letters.random() for _ in range(3)):
+        grown(path, round(part * len(whole) / 2), command)
+        children = psutil.Process(command.pid).children()
+        workers = [child for child in children if any("spawn_main" in word for word in child.cmdline())]
+        letters.choice(workers).kill()
+    assert command.wait(HANG) == 0
+    assert path.read_bytes() == whole
+
+
 PEAK = """
-import resource, sys
+import os, resource, sys
 from numba_lstm import cli
-status = cli.main(["demo", "--fasta", "many.fasta", "-o", "out.csv", "--force", "--threads", "1"])
+folder, output = sys.argv[1:]
+os.chdir(folder)
+status = cli.main(["demo", "--fasta", "many.fasta", "-o", output, "--force", "--threads", "1"])
 print(status, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-def peak(count: int) -> int:
-    """Return the most bytes that a command has for so many proteins of 20 to 60 residues."""
+def peak(count: int, output: str, longest: int) -> int:
+    """Return the most bytes that a command has for so many proteins of 20 residues or more."""
     letters = random.Random(3)
     with Path("many.fasta").open("w") as file:
         for number in range(count):
-            file.write(f">P{number}\n{''.join(letters.choices('ACDEFGHIKL', k=letters.randint(20, 60)))}\n")
-    status, size = run(f"import os; os.chdir({os.fspath(Path.cwd())!r})" + PEAK).stdout.split()[-2:]
+            file.write(f">P{number}\n{''.join(letters.choices('ACDEFGHIKL', k=letters.randint(20, longest)))}\n")
+    status, size = run(PEAK, os.fspath(Path.cwd()), output).stdout.split()[-2:]
     assert status == "0"
     return int(size) << 10
 
 
 @posix
-@pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.slow)])
-def test_memory_does_not_grow_with_the_file(folder: Path, count: int) -> None:
-    peak(100)  # kernels are compiled
-    assert peak(count) - peak(100) < 50_000_000
+@pytest.mark.parametrize("output", ["out.csv", "out.parquet"])
+@pytest.mark.parametrize(
+    ("count", "longest"),
+    [
+        (10_000, 60),
+        pytest.param(100_000, 60, marks=pytest.mark.slow),
+        pytest.param(10_000, 2000, marks=pytest.mark.slow),
+    ],
+)
+def test_memory_does_not_grow_with_the_file(folder: Path, output: str, count: int, longest: int) -> None:
+    if output.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    peak(100, output, longest)  # kernels are compiled
+    assert peak(count, output, longest) - peak(100, output, longest) < 50_000_000
