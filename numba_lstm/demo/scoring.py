@@ -12,7 +12,7 @@ from .disorder import DisorderNetwork, batches
 from .fasta import Record
 
 TASK_RESIDUES = 3 << 15
-"""Residues that are handed out together: some 150 ms of work.  To hand them to a worker takes 5 to 10 ms on both sides."""
+"""Residues that are handed out together: some 150 ms of work, and 5 to 10 ms to hand it out, on both sides."""
 
 WINDOW_RESIDUES, WINDOW_RECORDS = 1 << 19, 1 << 13
 """How much is sorted by length at a time: enough that a task has alike ones, little enough to keep."""
