@@ -1,9 +1,12 @@
 """
-Is somebody speaking?
-=====================
+Find speech in audio while it arrives
+=====================================
 
-Silero VAD hears 32 ms of audio at a time, through :meth:`numba_lstm.LSTM.stream`, and gives the probability that they
-hold speech. :doc:`/examples/silero_vad/silero_vad` explains the program.
+A recording that is still going on cannot wait for its end. :meth:`numba_lstm.LSTM.stream` keeps the state of a network
+between calls, and computes what is new. Silero VAD, a published detector of voices, hears 32 ms of audio at a time in
+this way, and says how probable it is that they hold speech.
+
+:doc:`/examples/silero_vad/silero_vad` explains the program, and :doc:`/howto/streams` how to stream other networks.
 """
 
 import runpy
@@ -17,9 +20,14 @@ samples = vad["read_wav"](vad["SPEECH"])
 detector = vad["VoiceDetector"]()
 probability = np.concatenate([detector.push(samples[at : at + 512]) for at in range(0, samples.size, 512)])
 
-figure, (wave, speech) = plt.subplots(2, sharex=True, figsize=(8, 4.5), layout="constrained")
-wave.plot(np.arange(samples.size) / 16_000, samples, linewidth=0.4, color="0.3")
-wave.set(ylabel="waveform", xlim=(0, samples.size / 16_000))
-speech.stairs(probability, np.arange(probability.size + 1) * 0.032, fill=True, alpha=0.6)
-speech.set(xlabel="seconds", ylabel="probability of speech", ylim=(0, 1.02))
+# %%
+# The file is given in pieces of 512 samples, as a microphone would.
+
+figure, axes = plt.subplots(figsize=(4, 2.8), dpi=150, layout="constrained")
+edges = np.arange(probability.size + 1) * 0.032
+axes.stairs(probability, edges, fill=True, color="tab:orange", alpha=0.5, label="probability of speech")
+time = np.arange(samples.size) / 16_000
+axes.plot(time, 0.5 + 0.45 * samples / np.abs(samples).max(), linewidth=0.5, color="black", label="waveform")
+axes.set(xlabel="seconds", xlim=(0, time[-1]), ylim=(0, 1.55), yticks=[0, 1])
+axes.legend(loc="upper left")
 plt.show()

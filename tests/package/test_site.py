@@ -4,6 +4,7 @@ NUMBA_LSTM_SITE names the folder that docs/build.sh made; without it, Selenium a
 """
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import os
@@ -17,6 +18,7 @@ import pytest
 
 SITE = os.environ.get("NUMBA_LSTM_SITE")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+EXAMPLES = sorted(path.stem for path in Path(__file__).parents[2].glob("docs/examples/plot_*.py"))
 WAIT = 30
 """Seconds until something that should be there counts as missing."""
 
@@ -68,6 +70,17 @@ def visit(browser: Any, address: str, ready: Callable[[Any], Any]) -> Any:
     return found
 
 
+@contextlib.contextmanager
+def screen(browser: Any, width: int) -> Iterator[None]:
+    """Give the browser a screen so many pixels wide; one as narrow as a phone's is a phone's."""
+    size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        yield
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_start_page_leads_on(browser: Any, address: str) -> None:
     visit(browser, f"{address}/index.html", lambda b: "numba-lstm" in b.title)
     for link in ("start.html", "howto/index.html", "reference/index.html", "gallery/index.html"):
@@ -84,21 +97,31 @@ def test_reference_of_lstm(browser: Any, address: str) -> None:
     assert browser.find_elements("id", "numba_lstm.LSTM.stream")
 
 
-@pytest.mark.parametrize("name", ["disorder", "speech", "batches", "speed", "gates", "forms"])
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_gallery_has_its_picture(name: str, browser: Any, address: str) -> None:
     loaded = "return [...document.querySelectorAll('img.sphx-glr-single-img')].some(i => i.naturalWidth > 300)"
-    visit(browser, f"{address}/gallery/plot_{name}.html", lambda b: b.execute_script(loaded))
+    visit(browser, f"{address}/gallery/{name}.html", lambda b: b.execute_script(loaded))
 
 
-@pytest.mark.parametrize("page", ["index", "start", "reference/lstm", "explain/kernel", "explain/equations"])
+@pytest.mark.parametrize("width", [1400, 390])
+def test_thumbnails_are_large_enough_to_read(width: int, browser: Any, address: str) -> None:
+    with screen(browser, width):
+        widths = """
+            const pictures = [...document.querySelectorAll(".sphx-glr-thumbcontainer img")];
+            return pictures.every(i => i.naturalWidth) && pictures.map(i => i.getBoundingClientRect().width);
+        """
+        shown = visit(browser, f"{address}/gallery/index.html", lambda b: b.execute_script(widths))
+        assert len(shown) == len(EXAMPLES)
+        assert min(shown) >= 225  # the text is of ten points in pictures four inches wide
+
+
+@pytest.mark.parametrize(
+    "page", ["index", "start", "reference/lstm", "explain/kernel", "explain/equations", "gallery/index"]
+)
 def test_fits_a_phone(page: str, browser: Any, address: str) -> None:
-    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    try:
+    with screen(browser, 390):
         visit(browser, f"{address}/{page}.html", lambda b: b.find_elements("css selector", "article h1"))
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= size["width"]
-    finally:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
 
 
 def test_dashboard_draws_a_graph(browser: Any, address: str) -> None:
