@@ -286,11 +286,11 @@ class Engine:
         """Take a batch of steps, and wake those whose steps are through."""
         begin = perf_counter()
         waited = sum(begin - step.since for step in steps if not step.done)
-        error = self._network.take(steps)
+        failures = self._network.take(steps)
         end = perf_counter()
         finished = [step for step in steps if not step.left]
-        others = [step for step in steps if step.left]
-        failed, self._unfinished = (others, []) if error else ([], others)
+        failed = [step for step, _ in failures]
+        self._unfinished = [step for step in steps if step.left and step not in failed]
         counts = [len(step.x) for step in finished]
         if finished:
             rows = [step.row for step in finished]
@@ -304,7 +304,8 @@ class Engine:
             counters.waiting += waited
             counters.computing += end - begin
         answer(finished)
-        answer(failed, error)
+        for step, error in failures:
+            answer([step], error)
 
     def _clear(self, row: int) -> None:
         self._network.clear(row)

@@ -71,12 +71,13 @@ class ServedNetwork:
         """Set the states of one row to zero."""
         self._stream.reset([row])
 
-    def take(self, steps: list[Step]) -> Exception | None:
-        """Take some steps, chunks only as far as they may come at a time; after an error none that is not through.
+    def take(self, steps: list[Step]) -> list[tuple[Step, Exception]]:
+        """Take some steps, chunks only as far as they may come at a time; return those that failed, and why.
 
-        Steps that are through have nothing left then.
+        Steps that are through have nothing left then; those that failed have not been taken.
         """
         states = None
+        begun = [step.done for step in steps]
         try:
             if self._after is not None or max(step.left for step in steps) > 1:
                 states = self._saved(steps)
@@ -86,13 +87,21 @@ class ServedNetwork:
                 self._advance([step for step, _ in going], min(end - step.done for step, end in going))
                 going = [(step, end) for step, end in going if step.done < end]
         except Exception as error:  # of the caller's own functions, or for want of memory
+            failed = []
             for index, step in enumerate(steps):
                 if step.left:
-                    if step.before is None and states is not None:
-                        step.before = states[0][:, index : index + 1], states[1][:, index : index + 1]
+                    if states is not None:
+                        self.set_state(step.row, (states[0][:, index : index + 1], states[1][:, index : index + 1]))
+                    step.put_back(begun[index])
+                    failed.append(step)
+            if len(failed) == 1 or isinstance(error, _NotRowwiseError):
+                for step in failed:
                     self.drop(step)
-            return error
-        return None
+                return [(step, error) for step in failed]
+            # One of them is at fault, or there are too many: who is beside it should not feel it.
+            half = len(failed) // 2
+            return self.take(failed[:half]) + self.take(failed[half:])
+        return []
 
     def drop(self, step: Step) -> None:
         """Have a step that may be partly taken not be taken."""
@@ -131,12 +140,17 @@ class ServedNetwork:
         y = _applied("after", self._after, y)
         if (y.shape[1], y.dtype) != (self.output_size, self.output_dtype):
             first = f"{self.output_size} features of {self.output_dtype}"
-            raise ValueError(f"after should make {first} as at first, got {y.shape[1]} of {y.dtype} for n = {len(y)}")
+            made = f"{y.shape[1]} of {y.dtype} for n = {len(y)}"
+            raise _NotRowwiseError(f"after should make {first} as at first, got {made}")
         return y
 
     def _swapped(self, array: np.ndarray) -> np.ndarray:
         """Return (N, L, ...) as the stream has it, and the other way round."""
         return array if self._batch_first else array.transpose(1, 0, 2)
+
+
+class _NotRowwiseError(ValueError):
+    """A caller's function that does not do the same for each row, whichever they are."""
 
 
 def _applied(name: str, function: Rowwise, rows: np.ndarray) -> np.ndarray:
@@ -148,5 +162,5 @@ def _applied(name: str, function: Rowwise, rows: np.ndarray) -> np.ndarray:
         raise RuntimeError(f"{name} raised StopIteration") from error
     if not (isinstance(made, np.ndarray) and made.ndim == 2 and len(made) == n):
         shape = made.shape if isinstance(made, np.ndarray) else type(made).__name__
-        raise ValueError(f"{name} should make an (n, features) array of one of n rows, got {shape} for n = {n}")
+        raise _NotRowwiseError(f"{name} should make an (n, features) array of one of n rows, got {shape} for n = {n}")
     return made

@@ -61,6 +61,10 @@ class Step:
         self.done += count
         self.left -= count
 
+    def put_back(self, done: int) -> None:
+        """Have taken no more than so many steps."""
+        self.done, self.left = done, len(self.x) - done
+
 
 def answer(steps: Iterable[Step], error: BaseException | None = None) -> None:
     """Wake all who wait for these steps: with an error, or to take what is in ``y``."""

@@ -360,6 +360,43 @@ def test_a_function_that_fails_changes_nothing(where: str, steps: int) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("steps", [1, 3, 2 * CHUNK_STEPS + 3])
+def test_who_fails_does_not_hurt_who_is_in_the_batch(where: str, steps: int) -> None:
+    """Two of five have a number, in their last step, for which the function raises an error."""
+    bad = np.float32(1000)
+
+    def before(array: np.ndarray) -> np.ndarray:
+        if (array == bad).any():
+            raise ArithmeticError("no")
+        return array
+
+    def after(array: np.ndarray) -> np.ndarray:
+        if np.isnan(array).any():
+            raise ArithmeticError("no")
+        return array
+
+    async def main() -> None:
+        options: dict[str, Any] = {"before": before, "input_size": 3} if where == "before" else {"after": after}
+        async with Batcher(NETWORK, **options) as batcher:
+            sessions = [await batcher.open() for _ in range(5)]
+            inputs = [X[n, :steps].copy() for n in range(5)]
+            for n in (1, 3):
+                inputs[n][-1] = bad if where == "before" else np.nan
+            stepping = [session.step(x) for session, x in zip(sessions, inputs, strict=True)]
+            found = await asyncio.gather(*stepping, return_exceptions=True)
+            assert batcher.counters()["failed"] == 2
+            for n, (session, output) in enumerate(zip(sessions, found, strict=True)):
+                if n in (1, 3):
+                    assert (str(output), session.steps) == ("no", 0)
+                    output = await session.step(X[n, :steps])
+                same_bits(output, called(n)[:steps])
+                assert session.steps == steps
+                await session.close()
+
+    run(main)
+
+
 def test_what_is_no_function_of_rows() -> None:
     with pytest.raises(ValueError, match=r"after should make an \(n, features\) array .* got \(5,\) for n = 1"):
         Batcher(NETWORK, after=lambda y: y[0])
