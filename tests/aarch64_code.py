@@ -1,7 +1,7 @@
 """Print the AArch64 assembly of the serial kernel: ``python aarch64_code.py float32``, or ``float32 int8``.
 
 The package is told that it runs on AArch64; Numba makes and optimises LLVM code on this machine; LLVM then writes the
-assembly of the other one.  Nothing of it can run here, it can only be looked at.
+assembly of the other one.  Here that can only be looked at; `tests/on_aarch64` runs the kernels, in an emulator.
 
 It fails if a word that threads share is read or written without the order that `numba_lstm.kernels.crew` relies on: an
 emulator on x86 has the order of x86, and would not show it.
