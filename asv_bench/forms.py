@@ -124,7 +124,7 @@ def summary(results: dict[str, Any]) -> str:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(prog="python -m asv_bench.forms", description=__doc__.splitlines()[0])
-    add_options(parser, "public", ENGINES)
+    add_options(parser, ["public"], ENGINES)
     report.add_page_option(parser)
     return parser.parse_args(arguments)
 

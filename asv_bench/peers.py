@@ -255,7 +255,7 @@ def read(paths: Sequence[Path]) -> dict[str, Any]:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(prog="python -m asv_bench.peers", description=__doc__.splitlines()[0])
-    add_options(parser, "public", [*engines.ENGINES])
+    add_options(parser, ["public"], [*engines.ENGINES])
     parser.add_argument("--read", nargs="+", type=Path, metavar="JSON", help="measure nothing, read earlier runs")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios")
     parser.add_argument("--roofline", type=Path, metavar="FILE", help="draw rates and bounds")

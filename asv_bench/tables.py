@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from . import accuracy, clients, neighbours, reliability, report, trained
+from . import accuracy, clients, isa, neighbours, reliability, report, trained
 from .clients.programs import PROGRAMS
 
 ROUNDS = 2
@@ -33,6 +33,7 @@ PAGES = {
     "reliability": reliability.PAGE,
     "accuracy": accuracy.PAGE,
     "models": clients.PAGE,
+    "platforms": isa.PAGE,
     "weights": trained.PAGE,
 }
 """All that have tables."""
@@ -68,6 +69,7 @@ PARTS = {
     ),
     "few": Part(f"peers --shapes few {BESIDE} --page {{performance}}", {"performance": "few"}),
     "forms": Part(f"forms {BESIDE} --page {{performance}}", {"performance": "forms"}),
+    "isa": Part(f"isa {BESIDE} --page {{platforms}}", {"platforms": "isa"}),
     "packing": Part("packing --page {performance}", {"performance": "packing"}),
     "trained": Part("trained --rounds {rounds} --page {weights}", {"weights": "trained"}),
     "ways": Part("ways --threads 2 --page {performance}", {"performance": "ways"}),

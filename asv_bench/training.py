@@ -98,7 +98,7 @@ def memory_table(results: dict[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and report; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m asv_bench.training", description=__doc__.splitlines()[0])
-    add_options(parser, "training", [*TRAINERS], command="trainers")
+    add_options(parser, ["training"], [*TRAINERS], command="trainers")
     report.add_page_option(parser)
     options = parser.parse_args(arguments)
     measured, complaints = measure_all(options, measure)

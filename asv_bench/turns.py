@@ -33,7 +33,7 @@ def run_engine(python: str, engine: str, threads: int, options: argparse.Namespa
     command += ["--threads", str(threads), "--budget", str(options.budget)]
     command += ["--shapes", *shapes.select(options.shapes)]
     command += ["--outputs", str(outputs)] if outputs else []
-    environment = timing.environment(threads)
+    environment = timing.environment(threads) | options.variables
     run = subprocess.run(command, cwd=report.ROOT, env=environment, capture_output=True, text=True, check=False)
     if run.returncode:
         raise Failed(f"{engine}: {run.stderr.strip()[-400:]}")
@@ -78,19 +78,22 @@ def take_turns(
     return lowest, versions, complaints
 
 
-def add_options(parser: argparse.ArgumentParser, group: str, known: Sequence[str], command: str = "engines") -> None:
-    """Let a command compare engines, by default all that are known over the shapes of a group.
+def add_options(
+    parser: argparse.ArgumentParser, names: Sequence[str], known: Sequence[str], command: str = "engines"
+) -> None:
+    """Let a command compare engines, by default all that are known over shapes of some names or groups.
 
-    ``command`` is what times one of them, and is called as `engines` is.
+    ``command`` is what times one of them, and is called as `engines` is.  The command may set ``variables`` of the
+    environment that engines have besides their threads.
     """
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
-    parser.add_argument("--shapes", nargs="+", default=[group], help=f"names, or {', '.join(shapes.GROUPS)}")
+    parser.add_argument("--shapes", nargs="+", default=list(names), help=f"names, or {', '.join(shapes.GROUPS)}")
     parser.add_argument("--engines", nargs="+", default=list(known), choices=known, metavar="NAME")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--budget", type=float, default=timing.BUDGET, help="seconds for a shape, at least")
     parser.add_argument("--peers", default=sys.executable, metavar="PYTHON", help="the interpreter that has the peers")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures")
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, variables={})
 
 
 def measure_all(
