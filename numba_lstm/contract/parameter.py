@@ -39,7 +39,7 @@ class Parameter(np.ndarray):
         return getattr(ufunc, method)(*map(_plain, inputs), **options)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return np.asarray(self).__reduce_ex__(protocol)
+        return np.array(self).__reduce_ex__(protocol)  # protocol 5 would make a read-only array of a view of this one
 
     def __deepcopy__(self, memo: Any) -> Any:
         return np.array(self)

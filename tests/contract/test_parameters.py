@@ -171,7 +171,7 @@ def test_no_view_can_be_made_writable(parameter: Parameter, view: Any) -> None:
         copy.copy,
         copy.deepcopy,
         np.array,
-        lambda p: pickle.loads(pickle.dumps(p)),
+        *(lambda p, n=protocol: pickle.loads(pickle.dumps(p, n)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)),
     ],
 )
 def test_results_are_plain_arrays(parameter: Parameter, compute: Any) -> None:
