@@ -33,19 +33,25 @@ make_debian() {
         for link in bin lib lib64; do [[ -e $root/$link ]] || ln -s "usr/$link" "$root/$link"; done
         touch "$root/complete"
     fi
-    packages_for "$root" "$architecture" "${python#python}"
+    packages_for "$root" "$architecture" "$python"
 }
 
 # Download and unpack them from here, since nothing in it can; pip looks only in the first step at the other Python.
 packages_for() {
-    local root=$1 platforms=() glibc machine=x86_64
+    local root=$1 place glibc machine=x86_64
+    place=$(packages_of "$root" "$3")
     [[ $2 == arm64 ]] && machine=aarch64
-    for glibc in 2014 _2_17 _2_27 _2_28; do platforms+=(--platform "manylinux${glibc}_$machine"); done
-    local target=(--only-binary=:all: --implementation cp --python-version "$3" "${platforms[@]}")
-    rm -rf "$root/wheels" "$root/packages"
+    local target=(--only-binary=:all: --implementation cp --python-version "${3#python}")
+    for glibc in 2014 _2_17 _2_27 _2_28; do target+=(--platform "manylinux${glibc}_$machine"); done
+    rm -rf "$root/wheels" "$place"
     requirements | pip_quietly download "${target[@]}" --dest "$root/wheels" --requirement /dev/stdin
-    pip_quietly install "${target[@]}" --no-deps --ignore-requires-python --no-compile --target "$root/packages" \
+    pip_quietly install "${target[@]}" --no-deps --ignore-requires-python --no-compile --target "$place" \
         "$root"/wheels/*
+}
+
+# packages_of ROOT PYTHON: where that Python looks for packages which are not Debian's.
+packages_of() {
+    echo "$1/usr/local/lib/$2/dist-packages"
 }
 
 pip_quietly() {
@@ -80,7 +86,7 @@ mount --bind "$PWD" "$root/project"
 mount -o remount,bind,ro "$root/project"
 mount -t tmpfs none "$root/tmp"
 for folder in proc sys dev; do mount --rbind "/$folder" "$root/$folder"; done
-exec chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/tmp LC_ALL=C.UTF-8 PYTHONPATH=/packages \
+exec chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/tmp LC_ALL=C.UTF-8 \
     PYTHONPYCACHEPREFIX=/bytecode NUMBA_CACHE_DIR=/kernels NUMBA_LSTM_TESTS="${NUMBA_LSTM_TESTS:-default}" \
     /bin/sh -c "cd /project && exec \"\$@\"" sh "$@"
 '
