@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.cases import Shape, random_case
-from support.processes import by_layer, posix, run
+from support.processes import HANG, by_layer, posix, run
 
 from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution import launch_lock
@@ -174,7 +174,7 @@ def ways_of_calls(threads: int, calls: int, monkeypatch: pytest.MonkeyPatch) -> 
         def call(frame: Any) -> None:
             ways.append(way)
             begun.release()
-            assert end.wait(60)
+            assert end.wait(HANG)
 
         return call
 
@@ -182,7 +182,7 @@ def ways_of_calls(threads: int, calls: int, monkeypatch: pytest.MonkeyPatch) -> 
     workers = [threading.Thread(target=launch, args=(frame_of(threads),)) for _ in range(calls)]
     for worker in workers:
         worker.start()
-        assert begun.acquire(timeout=60)
+        assert begun.acquire(timeout=HANG)
     end.set()
     for worker in workers:
         worker.join()

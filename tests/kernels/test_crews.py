@@ -14,7 +14,7 @@ import pytest
 from support.cases import Shape, assert_same_bits, module, random_case
 from support.choices import check_choices
 from support.places import TESTS
-from support.processes import HOST, half_width, run
+from support.processes import HANG, HOST, half_width, run
 
 import numba_lstm
 from numba_lstm.execution import launch_lock
@@ -126,7 +126,7 @@ def test_one_core(layer: str, threads: int) -> None:
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
     done = subprocess.run(
-        [sys.executable, "-c", ONE_CORE], env=environment, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", ONE_CORE], env=environment, capture_output=True, text=True, timeout=HANG, check=False
     )
     if "No threading layer could be loaded" in done.stderr:
         pytest.skip(f"no {layer} here")
@@ -229,8 +229,9 @@ def test_same_bits_beside_busy_processes() -> None:
     paths = [str(TESTS), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "NUMBA_NUM_THREADS": "4", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     done = subprocess.run(
-        [sys.executable, "-c", BESIDE_OTHERS], env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+        [sys.executable, "-c", BESIDE_OTHERS],
+        env=environment, capture_output=True, text=True, timeout=HANG, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
 
