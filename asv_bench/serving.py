@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 
 import numba_lstm as nl
-from numba_lstm.serving import Batcher
 
 from . import report, timing
 from .shapes import Shape
@@ -33,12 +32,12 @@ async def _rounds(shape: Shape, sessions: int, rounds: int) -> float:
     """Return the seconds of a round of steps of so many tasks."""
     x = normal(sessions, shape.input_size)
 
-    async def caller(batcher: Batcher, n: int) -> None:
+    async def caller(batcher: nl.serving.Batcher, n: int) -> None:
         async with await batcher.open() as session:
             for _ in range(rounds):
                 await session.step(x[n])
 
-    async with Batcher(module(shape), max_sessions=max(SESSIONS)) as batcher:
+    async with nl.serving.Batcher(module(shape), max_sessions=max(SESSIONS)) as batcher:
         start = time.perf_counter()
         await asyncio.gather(*(caller(batcher, n) for n in range(sessions)))
         return (time.perf_counter() - start) / rounds
@@ -65,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(prog="python -m asv_bench.serving", description=__doc__)
     parser.add_argument("--rounds", type=int, default=200, help="steps of each session at a time")
-    report.add_page_option(parser)
+    report.add_page_option(parser, report.FOLDER / "streams.md")
     options = parser.parse_args(arguments)
     timing.pin(1)
     nl.set_num_threads(1)
