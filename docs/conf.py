@@ -5,9 +5,12 @@ import inspect
 import logging
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import numba_lstm
+
+sys.path.insert(0, str(Path(__file__).parent))  # extensions of our own
 
 logging.getLogger("numba_lstm").setLevel(logging.ERROR)  # that kernels are compiled is no output of an example
 
@@ -15,11 +18,21 @@ project = "numba-lstm"
 author = "The numba_lstm developers"
 project_copyright = author
 release = version = numba_lstm.__version__
-extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_gallery.gen_gallery"]
+extensions = [
+    "mathml",
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
+]
 # keras.md is a part of bring_your_model; the folder of examples is read by the gallery.
 exclude_patterns = ["_build", "keras.md", "examples/plot_*", "examples/GALLERY_HEADER.rst"]
 nitpicky = True
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "dollarmath", "substitution"]
+myst_substitutions = {"version": version}
 myst_heading_anchors = 3
 
 autodoc_typehints = "none"  # numpydoc's sections say them with shapes
@@ -28,6 +41,9 @@ autodoc_mock_imports = ["torch", "onnx", "dask", "distributed"]
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True  # np.float32, not the class
 numpydoc_show_class_members = False
+autosummary_generate = False  # tables of what the pages describe, and no pages of its own
+python_maximum_signature_line_length = 80  # longer ones have a line for each parameter
+copybutton_exclude = ".linenos, .gp, .go"  # prompts and outputs are not copied
 
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
@@ -41,6 +57,7 @@ sphinx_gallery_conf = {
     "thumbnail_size": (600, 420),
     "within_subsection_order": "FileNameSortKey",
     "remove_config_comments": True,
+    "write_computation_times": False,  # a page that loads scripts from servers of others
 }
 
 html_theme = "pydata_sphinx_theme"
@@ -49,7 +66,8 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_favicon = "_static/icon.svg"
 html_show_sourcelink = False
-html_sidebars = {"start": [], "dashboard": []}  # they have no pages below them
+# Pages without others below them, and those whose tables need the width.
+html_sidebars = {name: [] for name in ("start", "dashboard", "performance", "performance/*")}
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
 html_theme_options = {
     "navbar_align": "left",

@@ -28,16 +28,17 @@ class LSTM(SavedModule, StreamedModule, DifferentiableModule):
 
     Each layer computes, for every step t of its input,
 
-    .. code-block:: text
+    .. math::
 
-        i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)
-        f = sigmoid(W_if x + b_if + W_hf h + b_hf)
-        g =    tanh(W_ig x + b_ig + W_hg h + b_hg)
-        o = sigmoid(W_io x + b_io + W_ho h + b_ho)
-        c = f * c + i * g
-        h = o * tanh(c)             or, with proj_size, W_hr (o * tanh(c))
+        i_t &= \sigma(W_{ii} x_t + b_{ii} + W_{hi} h_{t-1} + b_{hi}) \\
+        f_t &= \sigma(W_{if} x_t + b_{if} + W_{hf} h_{t-1} + b_{hf}) \\
+        g_t &= \tanh(W_{ig} x_t + b_{ig} + W_{hg} h_{t-1} + b_{hg}) \\
+        o_t &= \sigma(W_{io} x_t + b_{io} + W_{ho} h_{t-1} + b_{ho}) \\
+        c_t &= f_t \odot c_{t-1} + i_t \odot g_t \\
+        h_t &= o_t \odot \tanh(c_t)
 
-    with x the layer's input at t, h and c the states after t - 1.  Layer 1 and above read the h of the layer below.
+    with x the layer's input, h its output and c its cell state.  With ``proj_size`` the last line is
+    :math:`h_t = W_{hr} (o_t \odot \tanh(c_t))`.  Layer 1 and above read the h of the layer below.
 
     Parameters
     ----------
@@ -45,21 +46,21 @@ class LSTM(SavedModule, StreamedModule, DifferentiableModule):
         Features of the input: H_in.
     hidden_size : int
         Features of the cell state: H_cell.
-    num_layers : int
+    num_layers : int, default 1
         Layers on top of each other.
-    bias : bool
+    bias : bool, default True
         Whether there are ``bias_ih`` and ``bias_hh``.
-    batch_first : bool
+    batch_first : bool, default False
         Whether input and output are (N, L, features) rather than (L, N, features).  States are not concerned.
         May be assigned later.
-    dropout : float
+    dropout : float, default 0
         In train mode, the probability with which each output of every layer but the last is set to zero.
         May be assigned later.
-    bidirectional : bool
+    bidirectional : bool, default False
         Whether a second direction runs from the end to the start.
-    proj_size : int
+    proj_size : int, default 0
         If not 0, the size to which h is projected, less than ``hidden_size``.
-    dtype : float32 or float64
+    dtype : float32 or float64, default float32
         Of parameters, inputs and outputs, in any spelling that ``numpy.dtype`` takes.
     seed : optional
         What ``numpy.random.default_rng`` takes.  Initial weights and dropout masks come from it.

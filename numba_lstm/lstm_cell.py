@@ -32,12 +32,14 @@ class _Bias:
 class LSTMCell(SavedCell, DifferentiableCell):
     r"""One step of one layer of an LSTM, as ``torch.nn.LSTMCell``.
 
-    .. code-block:: text
+    .. math::
 
-        i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)      f = sigmoid(W_if x + b_if + W_hf h + b_hf)
-        g =    tanh(W_ig x + b_ig + W_hg h + b_hg)      o = sigmoid(W_io x + b_io + W_ho h + b_ho)
-        c = f * c + i * g
-        h = o * tanh(c)
+        i &= \sigma(W_{ii} x + b_{ii} + W_{hi} h + b_{hi}) \\
+        f &= \sigma(W_{if} x + b_{if} + W_{hf} h + b_{hf}) \\
+        g &= \tanh(W_{ig} x + b_{ig} + W_{hg} h + b_{hg}) \\
+        o &= \sigma(W_{io} x + b_{io} + W_{ho} h + b_{ho}) \\
+        c' &= f \odot c + i \odot g \\
+        h' &= o \odot \tanh(c')
 
     Parameters
     ----------
@@ -45,9 +47,9 @@ class LSTMCell(SavedCell, DifferentiableCell):
         Features of the input: H_in.
     hidden_size : int
         Features of h and c: H.
-    bias : bool
+    bias : bool, default True
         Whether there are ``bias_ih`` and ``bias_hh``.
-    dtype : float32 or float64
+    dtype : float32 or float64, default float32
         Of parameters, inputs and outputs, in any spelling that ``numpy.dtype`` takes.
     seed : optional
         What ``numpy.random.default_rng`` takes.  Initial weights come from it.

@@ -93,6 +93,37 @@ def test_reference_has_an_example_of_each() -> None:
     assert not lacking
 
 
+def in_tables(page: str) -> list[str]:
+    """Return the names in the tables of a page of the reference."""
+    text = (ROOT / "docs" / "reference" / page).read_text(encoding="utf-8")
+    tables = re.findall(r"^\.\. autosummary::\n((?:   .*\n|\n)+)", text, re.MULTILINE)
+    return [name for table in tables for name in re.findall(r"^   (\w[\w.]*)$", table, re.MULTILINE)]
+
+
+def described(page: str) -> list[str]:
+    """Return the names that a page of the reference describes, without the package's."""
+    text = (ROOT / "docs" / "reference" / page).read_text(encoding="utf-8")
+    names = re.findall(r"^\.\. auto(?:function|class|exception):: ([\w.]+)", text, re.MULTILINE)
+    return [name.removeprefix("numba_lstm.") for name in names]
+
+
+def test_reference_begins_with_a_table_of_all_names() -> None:
+    """In the order of the pages."""
+    folder = ROOT / "docs" / "reference"
+    toctree = (folder / "index.md").read_text(encoding="utf-8").split(":maxdepth: 1")[1]
+    pages = [f"{name}.md" for name in re.findall(r"^(\w+)$", toctree, re.MULTILINE)]
+    assert {path.name for path in folder.glob("*.md")} == {"index.md", *pages}
+    assert in_tables("index.md") == [name for page in pages for name in described(page)]
+
+
+@pytest.mark.parametrize(("page", "kind"), [("lstm.md", numba_lstm.LSTM), ("lstm_cell.md", numba_lstm.LSTMCell)])
+def test_reference_begins_with_a_table_of_all_methods(page: str, kind: type) -> None:
+    listed = in_tables(page)
+    methods = [name for name in dir(kind) if not name.startswith("_") and callable(getattr(kind, name))]
+    assert {f"{kind.__name__}.{name}" for name in methods} <= {*listed}
+    assert len({*listed}) == len(listed)
+
+
 def test_readme_loads_and_runs_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     np.savez("lstm.npz", **numba_lstm.LSTM(*SIZES, seed=0).state_dict())
