@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import report
-from .shapes import GROUPS, Shape, select, sequence, states
+from .shapes import GROUPS, Shape, select, sequence, states, words
 from .timing import pin, seconds_per_call
 
 ROUNDS = 5
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--budget", type=float, default=BUDGET)
     parser.add_argument("--compiled", action="store_true", help="by torch.compile as well, which needs a C++ compiler")
-    report.add_page_option(parser)
+    report.add_page_option(parser, report.FOLDER / "training.md")
     options = parser.parse_args(arguments)
     shapes = select(options.shapes)
     cores = pin(options.threads)
@@ -140,16 +140,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.compiled:
         rows += compare_compiled(torch, options.rounds, options.budget)
     cells = [
-        [row.name, str(shapes.get(row.name, "100 to 2 x 128, bidirectional, and its neighbours; N = 8")),
+        [words(row.name), str(shapes.get(row.name, "100 to 2 x 128, bidirectional, and its neighbours; N = 8")),
          f"{row.ours * 1e6:.1f}", f"{row.theirs * 1e6:.1f}", f"{row.theirs / row.ours:.2f}", f"{row.difference:.0e}"]
         for row in rows
     ]  # fmt: skip
-    heads = ["name", "shape", "accelerated, us", "torch, us", "torch / accelerated", "largest difference"]
+    heads = ["network", "sizes", "accelerated, us", "torch, us", "torch / accelerated", "largest difference"]
     text = report.markdown_table(heads, cells)
     slower = [row.name for row in rows if row.ours >= row.theirs]
     text += f"\n\nFloat32, {options.threads} threads on cores {cores}, "
     text += f"medians of {options.rounds} rounds. "
-    text += f"Slower than torch: {', '.join(slower)}." if slower else "None is slower than torch."
+    text += f"Slower than torch: {', '.join(map(words, slower))}." if slower else "None is slower than torch."
     report.publish("accelerate", text, report.own_circumstances("torch"), options.page)
 
 

@@ -86,22 +86,25 @@ def measure(threads: int, options: argparse.Namespace) -> Measured:
 
 
 def full_table(results: dict[str, Any]) -> str:
-    """Return times, ratios and distances from the bounds, for one number of threads."""
+    """Return a table of times and one of ratios and distances from the bounds, for one number of threads."""
     timed = {engine for result in results.values() for engine in result["seconds"]}
     columns = [engine for engine in (*engines.FORMS, *engines.INT8_PEERS) if engine in timed]
     ratios = ["int8 peer / int8", "float32 peer / int8", "float32 / int8", "float32 / float16"]
-    header = ["shape", *columns, "best float32 peer", *ratios, "int8 over bound", "float16 over bound"]
-    rows = []
+    times, gained = [], []
     for name, result in results.items():
         row, bounds = result["seconds"], result["bounds"]
         peer = best(row, FLOAT32_PEERS)
-        cells = [name, *(microseconds(row.get(engine)) for engine in columns)]
-        cells.append(f"{microseconds(row[peer])} {peer}" if peer else "")
+        cells = [shapes.words(name), *(microseconds(row.get(engine)) for engine in columns)]
+        times.append([*cells, f"{microseconds(row[peer])} {peer}" if peer else ""])
         gains = [gain(row, [*engines.INT8_PEERS], "int8"), gain(row, FLOAT32_PEERS, "int8")]
         gains += [gain(row, ["float32"], form) for form in ("int8", "float16")]
         gains += [row[form] / bounds[form] if form in row else None for form in ("int8", "float16")]
-        rows.append([*cells, *(number(value, ".2f") for value in gains)])
-    return report.markdown_table(header, rows)
+        gained.append([shapes.words(name), *(number(value, ".2f") for value in gains)])
+    tables = [
+        report.markdown_table(["network", *columns, "best float32 peer"], times),
+        report.markdown_table(["network", *ratios, "int8 over bound", "float16 over bound"], gained),
+    ]
+    return "\n\n".join(tables)
 
 
 def summary(results: dict[str, Any]) -> str:
@@ -117,7 +120,7 @@ def summary(results: dict[str, Any]) -> str:
         if gains:
             mean = math.exp(sum(map(math.log, gains.values())) / len(gains))
             worst = min(gains, key=gains.__getitem__)
-            rows.append([what, f"{len(gains)}", f"{mean:.2f}", f"{gains[worst]:.2f}", worst])
+            rows.append([what, f"{len(gains)}", f"{mean:.2f}", f"{gains[worst]:.2f}", shapes.words(worst)])
     return report.markdown_table(["time of the other / ours", "shapes", "geometric mean", "smallest", "at"], rows)
 
 
@@ -125,7 +128,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(prog="python -m asv_bench.forms", description=__doc__.splitlines()[0])
     add_options(parser, ["public"], ENGINES)
-    report.add_page_option(parser)
+    report.add_page_option(parser, report.FOLDER / "forms.md")
     return parser.parse_args(arguments)
 
 

@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m asv_bench.packing", description=__doc__)
     parser.add_argument("--size", type=int, default=SIZE, help="inputs and units of the layer")
     parser.add_argument("--rounds", type=int, default=3)
-    report.add_page_option(parser)
+    report.add_page_option(parser, report.FOLDER / "forms.md")
     options = parser.parse_args(arguments)
     timing.pin(1)
     shape = Shape(options.size, options.size)

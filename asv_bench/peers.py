@@ -21,15 +21,17 @@ from typing import Any
 
 import numpy as np
 
-from . import engines, machine, report, shapes
+from . import engines, machine, pictures, report, shapes
 from .shapes import Shape
 from .turns import Measured, add_options, complain, keep, measure_all, take_turns
 
 TOLERANCE = 2e-5
 """Of outputs, which are between -1 and 1; float32 sums in other orders are up to 3e-6 apart."""
 
-BLOCKS = {"public": "peers", "few": "few"}
-"""Places on the page, for groups of shapes."""
+BLOCKS = {"public": "engines", "few": "few"}
+"""Places on the page of all engines, for groups of shapes."""
+
+ALL_ENGINES = report.FOLDER / "engines.md"
 
 
 def largest_difference(outputs: Path, engine: str, other: str, name: str) -> float:
@@ -94,20 +96,41 @@ def number(value: float | None, kind: str) -> str:
 
 
 def full_table(results: dict[str, Any]) -> str:
-    """Return all engines' times, for one number of threads."""
+    """Return all engines' times, the best peer's in bold, for one number of threads."""
     present = {engine for result in results.values() for engine in result["seconds"]} - {"first step"}
     used = [engine for engine in engines.ENGINES if engine in present]
-    beside = ["stream / call"] * ("stream" in used)
-    header = ["shape", *used, *beside, "best peer", "ratio", "GFLOP/s", "over bound", "difference"]
     rows = []
     for name, result in results.items():
-        row, taken = result["seconds"], ours(result["seconds"])
-        rate, over = (_shape(name).flop() / taken / 1e9, taken / result["bound"]) if taken else (None, None)
-        cells = [name, *(microseconds(row.get(engine)) for engine in used)]
-        cells += [number(over_call(row, "stream"), ".2f") for _ in beside]
-        cells += [best_peer(row) or "", number(ratio(row), ".2f"), number(rate, ".1f"), number(over, ".2f")]
-        rows.append([*cells, number(result.get("difference"), ".1e")])
+        row = result["seconds"]
+        peer, taken = best_peer(row), ours(row)
+        times = {engine: microseconds(row.get(engine)) for engine in used}
+        if peer:
+            times[peer] = f"**{times[peer]}**"
+        over = taken / result["bound"] if taken else None
+        figures = [number(ratio(row), ".2f"), number(over, ".2f"), number(result.get("difference"), ".1e")]
+        rows.append([shapes.words(name), *times.values(), *figures])
+    return report.markdown_table(["network", *used, "ratio", "over bound", "difference"], rows)
+
+
+def bound_table(runs: dict[str, Any]) -> str:
+    """Return how far we are from what the hardware allows, for all numbers of threads."""
+    header = ["network"]
+    for threads in runs:
+        header += [f"{cores(threads)}: GFLOP/s", "time over bound"]
+    rows = []
+    for name in _names(runs):
+        cells = [shapes.words(name)]
+        for results in runs.values():
+            taken = ours(results[name]["seconds"]) if name in results else None
+            rate, over = (_shape(name).flop() / taken / 1e9, taken / results[name]["bound"]) if taken else (None, None)
+            cells += [number(rate, ".1f"), number(over, ".2f")]
+        rows.append(cells)
     return report.markdown_table(header, rows)
+
+
+def _names(runs: dict[str, Any]) -> list[str]:
+    """Return the shapes of runs, in their order."""
+    return list(dict.fromkeys(name for results in runs.values() for name in results))
 
 
 def _shape(name: str) -> Shape:
@@ -121,14 +144,14 @@ def summary(results: dict[str, Any]) -> str:
         return "no peer to compare with"
     mean = math.exp(sum(map(math.log, gains.values())) / len(gains))
     worst = min(gains, key=gains.__getitem__)
-    return f"geometric mean {mean:.2f} over {len(gains)} shapes, smallest {gains[worst]:.2f} at {worst}"
+    return f"geometric mean {mean:.2f} over {len(gains)} shapes, smallest {gains[worst]:.2f}: {shapes.words(worst)}"
 
 
 def stream_over_call(results: dict[str, Any]) -> str:
     """Return how a step of a stream compares with a call that is given the same states; nothing without such."""
     shares = {name: share for name, result in results.items() if (share := over_call(result["seconds"], "stream"))}
     slowest = max(shares, key=shares.__getitem__, default="")
-    return f"stream over call {shares[slowest]:.2f} at most, at {slowest}" if shares else ""
+    return f"stream over call {shares[slowest]:.2f} at most: {shapes.words(slowest)}" if shares else ""
 
 
 def first_step(runs: dict[str, Any]) -> str:
@@ -136,7 +159,11 @@ def first_step(runs: dict[str, Any]) -> str:
     parts = []
     for threads, results in runs.items():
         rows = {name: result["seconds"] for name, result in results.items()}
-        shares = [f"{name} {share:.2f}" for name, row in rows.items() if (share := over_call(row, "first step"))]
+        shares = [
+            f"{shapes.words(name).removesuffix(', 1 step')} {share:.2f}"
+            for name, row in rows.items()
+            if (share := over_call(row, "first step"))
+        ]
         if shares:
             parts.append(f"{cores(threads).lower()}: {', '.join(shares)}")
     about = "A first step, from zeros, does without the products with the state. Its time over a call's with states:"
@@ -154,16 +181,15 @@ def _with_call(row: dict[str, float]) -> str:
     return f"{taken} ({microseconds(row.get('numba_lstm'))})" if "stream" in row else taken
 
 
-def readme_table(measured: dict[str, Any]) -> str:
-    """Return the table of the README."""
+def beside_table(measured: dict[str, Any]) -> str:
+    """Return our times beside the best peer's, with what has to be known to read them."""
     runs: dict[str, dict[str, Any]] = measured["runs"]
-    names = list(dict.fromkeys(name for results in runs.values() for name in results))
-    header = ["input to hidden; steps, batch"]
+    header = ["network", "sizes"]
     for threads in runs:
         header += [f"{cores(threads)}: numba_lstm", "best peer", "ratio"]
     rows = []
-    for name in names:
-        cells = [f"{_shape(name)}"]
+    for name in _names(runs):
+        cells = [shapes.words(name), f"{_shape(name)}"]
         for results in runs.values():
             row = results[name]["seconds"] if name in results else {}
             peer, gain = best_peer(row), ratio(row)
@@ -172,13 +198,12 @@ def readme_table(measured: dict[str, Any]) -> str:
         rows.append(cells)
     peers = sorted({engine for results in runs.values() for r in results.values() for engine in r["seconds"]})
     others = ", ".join(engine for engine in peers if engine not in engines.OURS) or "none"
-    means = "\n".join(f"- {cores(threads)}: {summaries(results)}." for threads, results in runs.items())
-    about = f"""Microseconds, float32. Single steps start from states that are not zero: a step of a stream, in brackets
-    a call that is given the states. The lowest of the medians of {measured["rounds"]} rounds; engines take turns, each
-    in a process of its own, bound to the cores. The best peer is the fastest of these: {others}. The ratio is its time
-    over ours."""
-    parts = [report.paragraph(about), report.markdown_table(header, rows), means, first_step(runs)]
-    return "\n\n".join(filter(None, parts))
+    means = [report.paragraph(f"- {cores(threads)}: {summaries(results)}.") for threads, results in runs.items()]
+    about = f"""Microseconds, float32. Sizes are inputs to layers x units; L steps, and N rows in a batch. Single steps
+    start from states that are not zero: a step of a stream, in brackets a call that is given the states. The lowest of
+    the medians of {measured["rounds"]} rounds; engines take turns, each in a process of its own, bound to the cores.
+    The best peer is the fastest of these: {others}. The ratio is its time over ours."""
+    return "\n\n".join([report.paragraph(about), report.markdown_table(header, rows), "\n".join(means)])
 
 
 def cores(threads: str) -> str:
@@ -186,21 +211,32 @@ def cores(threads: str) -> str:
     return "One core" if threads == "1" else f"{threads} cores"
 
 
+TITLE = "Time of the fastest other engine over that of numba-lstm"
+ROOFLINE = "Rates beside what the hardware allows"
+
+
 def draw(measured: dict[str, Any], plot: Path) -> None:
     """Draw how much longer the best peer takes, a bar for every shape and number of threads."""
     runs: dict[str, dict[str, Any]] = measured["runs"]
-    names = [name for name in next(iter(runs.values())) if all(name in results for results in runs.values())]
-    figure = report.new_figure(9, 4.5)
-    axes = figure.subplots()
-    width = 0.8 / len(runs)
-    for index, (threads, results) in enumerate(runs.items()):
-        gains = [ratio(results[name]["seconds"]) or 0.0 for name in names]
-        axes.bar(np.arange(len(names)) + index * width, gains, width, label=cores(threads), align="edge")
-    axes.axhline(1, color="black", linewidth=0.8)
-    axes.set_xticks(np.arange(len(names)) + 0.4, names, rotation=60, ha="right")
-    axes.set_ylabel("time of the best peer / ours")
-    axes.legend()
-    report.save_plot(figure, plot)
+    names = [name for name in _names(runs) if all(name in results for results in runs.values())]
+    height = 0.8 / len(runs)
+
+    def paint(figure: Any) -> None:
+        axes = figure.subplots()
+        for index, (threads, results) in enumerate(runs.items()):
+            gains = [(ratio(results[name]["seconds"]) or 1.0) - 1 for name in names]
+            places = np.arange(len(names)) + index * height
+            axes.barh(places, gains, height, left=1, label=cores(threads), align="edge")
+        axes.axvline(1, color=axes.xaxis.label.get_color(), linewidth=0.8)
+        axes.set_yticks(np.arange(len(names)) + 0.4, [shapes.words(name) for name in names])
+        axes.set(xscale="log", xlabel="times as long; at 1 both are as fast", ylim=(len(names), -0.2))
+        axes.set_xticks([1, 1.5, 2, 3, 5, 10], ["1", "1.5", "2", "3", "5", "10"])
+        axes.set_xticks([], minor=True)
+        axes.grid(axis="x", alpha=0.3)
+        axes.legend(framealpha=0)
+        figure.suptitle(TITLE)
+
+    pictures.draw(plot, 7, 8, paint)
 
 
 def draw_roofline(measured: dict[str, Any], plot: Path) -> None:
@@ -214,21 +250,28 @@ def draw_roofline(measured: dict[str, Any], plot: Path) -> None:
         seconds = results[name]["bound"], ours(row) or 0.0, row[best_peer(row) or ""]
         for column, taken in zip(columns.values(), seconds, strict=True):
             column.append(chosen[name].flop() / taken / 1e9)
-    figure = report.new_figure(9, 5)
-    axes = figure.subplots()
-    for (kind, rates), style in zip(columns.items(), ("k_", "o", "x"), strict=True):
-        axes.semilogy(range(len(ordered)), rates, style, label=kind, markersize=12 if kind == "bound" else 7)
-    labels = [f"{name}  {chosen[name].intensity():.1f}" for name in ordered]
-    axes.set_xticks(range(len(ordered)), labels, rotation=60, ha="right")
-    axes.set_xlabel("operations for each byte of weights that is read")
-    axes.set_ylabel(f"GFLOP/s, {cores(threads).lower()}")
-    axes.grid(which="both", axis="y", linewidth=0.3)
-    axes.legend()
-    report.save_plot(figure, plot)
+    labels = [f"{shapes.words(name)}: {chosen[name].intensity():.1f}" for name in ordered]
+
+    def paint(figure: Any) -> None:
+        axes = figure.subplots()
+        for (kind, rates), marker in zip(columns.items(), ("|", "o", "x"), strict=True):
+            size, edge = (16, 2) if kind == "bound" else (7, 1)
+            axes.semilogx(rates, range(len(ordered)), marker, label=kind, markersize=size, markeredgewidth=edge)
+        axes.set_yticks(range(len(ordered)), labels)
+        axes.set_ylabel("operations for each byte of weights that is read")
+        axes.set_xticks([1, 10, 100, 1000], ["1", "10", "100", "1000"])
+        axes.set_xlim(min(map(min, columns.values())) / 1.5, max(map(max, columns.values())) * 1.5)
+        axes.set_xlabel(f"GFLOP/s, {cores(threads).lower()}")
+        axes.grid(which="both", axis="x", alpha=0.3)
+        axes.legend(framealpha=0)
+        axes.invert_yaxis()
+        figure.suptitle(ROOFLINE)
+
+    pictures.draw(plot, 7, 8, paint)
 
 
 def block(names: Sequence[str]) -> str:
-    """Return the place of the page for a table of these shapes.
+    """Return the place on the page of all engines for a table of these shapes.
 
     Raises
     ------
@@ -261,31 +304,47 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--roofline", type=Path, metavar="FILE", help="draw rates and bounds")
     readme = report.ROOT / "README.md"
     parser.add_argument("--readme", nargs="?", type=Path, const=readme, metavar="FILE", help="write the README's table")
+    parser.add_argument("--full", nargs="?", type=Path, const=ALL_ENGINES, metavar="FILE", help="write all times")
     report.add_page_option(parser)
     return parser.parse_args(arguments)
+
+
+def write(measured: dict[str, Any], page: Path, tables: dict[str, str]) -> None:
+    """Write tables into the blocks of a page."""
+    report.write_measured(page, measured)
+    for name, text in tables.items():
+        report.write_block(page, name, text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, or read, and report; return the exit status."""
     options = parse(arguments)
-    if options.page and not options.read:
+    if options.full and not options.read:
         block(options.shapes)  # before hours of measuring
     measured, complaints = (read(options.read), []) if options.read else measure_all(options, measure)
+    runs = measured["runs"]
     tables = [
         f"{cores(threads)}, microseconds\n\n{full_table(results)}\n\n{summaries(results)}"
-        for threads, results in measured["runs"].items()
+        for threads, results in runs.items()
     ]
-    text = "\n\n".join(filter(None, [*tables, first_step(measured["runs"])]))
+    full = "\n\n".join(filter(None, [*tables, first_step(runs)]))
+    beside, bound = beside_table(measured), bound_table(runs)
+    print(f"{full}\n\n{bound}\n\n{report.caption(measured)}")
     keep(measured, options.json)
     if options.plot:
         draw(measured, options.plot)
     if options.roofline:
         draw_roofline(measured, options.roofline)
     if options.readme:
-        report.write_measured(options.readme, measured)
-        report.write_block(options.readme, "speed", readme_table(measured))
-    picture = ("Time of the best peer over ours", options.plot) if options.plot else None
-    report.publish(block(measured["shapes"]) if options.page else "", text, measured, options.page, picture)
+        write(measured, options.readme, {"speed": beside})
+    if options.page:
+        shown = [
+            pictures.show(title, plot, options.page) if plot else ""
+            for title, plot in ((TITLE, options.plot), (ROOFLINE, options.roofline))
+        ]
+        write(measured, options.page, {"peers": f"{beside}\n\n{shown[0]}", "bound": f"{bound}\n\n{shown[1]}"})
+    if options.full:
+        write(measured, options.full, {block(measured["shapes"]): full})
     return complain(complaints)
 
 

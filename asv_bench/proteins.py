@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--peers", metavar="PYTHON", help="an interpreter that has torch")
     parser.add_argument("--torch", type=Path, help=argparse.SUPPRESS)  # what peer_row asks of the other interpreter
     parser.add_argument("--budget", type=float, default=timing.BUDGET, help="seconds for a line, at least")
-    report.add_page_option(parser)
+    report.add_page_option(parser, report.FOLDER / "engines.md")
     options = parser.parse_args(arguments)
     timing.pin(1)
     if options.torch:

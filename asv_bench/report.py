@@ -14,13 +14,12 @@ import subprocess
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "performance.md"
+FOLDER = PAGE.with_suffix("")
+"""Of the pages behind it."""
 
 MEASURED = "measured"
 """The place on every page that says once what all of its figures depend on."""
@@ -65,21 +64,6 @@ def _around_block(path: Path, name: str) -> tuple[str, str, str]:
     before, rest = page.split(begin)
     text, after = rest.split(end)
     return before + begin, text, end + after
-
-
-def save_plot(figure: Figure, plot: Path) -> None:
-    """Write a picture, in the format that its name says."""
-    plot.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(plot, dpi=120, metadata={"Software": None} if plot.suffix == ".png" else None)
-
-
-def new_figure(width: float, height: float) -> Any:
-    """Return an empty picture; says what to install where matplotlib is missing."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise SystemExit("plots need matplotlib: pip install '.[plot]'") from None
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def machine() -> str:
@@ -166,30 +150,20 @@ def write_measured(path: Path, about: dict[str, Any]) -> None:
     write_block(path, MEASURED, caption(together([before, about] if before else [about])))
 
 
-def publish(
-    name: str, text: str, about: dict[str, Any], page: Path | None, picture: tuple[str, Path] | None = None
-) -> None:
+def publish(name: str, text: str, about: dict[str, Any], page: Path | None, picture: str = "") -> None:
     """Print what was measured, with its circumstances.
 
-    Write it into a page if there is one, with a picture of a title if there is one.
+    Write it into a page if there is one, with the Markdown of a picture if there is one.
     """
     print(f"{text}\n\n{caption(about)}")
     if page:
         write_measured(page, about)
-        write_block(page, name, text + show(picture, page))
+        write_block(page, name, f"{text}\n\n{picture}")
 
 
 def own_circumstances(*packages: str) -> dict[str, Any]:
     """Return what figures of this process depend on, those of our library's packages and of some others."""
     return circumstances(versions("numba", "numpy", *packages))
-
-
-def show(picture: tuple[str, Path] | None, page: Path) -> str:
-    """Return the Markdown that shows a picture, by title and path, on a page; nothing for none."""
-    if not picture:
-        return ""
-    title, path = picture
-    return f"\n\n![{title}]({Path(os.path.relpath(path, page.parent)).as_posix()})"
 
 
 def add_page_option(parser: argparse.ArgumentParser, page: Path = PAGE) -> None:

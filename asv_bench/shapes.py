@@ -127,6 +127,38 @@ TRAINING = {
 }
 """What people train on CPUs."""
 
+WORDS = {
+    "amp_step": "guitar amplifier, 1 step",
+    "vad_step": "voice detector, 1 step",
+    "stac_tiny": "market model of 2 x 128, 1 step",
+    "stac_small": "market model of 3 x 256, 1 step",
+    "stac_med": "market model of 3 x 480, 1 step",
+    "stac_deep": "market model of 6 x 320, 1 step",
+    "amp_block64": "guitar amplifier, 64 steps",
+    "onednn837": "32 units, bidirectional, 63 steps",
+    "ge2e_b1": "speaker encoder, 1 utterance",
+    "crnn_b1": "text recognizer, 1 line",
+    "awd_b1": "language model, 1 sequence",
+    "rnnt_b1": "speech recognizer, 1 utterance",
+    "elmo_b1": "word vectors, 1 sentence",
+    "mingfei_15": "200 units, batch of 20",
+    "torch81634": "2 x 256 units, batch of 8",
+    "rnnt_b8": "speech recognizer, batch of 8",
+    "ge2e_b32": "speaker encoder, batch of 32",
+    "crnn_b16": "text recognizer, batch of 16",
+    "awd_b32": "language model, batch of 32",
+    "big_b64": "2 x 512 units, batch of 64",
+    "big_b256": "256 units, batch of 256",
+    **{name: f"{shape.hidden_size} units, batch of {shape.batch}" for name, shape in FEW.items()},
+    "adding_b32": "adding problem, batch of 32",
+    "runoff_b64": "river runoff, batch of 64",
+    "forecast_b32": "forecast, batch of 32",
+    "tagger_b32": "word tagger, batch of 32",
+    "awd_b20": "language model, batch of 20",
+    "online_b1": "128 units, 1 sequence",
+}
+"""What people read in tables and pictures instead of a name."""
+
 GROUPS = {"public": PUBLIC, "odd": ODD, "few": FEW, "training": TRAINING}
 
 
@@ -148,6 +180,11 @@ def select(names: Sequence[str]) -> dict[str, Shape]:
         else:
             raise ValueError(f"no shape or group {name!r}; there are {', '.join([*GROUPS, *known])}")
     return chosen
+
+
+def words(name: str) -> str:
+    """Return what a shape is called in tables and pictures: its name if there are no words for it."""
+    return WORDS.get(name, name)
 
 
 def parameters(shape: Shape, dtype: type[np.floating] = np.float32) -> dict[str, np.ndarray]:

@@ -62,7 +62,8 @@ def double_rows(names: Sequence[str], budget: float, limits: machine.Machine) ->
     for name, shape in shapes.select(names).items():
         seconds = timing.seconds_per_call(engines.numba_lstm_call(shapes.case(shape, np.float64)), budget).median
         over = seconds / limits.bound(shape)
-        lines.append([name, f"{seconds * 1e6:,.1f}", f"{shape.flop() / seconds / 1e9:.1f}", f"{over:.2f}"])
+        rate = shape.flop() / seconds / 1e9
+        lines.append([shapes.words(name), f"{seconds * 1e6:,.1f}", f"{rate:.1f}", f"{over:.2f}"])
     return lines
 
 
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--shapes", nargs="+", default=DOUBLE_SHAPES, help="for float64")
     parser.add_argument("--budget", type=float, default=timing.BUDGET, help="seconds for a figure")
-    report.add_page_option(parser)
+    report.add_page_option(parser, report.FOLDER / "limits.md")
     options = parser.parse_args(arguments)
     timing.pin(max(options.threads))
     denormal, double = [], []

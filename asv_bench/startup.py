@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(prog="python -m asv_bench.startup", description=__doc__)
     parser.add_argument("--peers", metavar="PYTHON", help="an interpreter that has torch")
-    report.add_page_option(parser)
+    report.add_page_option(parser, report.FOLDER / "streams.md")
     options = parser.parse_args(arguments)
     timing.pin(1)
     header = ["a step of 128 units in a fresh process", "import, s", "first call, s", "both, s", "resident, MiB"]

@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(prog="python -m asv_bench.streams", description=__doc__)
     parser.add_argument("--budget", type=float, default=timing.BUDGET, help="seconds for a line")
-    report.add_page_option(parser)
+    report.add_page_option(parser, report.FOLDER / "streams.md")
     options = parser.parse_args(arguments)
     timing.pin(1)
     nl.set_num_threads(1)

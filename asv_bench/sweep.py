@@ -10,10 +10,11 @@ import argparse
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numba_lstm
 
-from . import engines, report, timing
+from . import engines, pictures, report, timing
 from .shapes import Shape
 
 Point = tuple[int, int]
@@ -38,6 +39,8 @@ SUSPICIOUS = 1.05
 REPEATS = 8
 """A neighbour on the same machine makes everything up to a third slower for seconds, and a clock that rises makes it
 faster: only what was timed at the same moment can be compared."""
+
+TITLE = "Time per operation, over the hidden size and over the batch"
 
 DRAWN_BATCHES = (1, 2, 4, 6, 8, 16, 32)
 DRAWN_SIZES = (8, 16, 20, 40, 64, 100, 128, 256, 300)
@@ -102,19 +105,21 @@ def describe(ratios: dict[str, Ratios]) -> str:
 
 def draw(times: dict[Point, float], plot: Path) -> None:
     """Draw the time per operation over the hidden size and over the batch."""
-    figure = report.new_figure(10, 4.5)
-    over_size, over_batch = figure.subplots(1, 2, sharey=True)
-    panels = ((over_size, 1, DRAWN_BATCHES, "B", "hidden size H"), (over_batch, 0, DRAWN_SIZES, "H", "batch B"))
-    for axes, fixed, drawn, letter, label in panels:
-        for value in drawn:
-            line = sorted(point for point in times if point[fixed] == value)
-            picoseconds = [times[h, b] / Shape(h, h, steps=STEPS, batch=b).flop() * 1e12 for h, b in line]
-            axes.plot([p[1 - fixed] for p in line], picoseconds, linewidth=1, label=f"{letter} = {value}")
-        axes.set(yscale="log", xlabel=label)
-        axes.grid(alpha=0.3, which="both")
-        axes.legend(fontsize=8)
-    over_size.set_ylabel("ps per floating-point operation")
-    report.save_plot(figure, plot)
+
+    def paint(figure: Any) -> None:
+        figure.suptitle(TITLE)
+        over_size, over_batch = figure.subplots(2, 1, sharey=True)
+        panels = ((over_size, 1, DRAWN_BATCHES, "B", "hidden size H"), (over_batch, 0, DRAWN_SIZES, "H", "batch B"))
+        for axes, fixed, drawn, letter, label in panels:
+            for value in drawn:
+                line = sorted(point for point in times if point[fixed] == value)
+                picoseconds = [times[h, b] / Shape(h, h, steps=STEPS, batch=b).flop() * 1e12 for h, b in line]
+                axes.plot([p[1 - fixed] for p in line], picoseconds, linewidth=1, label=f"{letter} = {value}")
+            axes.set(yscale="log", xlabel=label, ylabel="ps per operation")
+            axes.grid(alpha=0.3, which="both")
+            axes.legend(fontsize=8, ncols=2, framealpha=0)
+
+    pictures.draw(plot, 7, 8, paint)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -125,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, metavar="B")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the time per operation")
-    report.add_page_option(parser)
+    report.add_page_option(parser, report.FOLDER / "limits.md")
     options = parser.parse_args(arguments)
     timing.pin(options.threads)
     numba_lstm.set_num_threads(options.threads)
@@ -134,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.plot:
         draw(times, options.plot)
     about = f"{len(sizes) * len(batches)} points, I = H, L = {STEPS}, threads: {options.threads}."
-    picture = ("Time per operation over hidden size and batch", options.plot) if options.plot else None
+    picture = pictures.show(TITLE, options.plot, options.page) if options.plot and options.page else ""
     report.publish("sweep", f"{describe(ratios)}\n\n{about}", report.own_circumstances(), options.page, picture)
 
 

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from . import accuracy, clients, isa, neighbours, reliability, report, trained
+from . import accuracy, clients, isa, neighbours, pictures, reliability, report, trained
 from .clients.programs import PROGRAMS
 
 ROUNDS = 2
@@ -29,6 +29,7 @@ ROUNDS = 2
 PAGES = {
     "readme": report.ROOT / "README.md",
     "performance": report.PAGE,
+    **{name: report.FOLDER / f"{name}.md" for name in ("engines", "forms", "streams", "training", "limits")},
     "threads": neighbours.PAGE,
     "reliability": reliability.PAGE,
     "accuracy": accuracy.PAGE,
@@ -53,10 +54,14 @@ class Part(NamedTuple):
 
     command: str
     """In ``asv_bench``, with its options; the names in braces are those of pages, and of what `words` adds."""
-    blocks: dict[str, str]
+    blocks: dict[str, list[str]]
     """By page."""
     python: str = "own"
     """Whose interpreter runs it: this one, or that of the peers or of the clients."""
+
+    def places(self) -> list[tuple[str, str]]:
+        """Return the page and the name of each block."""
+        return [(page, block) for page, blocks in self.blocks.items() for block in blocks]
 
 
 BESIDE = "--threads 1 2 --rounds {rounds} --peers {peers}"
@@ -64,30 +69,30 @@ PICTURES = "--plot {docs}/peers.png --roofline {docs}/roofline.png"
 
 PARTS = {
     "peers": Part(
-        f"peers {BESIDE} --readme {{readme}} --page {{performance}} {PICTURES}",
-        {"readme": "speed", "performance": "peers"},
+        f"peers {BESIDE} --readme {{readme}} --page {{performance}} --full {{engines}} {PICTURES}",
+        {"readme": ["speed"], "performance": ["peers", "bound"], "engines": ["engines"]},
     ),
-    "few": Part(f"peers --shapes few {BESIDE} --page {{performance}}", {"performance": "few"}),
-    "forms": Part(f"forms {BESIDE} --page {{performance}}", {"performance": "forms"}),
-    "isa": Part(f"isa {BESIDE} --page {{platforms}}", {"platforms": "isa"}),
-    "packing": Part("packing --page {performance}", {"performance": "packing"}),
-    "trained": Part("trained --rounds {rounds} --page {weights}", {"weights": "trained"}),
-    "ways": Part("ways --threads 2 --page {performance}", {"performance": "ways"}),
-    "sweep": Part("sweep --plot {docs}/sweep.png --page {performance}", {"performance": "sweep"}),
-    "streams": Part("streams --page {performance}", {"performance": "streams"}),
-    "serving": Part("serving --page {performance}", {"performance": "serving"}),
-    "voice": Part("voice --page {performance}", {"performance": "voice"}, "peers"),
-    "special": Part("special --threads 1 2 --page {performance}", {"performance": "special"}),
-    "startup": Part("startup --peers {peers} --page {performance}", {"performance": "startup"}),
-    "proteins": Part("proteins --peers {peers} --page {performance}", {"performance": "proteins"}),
-    "training": Part(f"training {BESIDE} --page {{performance}}", {"performance": "training"}),
+    "few": Part(f"peers --shapes few {BESIDE} --full {{engines}}", {"engines": ["few"]}),
+    "forms": Part(f"forms {BESIDE} --page {{forms}}", {"forms": ["forms"]}),
+    "isa": Part(f"isa {BESIDE} --page {{platforms}}", {"platforms": ["isa"]}),
+    "packing": Part("packing --page {forms}", {"forms": ["packing"]}),
+    "trained": Part("trained --rounds {rounds} --page {weights}", {"weights": ["trained"]}),
+    "ways": Part("ways --threads 2 --page {limits}", {"limits": ["ways"]}),
+    "sweep": Part("sweep --plot {docs}/sweep.png --page {limits}", {"limits": ["sweep"]}),
+    "streams": Part("streams --page {streams}", {"streams": ["streams"]}),
+    "serving": Part("serving --page {streams}", {"streams": ["serving"]}),
+    "voice": Part("voice --page {streams}", {"streams": ["voice"]}, "peers"),
+    "special": Part("special --threads 1 2 --page {limits}", {"limits": ["special"]}),
+    "startup": Part("startup --peers {peers} --page {streams}", {"streams": ["startup"]}),
+    "proteins": Part("proteins --peers {peers} --page {engines}", {"engines": ["proteins"]}),
+    "training": Part(f"training {BESIDE} --page {{training}}", {"training": ["training"]}),
     "accelerate": Part(
-        "accelerate --compiled --rounds {rounds} --page {performance}", {"performance": "accelerate"}, "peers"
+        "accelerate --compiled --rounds {rounds} --page {training}", {"training": ["accelerate"]}, "peers"
     ),
-    "clients": Part("clients --page {models}", {"models": "clients"}, "clients"),
-    "accuracy": Part("accuracy --peers {peers} --page {accuracy}", {"accuracy": "accuracy"}),
-    "reliability": Part("reliability --page {reliability}", {"reliability": "reliability"}),
-    "neighbours": Part("neighbours --peers {peers} --page {threads}", {"threads": "neighbours"}),
+    "clients": Part("clients --page {models}", {"models": ["clients"]}, "clients"),
+    "accuracy": Part("accuracy --peers {peers} --page {accuracy}", {"accuracy": ["accuracy"]}),
+    "reliability": Part("reliability --page {reliability}", {"reliability": ["reliability"]}),
+    "neighbours": Part("neighbours --peers {peers} --page {threads}", {"threads": ["neighbours"]}),
 }
 
 
@@ -112,11 +117,11 @@ def run(name: str, command: Sequence[str], folder: Path) -> bool:
     Failed
         If it has not written all of its blocks.
     """
-    blocks = {copy_of(PAGES[page], folder): block for page, block in PARTS[name].blocks.items()}
-    for copy, block in blocks.items():
+    blocks = [(copy_of(PAGES[page], folder), block) for page, block in PARTS[name].places()]
+    for copy, block in blocks:
         report.write_block(copy, block, "")
     done = subprocess.run(command, cwd=report.ROOT, check=False)
-    if not all(report.read_block(copy, block) for copy, block in blocks.items()):
+    if not all(report.read_block(copy, block) for copy, block in blocks):
         raise Failed(f"{name} has failed; when its cause is mended: --only {name}")
     return done.returncode == 0
 
@@ -146,7 +151,7 @@ def finish(folder: Path) -> None:
     captions = [report.read_caption(report.read_block(copy, report.MEASURED)) for copy in copies]
     about = report.together(caption for caption in captions if caption)
     for part in PARTS.values():
-        for page, block in part.blocks.items():
+        for page, block in part.places():
             report.write_block(PAGES[page], block, report.read_block(copy_of(PAGES[page], folder), block))
     for page in PAGES.values():
         report.write_block(page, report.MEASURED, report.caption(about))
@@ -160,7 +165,7 @@ def check(pythons: dict[str, str], names: Sequence[str]) -> None:
 
     That is no plots, versions that do not go together, and packages of `clients` that are not there.
     """
-    report.new_figure(1, 1)
+    pictures.figure_class()
     known: dict[str, str] = {}
     for python in pythons.values():
         found = report.versions_of(python, "numba", "numpy", "torch")

@@ -60,26 +60,29 @@ def backward_over_forward(result: dict[str, Any], engine: str | None) -> float |
 
 
 def full_table(results: dict[str, Any]) -> str:
-    """Return all engines' times of a step, for one number of threads."""
+    """Return a table of all engines' times of a step and one of its parts, for one number of threads."""
     used = [engine for engine in TRAINERS if any(engine in result["seconds"] for result in results.values())]
-    beside = ["our forward", "backward / forward", "its backward / forward", "GFLOP/s", "of the peak", "difference"]
-    rows = []
+    parts = ["our forward", "backward / forward", "its backward / forward", "GFLOP/s", "of the peak", "difference"]
+    times, of_parts = [], []
     for name, result in results.items():
         row = result["seconds"]
         peer, ours = best_peer(row), row.get("numba_lstm")
         rate = result["flop"] / ours if ours else None
-        rows.append([
-            name,
-            *(microseconds(row.get(engine)) for engine in used),
-            peer or "",
-            number(ratio(row), ".2f"),
+        cells = [microseconds(row.get(engine)) for engine in used]
+        times.append([shapes.words(name), *cells, peer or "", number(ratio(row), ".2f")])
+        of_parts.append([
+            shapes.words(name),
             microseconds(result.get("forward", {}).get("numba_lstm")),
             *(number(backward_over_forward(result, engine), ".2f") for engine in ("numba_lstm", peer)),
             number(rate and rate / 1e9, ".1f"),
             number(rate and rate / result["peak"], ".2f"),
             number(result.get("difference"), ".1e"),
         ])  # fmt: skip
-    return report.markdown_table(["shape", *used, "best peer", "ratio", *beside], rows)
+    tables = [
+        report.markdown_table(["network", *used, "best peer", "ratio"], times),
+        report.markdown_table(["network", *parts], of_parts),
+    ]
+    return "\n\n".join(tables)
 
 
 def memory_table(results: dict[str, Any]) -> str:
@@ -91,15 +94,15 @@ def memory_table(results: dict[str, Any]) -> str:
         sizes = [result.get(figure, {}).get(engine) for figure, engine in columns.values()]
         over = [sizes[2] / size if size and sizes[2] else None for size in sizes[:2]]
         cells = [*(number(size and size / 2**20, ",.2f") for size in sizes), *(number(each, ".2f") for each in over)]
-        rows.append([name, str(shapes.select([name])[name]), *cells])
-    return report.markdown_table(["MiB kept", "shape", *columns, "torch / ours", 'torch / keep="states"'], rows)
+        rows.append([shapes.words(name), str(shapes.select([name])[name]), *cells])
+    return report.markdown_table(["MiB kept", "sizes", *columns, "torch / ours", 'torch / keep="states"'], rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and report; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m asv_bench.training", description=__doc__.splitlines()[0])
     add_options(parser, ["training"], [*TRAINERS], command="trainers")
-    report.add_page_option(parser)
+    report.add_page_option(parser, report.FOLDER / "training.md")
     options = parser.parse_args(arguments)
     measured, complaints = measure_all(options, measure)
     keep(measured, options.json)

@@ -53,7 +53,7 @@ def table(found: Sequence[Found]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(prog="python -m asv_bench.voice", description=__doc__)
-    report.add_page_option(parser)
+    report.add_page_option(parser, report.FOLDER / "streams.md")
     options = parser.parse_args(arguments)
     command = [sys.executable, str(LOAD_TEST), "--engine", OURS, *PEERS, "--cores", "1", "2"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m asv_bench.ways", description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
-    report.add_page_option(parser)
+    report.add_page_option(parser, report.FOLDER / "limits.md")
     options = parser.parse_args(arguments)
     rows = [
         [f"{batch}", f"{steps}", ranges(steps, batch, options.threads)] for batch in BATCHES for steps in STEPS

@@ -38,6 +38,7 @@ from asv_bench import (
     neighbours,
     packing,
     peers,
+    pictures,
     report,
     shapes,
     tables,
@@ -145,9 +146,10 @@ def run(command: str, *arguments: object) -> str:
     return done.stdout
 
 
-def page_with(folder: Path, name: str) -> Path:
+def page_with(folder: Path, *names: str) -> Path:
     page = folder / "page.md"
-    blocks = [f"<!-- {each} -->\n{text}\n<!-- end of {each} -->\n" for each, text in ((name, "old"), ("measured", ""))]
+    texts = {**dict.fromkeys(names, "old"), "measured": ""}
+    blocks = [f"<!-- {name} -->\n{text}\n<!-- end of {name} -->\n" for name, text in texts.items()]
     page.write_text("\n".join(["before\n", *blocks, "after\n"]), encoding="utf-8")
     return page
 
@@ -161,8 +163,8 @@ def test_peers_with_our_engine_alone(tmp_path: Path) -> None:
     measured = json.loads(kept.read_text(encoding="utf-8"))
     seconds = {name: set(result["seconds"]) for name, result in measured["runs"]["1"].items()}
     assert seconds == {"amp_step": {"numba_lstm", "stream", "first step"}, "odd_13": {"numba_lstm"}}
-    assert "stream over call" in printed
-    assert "A first step" in page.read_text(encoding="utf-8")
+    assert "stream over call" in page.read_text(encoding="utf-8")
+    assert "A first step" in printed
     assert measured["versions"]["numba"] in page.read_text(encoding="utf-8")
     assert measured["date"] in printed
 
@@ -184,26 +186,46 @@ def test_peers_reads_runs_and_writes_the_table(tmp_path: Path, capsys: pytest.Ca
     page = page_with(tmp_path, "speed")
     assert peers.main(["--read", *map(str, paths), "--readme", str(page)]) == 0
     # Ratios 4, of the stream, and 8.
-    assert "geometric mean 5.66 over 2 shapes, smallest 4.00 at amp_step" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "geometric mean 5.66 over 2 shapes, smallest 4.00: guitar amplifier, 1 step;" in printed
+    assert "one core: guitar amplifier 0.75; 2 cores: guitar amplifier 0.75." in " ".join(printed.split())
     text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n\n<!-- speed -->\n")
     assert text.endswith("a CPU; 2020-01-01; numba 1.\n\n<!-- end of measured -->\n\nafter\n")
     assert "old" not in text
-    row = next(line for line in text.splitlines() if line.startswith("| 1 to 40;"))
-    assert [cell.strip() for cell in row.split("|")[2:-1]] == ["1.0 (2.0)", "4.0 openvino", "4.00"] * 2
-    assert "one core: amp_step 0.75; 2 cores: amp_step 0.75." in " ".join(text.split())
-    assert text.count("stream over call 0.50 at most, at amp_step") == 2
+    row = next(line for line in text.splitlines() if line.startswith("| guitar amplifier, 1 step "))
+    _, *cells = (cell.strip() for cell in row.split("|")[1:-1])
+    assert cells == ["1 to 40; L = 1, N = 1", *["1.0 (2.0)", "4.0 openvino", "4.00"] * 2]
+    assert " ".join(text.split()).count("stream over call 0.50 at most: guitar amplifier, 1 step.") == 2
+
+
+def test_peers_writes_the_page_with_its_pictures(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    kept, plots = tmp_path / "kept.json", {name: tmp_path / f"{name}.png" for name in ("plot", "roofline")}
+    kept.write_text(json.dumps(fake_run("1")), encoding="utf-8")
+    page = page_with(tmp_path, "peers", "bound")
+    options = [word for name, plot in plots.items() for word in (f"--{name}", str(plot))]
+    assert peers.main(["--read", str(kept), "--page", str(page), *options]) == 0
+    beside, bound = (report.read_block(page, name) for name in ("peers", "bound"))
+    assert "geometric mean 5.66" in beside
+    step, _ = cells_of(bound.partition("\n\n")[0])
+    assert (step["One core: GFLOP/s"], step["time over bound"]) == ("13.1", "1.00")
+    for text, name in ((beside, "plot"), (bound, "roofline")):
+        for style, path in (("light", f"{name}.png"), ("dark", f"{name}_dark.png")):
+            assert f"```{{image}} {path}\n" in text
+            assert f":class: only-{style}\n" in text
+            assert (tmp_path / path).stat().st_size > 1000
 
 
 def test_each_group_has_its_place(tmp_path: Path) -> None:
     kept = tmp_path / "few.json"
     kept.write_text(json.dumps(fake_run("1") | {"shapes": ["few"]}), encoding="utf-8")
     page = page_with(tmp_path, "few")
-    assert peers.main(["--read", str(kept), "--page", str(page)]) == 0
-    assert "smallest 4.00 at amp_step" in page.read_text(encoding="utf-8")
+    assert peers.main(["--read", str(kept), "--full", str(page)]) == 0
+    assert "smallest 4.00: guitar amplifier, 1 step" in page.read_text(encoding="utf-8")
     for names in (["odd"], ["amp_step"], ["public", "few"]):
         with pytest.raises(SystemExit, match="has places for"):
-            peers.main(["--shapes", *names, "--page", str(page)])
+            peers.main(["--shapes", *names, "--full", str(page)])
     other = tmp_path / "public.json"
     other.write_text(json.dumps(fake_run("2")), encoding="utf-8")
     with pytest.raises(SystemExit, match="of different shapes"):
@@ -224,9 +246,10 @@ def test_the_full_table_takes_the_stream_for_ours() -> None:
     header, _, step, sequence = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
     figures = dict(zip(header, step, strict=True))
     assert "first step" not in figures
-    assert (figures["stream / call"], figures["ratio"], figures["over bound"]) == ("0.50", "4.00", "1.00")
+    assert (figures["stream"], figures["ratio"], figures["over bound"]) == ("1.0", "4.00", "1.00")
+    assert (figures["openvino"], figures["torch"]) == ("**4.0**", "8.0")  # the best peer's is bold
     figures = dict(zip(header, sequence, strict=True))
-    assert (figures["stream"], figures["stream / call"], figures["over bound"]) == ("", "", "3.00")
+    assert (figures["stream"], figures["over bound"]) == ("", "3.00")
 
 
 STATEFUL = [shapes.Shape(3, 5, 2, steps=1, batch=2), shapes.Shape(3, 5, 2, bidirectional=True, batch=2)]
@@ -314,10 +337,14 @@ def fake_forms() -> dict[str, Any]:
     }
 
 
-def cells_of(table: str) -> list[dict[str, str]]:
-    """Return the lines of a table by the names of its columns."""
-    header, _, *lines = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines())
-    return [dict(zip(header, line, strict=True)) for line in lines]
+def cells_of(tables: str) -> list[dict[str, str]]:
+    """Return the lines of a table, or of several that go on with the same lines, by the names of the columns."""
+    found: dict[str, dict[str, str]] = {}
+    for table in tables.split("\n\n"):
+        header, _, *lines = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines())
+        for line in lines:
+            found.setdefault(line[0], {}).update(zip(header, line, strict=True))
+    return list(found.values())
 
 
 def test_the_table_of_forms() -> None:
@@ -337,7 +364,7 @@ def test_the_summary_of_forms() -> None:
     lines = {line["time of the other / ours"]: line for line in cells_of(forms.summary(results))}
     beside = lines["int8 steps, beside the best int8 peer"]
     assert (beside["shapes"], beside["geometric mean"]) == ("2", "5.00")
-    assert (beside["smallest"], beside["at"]) == ("2.50", "stac_tiny")
+    assert (beside["smallest"], beside["at"]) == ("2.50", "market model of 2 x 128, 1 step")
     assert lines["int8 sequences, beside our float32"]["geometric mean"] == "3.00"
     assert "int8 batches, beside our float32" not in lines
 
@@ -449,7 +476,7 @@ def test_the_tables_of_training() -> None:
     assert (first["GFLOP/s"], first["of the peak"]) == ("50.0", "0.50")
     assert (second["numba_lstm"], second["ratio"], second["GFLOP/s"]) == ("", "", "")
     first, second = cells_of(training.memory_table(fake_training()))
-    assert (first["shape"], first["numba_lstm"], first['with keep="states"']) == (
+    assert (first["sizes"], first["numba_lstm"], first['with keep="states"']) == (
         "2 to 64; L = 100, N = 32", "3.00", "1.00",
     )  # fmt: skip
     assert (first["torch / ours"], first['torch / keep="states"']) == ("2.00", "6.00")
@@ -505,12 +532,11 @@ def test_the_table_of_packing() -> None:
     assert 99e6 < sum(map(sum, shapes.Shape(packing.SIZE, packing.SIZE).weights())) < 101e6
 
 
-def test_peers_draws(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    peers.draw(fake_run("1"), tmp_path / "new" / "plot.png")
-    assert (tmp_path / "new" / "plot.png").stat().st_size > 1000
-    peers.draw_roofline(fake_run("1"), tmp_path / "roofline.png")
-    assert (tmp_path / "roofline.png").stat().st_size > 1000
+def test_every_shape_of_the_pages_has_words_of_its_own() -> None:
+    chosen = shapes.select(["public", "few", "training"])
+    assert {*shapes.WORDS} == {*chosen}
+    assert len({shapes.words(name) for name in chosen}) == len(chosen)
+    assert shapes.words("odd_13") == "odd_13"
 
 
 def test_a_difference_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -548,9 +574,12 @@ def test_a_block_needs_its_place(tmp_path: Path) -> None:
     ("page", "names"),
     [
         ("README.md", ["speed", "measured"]),
-        ("docs/performance.md", ["peers", "few", "ways", "sweep", "streams", "special", "measured"]),
-        ("docs/performance.md", ["startup", "proteins", "accelerate", "forms", "packing", "training"]),
-        ("docs/performance.md", ["serving", "voice"]),
+        ("docs/performance.md", ["peers", "bound", "measured"]),
+        ("docs/performance/engines.md", ["engines", "few", "proteins", "measured"]),
+        ("docs/performance/forms.md", ["forms", "packing", "measured"]),
+        ("docs/performance/streams.md", ["streams", "serving", "voice", "startup", "measured"]),
+        ("docs/performance/training.md", ["training", "accelerate", "measured"]),
+        ("docs/performance/limits.md", ["ways", "sweep", "special", "measured"]),
         ("docs/howto/weights.md", ["trained", "measured"]),
         ("docs/reliability.md", ["reliability", "measured"]),
         ("docs/explain/accuracy.md", ["accuracy", "measured"]),
@@ -625,7 +654,7 @@ def test_pages_agree_on_what_was_measured() -> None:
 
 def test_every_block_of_the_pages_has_a_part() -> None:
     """What one command does not write would be of another day."""
-    written = {(page, block) for part in tables.PARTS.values() for page, block in part.blocks.items()}
+    written = {place for part in tables.PARTS.values() for place in part.places()}
     for name, page in tables.PAGES.items():
         blocks = set(re.findall(r"<!-- (\w+) -->", page.read_text(encoding="utf-8"))) - {report.MEASURED}
         assert {(name, block) for block in blocks} == {pair for pair in written if pair[0] == name}
@@ -687,7 +716,7 @@ class Project:
         if name in self.broken:
             raise tables.Failed(f"{name} has failed")
         about = report.circumstances({name: f"{self.ran.count(name)}"})
-        for page, block in tables.PARTS[name].blocks.items():
+        for page, block in tables.PARTS[name].places():
             copy = tables.copy_of(tables.PAGES[page], folder)
             assert any(str(copy) in word for word in command), command
             report.publish(block, f"{block}, {self.ran.count(name)}", about, copy)
@@ -696,7 +725,7 @@ class Project:
     def main(self, *arguments: str) -> int:
         return tables.main(["--folder", str(self.root / "work"), *arguments])
 
-    def block(self, name: str, page: str = "performance") -> str:
+    def block(self, name: str, page: str) -> str:
         return report.read_block(tables.PAGES[page], name)
 
     def captions(self) -> set[str]:
@@ -713,7 +742,7 @@ def test_one_run_writes_all_pages(project: Project, capsys: pytest.CaptureFixtur
     assert "! neighbours misses a limit" in capsys.readouterr().err
     assert project.ran == list(tables.PARTS)
     for part in tables.PARTS.values():
-        for page, block in part.blocks.items():
+        for page, block in part.places():
             assert project.block(block, page) == f"{block}, 1"
     (caption,) = project.captions()
     assert all(name in " ".join(caption.split()) for name in tables.PARTS)
@@ -732,7 +761,7 @@ def test_a_part_that_fails_leaves_the_pages_alone(project: Project, capsys: pyte
     page.write_text(page.read_text(encoding="utf-8") + "\nwritten meanwhile\n", encoding="utf-8")
     assert project.main("--only", "few") == 0
     assert project.ran == ["few"]
-    assert project.block("few") == "few, 1"
+    assert project.block("few", "engines") == "few, 1"
     assert project.block("speed", "readme") == "speed, 1"
     assert len(project.captions()) == 1
     assert "written meanwhile" in page.read_text(encoding="utf-8")
@@ -742,11 +771,11 @@ def test_only_some_parts(project: Project, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(SystemExit, match="a machine that it does not name: leave out --only"):
         project.main("--only", "streams")
     project.main()
-    report.write_block(tables.PAGES["performance"], "streams", "old")
+    report.write_block(tables.PAGES["streams"], "streams", "old")
     monkeypatch.setattr(project, "ran", [])
     assert project.main("--only", "streams") == 0
     assert project.ran == ["streams"]
-    assert project.block("streams") == "streams, 1"
+    assert project.block("streams", "streams") == "streams, 1"
     assert len(project.captions()) == 1
     monkeypatch.setattr(report, "machine", lambda: "another")
     with pytest.raises(SystemExit, match="has figures of a CPU"):
@@ -781,7 +810,7 @@ def test_missing_clients_and_other_versions_are_refused_before_anything_is_timed
 ) -> None:
     installed = {"own": {"numba": "1"}, "peers": {"numba": "1", "torch": "2"}, "clients": {"numba": "1", "torch": "2"}}
     packages = {entry.package: "1" for entry in programs.PROGRAMS.values()}
-    monkeypatch.setattr(report, "new_figure", lambda width, height: None)
+    monkeypatch.setattr(pictures, "figure_class", lambda: None)
     monkeypatch.setattr(
         report, "versions_of", lambda python, *names: {n: v for n, v in installed[python].items() if n in names}
     )
@@ -919,8 +948,9 @@ def test_sweep_draws(tmp_path: Path) -> None:
     page = page_with(tmp_path, "sweep")
     arguments = ["--sizes", "8", "16", "--batches", "1", "--plot", str(tmp_path / "plot.png"), "--page", str(page)]
     sweep.main(arguments)
-    assert (tmp_path / "plot.png").stat().st_size > 1000
-    assert "](plot.png)" in page.read_text(encoding="utf-8")
+    for name in ("plot.png", "plot_dark.png"):
+        assert (tmp_path / name).stat().st_size > 1000
+        assert f"{{image}} {name}\n" in page.read_text(encoding="utf-8")
 
 
 def test_suspicious_pairs_are_timed_together() -> None:
