@@ -1,6 +1,7 @@
 """The built site in a browser: pages, a picture of the gallery, a graph of the dashboard, and nothing on the console.
 
-NUMBA_LSTM_SITE names the folder that docs/build.sh made; without it, Selenium and Chromium nothing is tested.
+NUMBA_LSTM_SITE names the folder that docs/build.sh and docs/dashboard.sh made; without it, Selenium and Chromium
+nothing is tested.
 """
 from __future__ import annotations
 
@@ -21,6 +22,9 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 EXAMPLES = sorted(path.stem for path in Path(__file__).parents[2].glob("docs/examples/plot_*.py"))
 WAIT = 30
 """Seconds until something that should be there counts as missing."""
+
+BEHIND = ["engines", "forms", "streams", "training", "limits"]
+"""The pages behind the one on performance."""
 
 pytestmark = pytest.mark.skipif(not (SITE and CHROMIUM and DRIVER), reason="needs NUMBA_LSTM_SITE, chromium and driver")
 
@@ -97,6 +101,34 @@ def test_reference_of_lstm(browser: Any, address: str) -> None:
     assert browser.find_elements("id", "numba_lstm.LSTM.stream")
 
 
+def test_reference_leads_from_names_to_their_pages(browser: Any, address: str) -> None:
+    links = "table.autosummary a[href*='#numba_lstm.']"
+    found = visit(browser, f"{address}/reference/index.html", lambda b: b.find_elements("css selector", links))
+    targets = {link.text: link.get_attribute("href") for link in found}
+    assert targets["LSTM"] == f"{address}/reference/lstm.html#numba_lstm.LSTM"
+    assert targets["io.dask.map_sequences"].startswith(f"{address}/reference/io.html#")
+
+
+def test_equations_are_set(browser: Any, address: str) -> None:
+    """By the browser: a line of its own for each, and nothing of LaTeX left."""
+    lines = "mtable mtr"
+    found = visit(browser, f"{address}/explain/equations.html", lambda b: b.find_elements("css selector", lines))
+    assert len({line.rect["y"] for line in found}) == 6
+    assert "\\" not in browser.find_element("css selector", "article").text
+
+
+def test_code_is_copied_without_prompts(browser: Any, address: str) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    button = "div.highlight-console button.copybtn"
+    found = visit(browser, f"{address}/index.html", lambda b: b.find_elements("css selector", button))
+    browser.execute_script("document.addEventListener('copy', event => window.copied = event.target.value)")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", found[0])
+    found[0].click()
+    copied = WebDriverWait(browser, WAIT).until(lambda b: b.execute_script("return window.copied"))
+    assert copied == "pip install .\nnumba-lstm demo"
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_gallery_has_its_picture(name: str, browser: Any, address: str) -> None:
     loaded = "return [...document.querySelectorAll('img.sphx-glr-single-img')].some(i => i.naturalWidth > 300)"
@@ -115,13 +147,48 @@ def test_thumbnails_are_large_enough_to_read(width: int, browser: Any, address: 
         assert min(shown) >= 225  # the text is of ten points in pictures four inches wide
 
 
-@pytest.mark.parametrize(
-    "page", ["index", "start", "reference/lstm", "explain/kernel", "explain/equations", "gallery/index"]
-)
+PHONE = ["index", "start", "performance", "reference/index", "reference/lstm", "explain/kernel", "explain/equations"]
+PHONE += ["gallery/index"]
+
+
+@pytest.mark.parametrize("page", PHONE)
 def test_fits_a_phone(page: str, browser: Any, address: str) -> None:
     with screen(browser, 390):
         visit(browser, f"{address}/{page}.html", lambda b: b.find_elements("css selector", "article h1"))
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("page", ["performance", *(f"performance/{name}" for name in BEHIND)])
+def test_tables_of_figures_fit_a_laptop(page: str, browser: Any, address: str) -> None:
+    with screen(browser, 1366):
+        tables = visit(browser, f"{address}/{page}.html", lambda b: b.find_elements("css selector", "article table"))
+        room = browser.find_element("css selector", "article").rect
+        assert all(table.rect["x"] + table.rect["width"] <= room["x"] + room["width"] + 1 for table in tables)
+
+
+@pytest.mark.parametrize("page", ["index", "performance", "explain/kernel"])
+def test_pictures_are_of_the_readers_colour_mode(page: str, browser: Any, address: str) -> None:
+    for mode, other in (("light", "dark"), ("dark", "light")):
+        visit(browser, f"{address}/{page}.html", lambda b: b.find_elements("css selector", "img.only-light"))
+        browser.execute_script("document.documentElement.dataset.theme = arguments[0]", mode)
+        shown, hidden = (browser.find_elements("css selector", f"img.only-{each}") for each in (mode, other))
+        assert shown
+        assert all(picture.is_displayed() and picture.get_property("naturalWidth") > 300 for picture in shown)
+        assert not any(picture.is_displayed() for picture in hidden)
+
+
+def test_dashboard_says_what_it_has_and_leads_back(browser: Any, address: str) -> None:
+    rows = visit(browser, f"{address}/dashboard.html", lambda b: b.find_elements("css selector", "#measured tbody tr"))
+    graphs = [row.find_element("css selector", "a").get_attribute("href") for row in rows]
+    assert f"{address}/dashboard/index.html#benchmarks.streams.Step.time_step" in graphs
+    assert all(int(row.find_elements("css selector", "td")[1].text) > 0 for row in rows)
+    assert "commits, the first of 20" in browser.find_element("id", "measured").text
+    back = visit(
+        browser,
+        f"{address}/dashboard/index.html",
+        lambda b: b.find_elements("link text", "Back to the documentation"),
+    )
+    assert back[0].get_attribute("href") == f"{address}/dashboard.html"
 
 
 def test_dashboard_draws_a_graph(browser: Any, address: str) -> None:
