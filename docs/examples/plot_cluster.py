@@ -23,7 +23,7 @@ import numba_lstm as nl
 from numba_lstm import demo
 
 nl.set_num_threads(1)
-lstm = nl.LSTM(5, 64, batch_first=True, seed=0).eval()
+lstm = nl.LSTM(5, 192, batch_first=True, seed=0).eval()
 
 
 def read(block_id):
