@@ -109,6 +109,7 @@ class Engine:
 
     def start(self) -> Future[Any]:
         """Start the thread, if that has not been done; return what tells when it is ready to compute."""
+        self._check_caller()
         with self.locked():
             self._check_open()
             if self._thread is None:
@@ -141,6 +142,7 @@ class Engine:
 
     def submit(self, step: Step) -> None:
         """Have a step taken.  The caller holds the lock."""
+        self._check_caller()
         self._check_open()
         self._waiting.append(step)
         if self._asleep and len(self._waiting) >= self._wanted:
@@ -156,10 +158,12 @@ class Engine:
 
     def state(self, row: int) -> Future[Any]:
         """Return what will be the states of a row."""
+        self._check_caller()
         return self._ask(lambda: self._network.state(row))
 
     def set_state(self, row: int, hx: Any) -> Future[Any]:
         """Replace the states of a row."""
+        self._check_caller()
         return self._ask(lambda: self._network.set_state(row, hx))
 
     def taken(self, row: int) -> Future[Any]:
@@ -167,6 +171,7 @@ class Engine:
 
         A step that is just being computed is one of them, though it may be withdrawn by now.
         """
+        self._check_caller()
         return self._ask(lambda: int(self._taken[row]))
 
     def close(self, at_once: bool = False) -> None:
@@ -216,6 +221,11 @@ class Engine:
         if not self.is_own:
             raise RuntimeError("this Batcher belongs to the process that made it: make one after the fork")
         return self._lock
+
+    def _check_caller(self) -> None:
+        """Raise if the thread itself, in a function of the caller's, asks for what it would wait for without end."""
+        if self._thread is threading.current_thread():
+            raise RuntimeError("before and after cannot ask the Batcher that calls them for steps or states")
 
     def _check_open(self) -> None:
         if self._closing:

@@ -114,7 +114,7 @@ class Session:
             self._step = step  # at first, so that it is known whatever Ctrl-C interrupts
             try:
                 self._engine.submit(step)
-            except ClosedError:
+            except RuntimeError:  # closed, for one
                 self._step = None
                 raise
 

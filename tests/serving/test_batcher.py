@@ -397,6 +397,33 @@ def test_who_fails_does_not_hurt_who_is_in_the_batch(where: str, steps: int) -> 
     run(main)
 
 
+@pytest.mark.parametrize("ask", ["step", "steps", "state", "open"])
+def test_a_function_cannot_wait_for_who_calls_it(ask: str) -> None:
+    asked: list[Any] = []
+
+    def before(array: np.ndarray) -> np.ndarray:
+        if asked:
+            asked[0]()
+        return array
+
+    with Batcher(NETWORK, before=before, input_size=3) as batcher:
+        first, second = batcher.open_sync(), batcher.open_sync()
+        questions = {
+            "step": lambda: second.step_sync(X[1, 0]),
+            "steps": lambda: second.steps,
+            "state": lambda: second.state,
+            "open": batcher.open_sync,
+        }
+        asked.append(questions[ask])
+        with pytest.raises(RuntimeError, match="before and after cannot ask the Batcher that calls them"):
+            first.step_sync(X[0, 0])
+        asked.clear()
+        same_bits(first.step_sync(X[0, 0]), called(0, 1)[0])
+        same_bits(second.step_sync(X[1, 0]), called(1, 1)[0])
+        first.close_sync()
+        second.close_sync()
+
+
 def test_what_is_no_function_of_rows() -> None:
     with pytest.raises(ValueError, match=r"after should make an \(n, features\) array .* got \(5,\) for n = 1"):
         Batcher(NETWORK, after=lambda y: y[0])
