@@ -201,7 +201,9 @@ class _Gathered:
         """Return it; nothing more comes."""
         name = self._name or f"protein_{self.number}"
         if self._long(len(name)):
-            return Record(self.number, name[:100], "", f"the name has more than {self._longest:,} letters")
+            # What lies behind may have been dropped, depending on the pieces that it came in.
+            shown = name[: self._longest][:100]
+            return Record(self.number, shown, "", f"the name has more than {self._longest:,} letters")
         if self._long(self._letters):
             return Record(self.number, name, "", f"the sequence has more than {self._longest:,} letters")
         try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from numba_lstm.demo import clean, fasta
@@ -37,7 +37,7 @@ def reference(content: bytes, longest: int) -> list[Record] | str:
         letters = "".join("".join(lines[start + 1 : end]).split())
         sequence, error = "", None
         if len(name) > longest:
-            name, error = name[:100], f"the name has more than {longest} letters"
+            name, error = name[: min(longest, 100)], f"the name has more than {longest} letters"
         elif len(letters) > longest:
             error = f"the sequence has more than {longest} letters"
         else:
@@ -78,6 +78,7 @@ PARTS = [
     members=st.integers(0, 3),
     longest=st.integers(1, 12),
 )
+@example(parts=[b">", b"MKV"], piece=1, most=1, members=0, longest=1)
 def test_a_stream_is_what_the_whole_file_is(
     parts: list[bytes], piece: int, most: int, members: int, longest: int
 ) -> None:
