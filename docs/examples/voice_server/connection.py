@@ -90,10 +90,10 @@ class Connection(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what a client sends: whole chunks at once, and frames that steer the connection as uvicorn does."""
+        data, self._part = self._part + data, b""
         if self._usual or self.conn.state is not State.OPEN:
             super().data_received(data)
             return
-        data, self._part = self._part + data, b""
         at = 0
         while at < len(data):
             end = at + FRAME_BYTES
