@@ -326,8 +326,8 @@ def results_of(
 ) -> Iterator[Callable[[str], dict[str, np.ndarray]]]:
     """What gives the results of another CPU.  Each takes half a minute to compile; two do so at a time."""
     folder = tmp_path_factory.mktemp("others")
-    parameters = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    wanted = dict.fromkeys(each["other"] for each in parameters if each.get("other") in _OTHERS)
+    here = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    wanted = dict.fromkeys(item.callspec.params["other"] for item in here if "other" in item.callspec.params)
     with ThreadPoolExecutor(2) as pool:
         found = {other: pool.submit(_run_as, folder, other) for other in wanted}
         yield lambda other: found[other].result()
