@@ -86,6 +86,7 @@ class Workers:
     def __enter__(self) -> Workers:
         distributed = self._distributed
         with ExitStack() as opening:
+            self._results = opening.enter_context(concurrent.futures.ThreadPoolExecutor(1, "numba_lstm.results"))
             address: Any = self._scheduler
             if address is not None:
                 distributed.comm.get_address_host_port(address, strict=True)  # of a wrong one, a client says too much
@@ -156,15 +157,19 @@ class Workers:
     def _waited_for(self, future: Any) -> np.ndarray:
         """Return a result, however long it takes, and tell if nobody is there to compute it."""
         # Not by future.result with a time: a result that is on its way when the time is over can be lost for good.
-        ended = threading.Event()
-        future.add_done_callback(lambda done: ended.set())
-        while not ended.wait(_LOOK):
-            before, self._deserted = self._deserted, not self.threads()
-            if self._deserted and not before and self._waiting is not None:
-                self._waiting()
-        self._deserted = False
-        scores: np.ndarray = future.result()
-        return scores
+        result = self._results.submit(future.result)
+        while True:
+            try:
+                scores: np.ndarray = result.result(_LOOK)
+            except concurrent.futures.TimeoutError:
+                if result.done():  # not ours
+                    raise
+                before, self._deserted = self._deserted, not self.threads()
+                if self._deserted and not before and self._waiting is not None:
+                    self._waiting()
+            else:
+                self._deserted = False
+                return scores
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
