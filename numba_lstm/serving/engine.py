@@ -6,6 +6,7 @@ Only this thread touches the states: whatever else is to be done with one, it do
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import weakref
@@ -13,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
+from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Any
 
@@ -85,7 +87,9 @@ class Engine:
         self._rows, self._max_wait = rows, max_wait
         self._forks = _Process.forks
         self._lock = threading.RLock()
-        self._condition = threading.Condition(self._lock)
+        # It remembers who rings.  A Condition can forget it, when garbage is collected or Ctrl-C comes in the middle of
+        # its own work.
+        self._bell: SimpleQueue[None] = SimpleQueue()
         self._preparation = _Errand(network.prepare)
         # Whoever reads or changes one of these holds the lock.
         self._counters = Counters()
@@ -97,7 +101,7 @@ class Engine:
         self._wanted = 1
         """For how many steps the thread is to be woken."""
         self._asleep = False
-        """Whether there is anybody to be woken."""
+        """Whether the thread waits for the bell, or is about to."""
         # These are the thread's own.
         self._unfinished: list[Step] = []
         self._answered = np.full(rows, -np.inf)
@@ -131,7 +135,6 @@ class Engine:
             self._check_open()
             if not self._free:
                 self._counters.refused += 1
-                self._condition.notify()  # a place may be on its way: what the thread itself collects does not wake it
                 raise FullError(f"all {self._rows} sessions are open: close one, or make a Batcher with more")
             self._counters.opened += 1
             return self._free.popleft()
@@ -145,16 +148,16 @@ class Engine:
         self._check_caller()
         self._check_open()
         self._waiting.append(step)
-        if self._asleep and len(self._waiting) >= self._wanted:
-            self._condition.notify()
+        if len(self._waiting) >= self._wanted:
+            self._wake()
 
     def withdraw(self, step: Step) -> None:
         """Have a step not taken, or let its result go if it is just being computed."""
         with self.locked():
+            step.withdrawn = True  # at first, so that it holds whatever Ctrl-C interrupts
             self._counters.cancelled += 1
             if step in self._waiting:
                 self._waiting.remove(step)
-            step.withdrawn = True
 
     def state(self, row: int) -> Future[Any]:
         """Return what will be the states of a row."""
@@ -178,7 +181,7 @@ class Engine:
         """Take no more steps but those that wait, or not even those, and let the thread end then."""
         with self.locked():
             self._closing, self._given_up = True, self._given_up or at_once
-            self._condition.notify()
+            self._wake()
 
     def join(self) -> None:
         """Wait until the thread has ended."""
@@ -211,7 +214,7 @@ class Engine:
         with self.locked():
             if self._thread is not None and not self._ended:
                 self._errands.append(errand)
-                self._condition.notify()
+                self._wake()
             else:
                 errand.do()
         return errand.future
@@ -221,6 +224,12 @@ class Engine:
         if not self.is_own:
             raise RuntimeError("this Batcher belongs to the process that made it: make one after the fork")
         return self._lock
+
+    def _wake(self) -> None:
+        """Have the thread look what there is to do.  The caller holds the lock."""
+        if self._asleep:
+            self._bell.put(None)
+            self._asleep = False
 
     def _check_caller(self) -> None:
         """Raise if the thread itself, in a function of the caller's, asks for what it would wait for without end."""
@@ -254,23 +263,30 @@ class Engine:
 
     def _next(self) -> tuple[list[_Errand], list[Step]]:
         """Wait until there is something to do; return nothing at the end."""
-        with self._lock:
-            while not (self._errands or self._unfinished or self._closing):
-                self._wanted, left = 1, None
-                if self._waiting:
-                    # More is to be expected of those who had an answer lately: who is alone is not held up.
-                    now = perf_counter()
-                    self._wanted = int(np.count_nonzero(self._answered > now - self._max_wait))
-                    left = self._waiting[0].since + self._max_wait - now
-                    if len(self._waiting) >= self._wanted or left <= 0:
-                        break
-                self._asleep = True
-                self._condition.wait(left)
-                self._asleep = False
-            errands, self._errands = self._errands, []
-            steps = [] if self._given_up else self._batch()
-            self._ended = self._closing and not (errands or steps)
-            return errands, steps
+        while True:
+            with self._lock:
+                self._asleep = True  # before it looks, so that whatever comes in between rings
+                left = self._patience()
+                if left is not None and left <= 0:
+                    self._asleep = False
+                    errands, self._errands = self._errands, []
+                    steps = [] if self._given_up else self._batch()
+                    self._ended = self._closing and not (errands or steps)
+                    return errands, steps
+            with contextlib.suppress(Empty):
+                self._bell.get(timeout=left)
+
+    def _patience(self) -> float | None:
+        """Return for how many seconds the thread may wait for the bell, or None: as long as there is nothing to do."""
+        if self._errands or self._unfinished or self._closing:
+            return 0
+        self._wanted = 1
+        if not self._waiting:
+            return None
+        # More is to be expected of those who had an answer lately: who is alone is not held up.
+        now = perf_counter()
+        self._wanted = int(np.count_nonzero(self._answered > now - self._max_wait))
+        return self._waiting[0].since + self._max_wait - now if len(self._waiting) < self._wanted else 0
 
     def _batch(self) -> list[Step]:
         """Return the steps that are to be computed now: of each session one, since they follow each other."""
@@ -284,6 +300,8 @@ class Engine:
         rows = {step.row for step in steps}
         later = []
         for step in self._waiting:
+            if step.withdrawn:
+                continue
             if step.row in rows:
                 later.append(step)
             else:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,7 @@ def test_two_answers_to_a_thread() -> None:
         def done(self) -> bool:
             return False
 
-    step = Step(0, X[:1], None)
+    step = Step(0, X[:1], np.empty((1, 5), np.float32), None)
     step.future = Late()
     answer([step])
     answer([step], ClosedError("this Session has been closed"))
@@ -223,21 +224,20 @@ def test_a_place_is_given_back_once() -> None:
 
 
 def test_a_session_that_is_collected_by_the_thread_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Just before it waits, so that giving the place back wakes nobody."""
+    """Just before it waits."""
     with Batcher(NETWORK, max_sessions=1) as batcher:
         lost, collected = [batcher.open_sync()], threading.Event()
-        condition = batcher._engine._condition
-        wait = condition.wait
 
-        def collect(timeout: float | None = None) -> bool:
-            lost.clear()
-            collected.set()
-            return wait(timeout)
+        class Bell(SimpleQueue):  # type: ignore[type-arg]
+            def get(self, block: bool = True, timeout: float | None = None) -> None:
+                lost.clear()
+                collected.set()
+                super().get(block, timeout)
 
         def drop() -> None:
-            with condition:
-                monkeypatch.setattr(condition, "wait", collect)
-                condition.notify()
+            before = batcher._engine._bell
+            monkeypatch.setattr(batcher._engine, "_bell", Bell())
+            before.put(None)
             assert collected.wait(HANG)
 
         with pytest.warns(ResourceWarning, match="unclosed <Session 0>"):
@@ -245,6 +245,21 @@ def test_a_session_that_is_collected_by_the_thread_that_computes(monkeypatch: py
         session = run(lambda: _opened(batcher))
         same_bits(session.step_sync(X), OUTPUT)
         session.close_sync()
+
+
+def test_ctrl_c_just_after_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its step has been taken, and the session can go on."""
+
+    def interrupted(session: Session, step: Step) -> None:
+        raise KeyboardInterrupt
+
+    with Batcher(NETWORK) as batcher, batcher.open_sync() as session:
+        with monkeypatch.context() as patch:
+            patch.setattr(Session, "_end", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                session.step_sync(X[:1])
+        assert session.steps == 1
+        same_bits(session.step_sync(X[1:]), OUTPUT[1:])
 
 
 def test_a_session_that_is_closed_has_no_steps() -> None:
