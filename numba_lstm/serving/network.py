@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..contract.checks.arrays import as_array
 from ..execution.entries import warmup
 from ..lstm import LSTM
 from .step import States, Step
@@ -76,7 +77,7 @@ class ServedNetwork:
 
         Steps that are through have nothing left then; those that failed have not been taken.
         """
-        states = None
+        states: States | None = None
         begun = [step.done for step in steps]
         try:
             if self._after is not None or max(step.left for step in steps) > 1:
@@ -86,22 +87,24 @@ class ServedNetwork:
             while going:  # together as long as all go on, then those that still do
                 self._advance([step for step, _ in going], min(end - step.done for step, end in going))
                 going = [(step, end) for step, end in going if step.done < end]
-        except Exception as error:  # of the caller's own functions, or for want of memory
-            failed = []
-            for index, step in enumerate(steps):
-                if step.left:
-                    if states is not None:
-                        self.set_state(step.row, (states[0][:, index : index + 1], states[1][:, index : index + 1]))
-                    step.put_back(begun[index])
-                    failed.append(step)
-            if len(failed) == 1 or isinstance(error, _NotRowwiseError):
-                for step in failed:
-                    self.drop(step)
-                return [(step, error) for step in failed]
-            # One of them is at fault, or there are too many: who is beside it should not feel it.
-            half = len(failed) // 2
-            return self.take(failed[:half]) + self.take(failed[half:])
-        return []
+        except Exception as raised:  # of the caller's own functions, or for want of memory
+            error = raised
+        else:
+            return []
+        failed = []
+        for index, step in enumerate(steps):
+            if step.left:
+                if states is not None:
+                    self.set_state(step.row, (states[0][:, index : index + 1], states[1][:, index : index + 1]))
+                step.put_back(begun[index])
+                failed.append(step)
+        if len(failed) == 1 or isinstance(error, _NotRowwiseError):
+            for step in failed:
+                self.drop(step)
+            return [(step, error) for step in failed]
+        # One of them is at fault, or there are too many: who is beside it should not feel it.
+        half = len(failed) // 2
+        return self.take(failed[:half]) + self.take(failed[half:])
 
     def drop(self, step: Step) -> None:
         """Have a step that may be partly taken not be taken."""
@@ -160,6 +163,8 @@ def _applied(name: str, function: Rowwise, rows: np.ndarray) -> np.ndarray:
         made: Any = function(rows)
     except StopIteration as error:  # which cannot be raised in tasks
         raise RuntimeError(f"{name} raised StopIteration") from error
+    if isinstance(made, np.ndarray):
+        made = as_array(made, f"what {name} makes")
     if not (isinstance(made, np.ndarray) and made.ndim == 2 and len(made) == n):
         shape = made.shape if isinstance(made, np.ndarray) else type(made).__name__
         raise _NotRowwiseError(f"{name} should make an (n, features) array of one of n rows, got {shape} for n = {n}")

@@ -74,8 +74,7 @@ class Session:
             await step.future
         finally:
             self._end(step)
-        y: np.ndarray = step.y
-        return y[0] if single else y
+        return step.y[0] if single else step.y
 
     def step_sync(self, x: np.ndarray) -> np.ndarray:
         """Do the same as `step` for a thread, which waits meanwhile.
@@ -95,8 +94,7 @@ class Session:
             step.future.result()
         finally:
             self._end(step)
-        y: np.ndarray = step.y
-        return y[0] if single else y
+        return step.y[0] if single else step.y
 
     def _made(self, x: Any, loop: asyncio.AbstractEventLoop | None) -> tuple[Step, bool]:
         """Return a step that can be asked for, and whether x is a single one."""
@@ -105,7 +103,8 @@ class Session:
         network = self._network
         array = sequence_input(network.input_size, network.input_dtype, x)
         source = _unchanging(array, network.input_dtype)
-        return Step(self._row, source, loop), array.ndim == 1
+        y = np.empty((len(source), network.output_size), network.output_dtype)
+        return Step(self._row, source, y, loop), array.ndim == 1
 
     def _begin(self, step: Step) -> None:
         """Ask for a step; other threads may do so, or close this session, at the same time."""
@@ -171,7 +170,10 @@ class Session:
 
     def _check_free(self) -> None:
         self._check_open()
-        if self._step is not None:
+        step = self._step
+        # One that is through stays here if Ctrl-C came before it was let go of.
+        through = step is None or step.withdrawn or (step.future.done() and not step.future.cancelled())
+        if not through:
             raise RuntimeError("this Session has a step under way: await it first, or open another session")
 
     async def close(self) -> None:

@@ -23,16 +23,16 @@ class Step:
         The session's row of the stream.
     x : (L, H_in) array
         The input, which nobody else writes to.
+    y : (L, H_out) array
+        Is filled.  It is there before anything is computed, so that no memory is missing afterwards.
     loop : event loop, optional
         Of the task that waits; a plain thread has none.
     """
 
     __slots__ = ("before", "done", "future", "left", "loop", "row", "since", "withdrawn", "x", "y")
 
-    def __init__(self, row: int, x: np.ndarray, loop: asyncio.AbstractEventLoop | None) -> None:
-        self.row, self.x = row, x
-        self.y: Any = None
-        """The output (L, H_out), an array of its own, as far as steps have been taken."""
+    def __init__(self, row: int, x: np.ndarray, y: np.ndarray, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.row, self.x, self.y = row, x, y
         self.loop = loop
         self.future: Any = Future() if loop is None else loop.create_future()
         self.since = perf_counter()
@@ -50,13 +50,11 @@ class Step:
         return self.x if count == len(self.x) else self.x[self.done : self.done + count]
 
     def take(self, outputs: np.ndarray) -> None:
-        """Take so many steps as these outputs have, and copy them."""
+        """Take as many steps as these outputs have."""
         count = len(outputs)
-        if count == len(self.x):
-            self.y = outputs.copy()
+        if count == len(self.x):  # a slice costs as much as what it is filled with
+            self.y[...] = outputs
         else:
-            if self.y is None:
-                self.y = np.empty((len(self.x), *outputs.shape[1:]), outputs.dtype)
             self.y[self.done : self.done + count] = outputs
         self.done += count
         self.left -= count

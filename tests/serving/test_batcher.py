@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from support.cases import Case, Shape, assert_same_bits, both_dtypes, module, random_case
 from support.streams import BAD_SIZES, NO_DTYPE, NO_LIST, same_bits
 
-from numba_lstm import LSTM
+from numba_lstm import LSTM, MaskedArrayError
 from numba_lstm.serving import Batcher, ClosedError, FullError, Session
 from numba_lstm.serving.network import CHUNK_STEPS
 
@@ -389,12 +389,26 @@ def test_who_fails_does_not_hurt_who_is_in_the_batch(where: str, steps: int) -> 
             for n, (session, output) in enumerate(zip(sessions, found, strict=True)):
                 if n in (1, 3):
                     assert (str(output), session.steps) == ("no", 0)
+                    assert output.__context__ is None  # which would be the error of somebody else
                     output = await session.step(X[n, :steps])
                 same_bits(output, called(n)[:steps])
                 assert session.steps == steps
                 await session.close()
 
     run(main)
+
+
+@pytest.mark.parametrize("steps", [1, CHUNK_STEPS + 1])
+def test_outputs_are_plain_arrays(steps: int) -> None:
+    class Kind(np.ndarray):
+        pass
+
+    with Batcher(NETWORK, after=lambda y: y.view(Kind)) as batcher, batcher.open_sync() as session:
+        output = session.step_sync(X[0, :steps])
+        assert type(output) is np.ndarray
+        same_bits(output, called(0, steps))
+    with pytest.raises(MaskedArrayError, match="what after makes is a masked array"):
+        Batcher(NETWORK, after=lambda y: np.ma.masked_less(y, 0))
 
 
 @pytest.mark.parametrize("ask", ["step", "steps", "state", "open"])
@@ -685,7 +699,7 @@ def test_an_event_loop_that_is_gone() -> None:
 def test_processes_end_whatever_was_forgotten() -> None:
     code = """
 import numpy as np, asyncio, threading, os, warnings
-from numba_lstm import LSTM
+from numba_lstm import LSTM, MaskedArrayError
 from numba_lstm.serving import Batcher
 warnings.simplefilter("ignore", ResourceWarning)
 batcher = Batcher(LSTM(3, 5).eval())
