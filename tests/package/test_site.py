@@ -148,7 +148,7 @@ def test_thumbnails_are_large_enough_to_read(width: int, browser: Any, address: 
 
 
 PHONE = ["index", "start", "performance", "reference/index", "reference/lstm", "explain/kernel", "explain/equations"]
-PHONE += ["gallery/index"]
+PHONE += ["gallery/index", "differences", "howto/reproducible", "reference/io", "reference/packed_sequence"]
 
 
 @pytest.mark.parametrize("page", PHONE)
@@ -156,6 +156,9 @@ def test_fits_a_phone(page: str, browser: Any, address: str) -> None:
     with screen(browser, 390):
         visit(browser, f"{address}/{page}.html", lambda b: b.find_elements("css selector", "article h1"))
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+        # An article that is wider than its room is cut or moved sideways, and the page is no wider.
+        article = browser.find_element("css selector", ".bd-article-container")
+        assert article.get_property("scrollWidth") <= article.get_property("clientWidth")
 
 
 @pytest.mark.parametrize("page", ["performance", *(f"performance/{name}" for name in BEHIND)])
