@@ -82,7 +82,7 @@ class LSTM(SavedModule, StreamedModule, DifferentiableModule):
     Raises
     ------
     TypeError, ValueError
-        In torch's words, if an argument is not what it should be.
+        If an argument is invalid; the message is torch's.
 
     Warns
     -----

@@ -69,7 +69,7 @@ class LSTMCell(SavedCell, DifferentiableCell):
     Raises
     ------
     TypeError, ValueError
-        In the words of `LSTM`, if an argument is not what it should be.
+        If an argument is invalid; the message is that of `LSTM`.
 
     Notes
     -----

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 class FullError(RuntimeError):
-    """As many sessions are open as a `Batcher` has places for."""
+    """Raised when ``max_sessions`` sessions are open."""
 
 
 class ClosedError(RuntimeError):
-    """A session or its `Batcher` has been closed."""
+    """Raised when a session or its `Batcher` has been closed."""

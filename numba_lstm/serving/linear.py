@@ -13,7 +13,7 @@ from ..simd.blocksizes import block_sizes
 
 
 class Linear:
-    """A linear layer of which every row has the bits that it has alone.
+    """A linear layer whose result for a row does not depend on the other rows.
 
     BLAS adds the terms of a product in an order that depends on how many rows there are, so that a caller's result
     would differ in its last bits with who else is in the batch.  Here it depends on nothing.

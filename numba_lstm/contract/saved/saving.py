@@ -70,8 +70,8 @@ class SavedModule(QuantizableModule):
     ) -> OfLSTM:
         """Make a module from a file of weights.
 
-        Every size is worked out from names and shapes.  What these cannot tell is an argument.  Parameters that a
-        module computes from others, as with weight drop, pruning and weight norm, come from those others.
+        Every size is worked out from names and shapes.  Pass what they cannot tell.  Parameters that a module
+        computes from others, as with weight drop, pruning and weight norm, come from those others.
 
         Parameters
         ----------

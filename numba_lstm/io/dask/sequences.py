@@ -58,7 +58,7 @@ def map_sequences(
     Raises
     ------
     TypeError, ValueError
-        At once, if an argument is not what it should be.
+        At once, if an argument is invalid.
     TypeError, ValueError, RuntimeError
         At once, in torch's words and with its place, for a sequence of a list that the LSTM cannot take.
     SequenceError
