@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     timing.pin(1)
     nl.set_num_threads(1)
-    header = ["network", "weights in", "file, KiB", "LSTM, us a step", "times as fast", "rms error", "largest error"]
+    header = ["network", "weights in", "file, KiB", "LSTM, µs a step", "times as fast", "rms error", "largest error"]
     lines = [line for make in NETWORKS for line in rows(make(), options.rounds, options.budget)]
     text = report.markdown_table([*header, "decisions changed"], lines)
     report.publish("trained", text, report.own_circumstances(), options.page)
