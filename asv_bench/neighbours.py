@@ -121,7 +121,7 @@ def table(results: Results) -> str:
             absent = "no cgroup here" if place == QUOTA else ""
             cells = [absent if seconds is None else f"{seconds * 1e3:.2f}" for seconds in times]
             pair = ratios(row, place)
-            rows.append([f"{name}, {words}", *cells, *(f"{ratio:.2f}" for ratio in pair or ())])
+            rows.append([f"{shapes.words(name)}: {words}", *cells, *(f"{ratio:.2f}" for ratio in pair or ())])
             rows[-1] += [""] * (len(header) - len(rows[-1]))
     return report.markdown_table(header, rows)
 
@@ -130,7 +130,7 @@ def departures(results: Results) -> str:
     """Return how long it takes until full speed is back, a line for each shape."""
     columns = list(dict.fromkeys(kind for row in results.values() for kind in row))
     rows = [
-        [name, *(f"{row[kind]['back']:.3f}" if kind in row else "" for kind in columns)]
+        [shapes.words(name), *(f"{row[kind]['back']:.3f}" if kind in row else "" for kind in columns)]
         for name, row in results.items()
     ]
     return report.markdown_table(["seconds until full speed is back", *columns], rows)

@@ -91,7 +91,7 @@ def throughput(names: Sequence[str], seconds: float) -> list[Figure]:
                 best = max(best, calls_per_second(call, callers, threads, span))
             many = max(many, calls_per_second(call, CALLERS, THREADS, span))
         ratio = many / max(best, many)
-        what = f"{CALLERS} Python threads on {THREADS} cores: throughput over the best, {name}"
+        what = f"{CALLERS} Python threads on {THREADS} cores: throughput over the best; {shapes.words(name)}"
         figures.append(Figure(what, f"{ratio:.2f}", f">= {THROUGHPUT}", ratio >= THROUGHPUT))
     return figures
 
@@ -124,7 +124,7 @@ def one_core(names: Sequence[str], budget: float) -> list[Figure]:
         finally:
             os.sched_setaffinity(0, cores)
         for name, ratio in json.loads(done.stdout).items():
-            what = f"one core {when}, {THREADS} threads set: time over one thread's, {name}"
+            what = f"one core {when}, {THREADS} threads set: time over one thread's; {shapes.words(name)}"
             figures.append(Figure(what, f"{ratio:.2f}", f"<= {ONE_CORE}", ratio <= ONE_CORE))
     return figures
 

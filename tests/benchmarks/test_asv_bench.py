@@ -918,8 +918,8 @@ def test_limits_beside_neighbours() -> None:
 def test_the_table_of_neighbours() -> None:
     results = fake_neighbours()
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in neighbours.table(results).splitlines()]
-    assert lines[3] == ["ge2e_b1, one busy process", "8.80", "10.00", "1.10", "0.88"]
-    assert lines[5] == ["ge2e_b1, a quota of 1 CPU", "16.00", "8.00", "2.00", "2.00"]
+    assert lines[3] == ["speaker encoder, 1 utterance: one busy process", "8.80", "10.00", "1.10", "0.88"]
+    assert lines[5] == ["speaker encoder, 1 utterance: a quota of 1 CPU", "16.00", "8.00", "2.00", "2.00"]
     for row in results["ge2e_b1"].values():
         del row["seconds"]["quota"]
     assert neighbours.table(results).count("no cgroup here") == 2
@@ -938,7 +938,7 @@ def test_neighbours_run(tmp_path: Path) -> None:
     row = json.loads(kept.read_text(encoding="utf-8"))["results"]["amp_block64"]
     assert set(row) == {neighbours.OURS, neighbours.ONE}
     assert all({"0", "1", "2"} <= set(figures["seconds"]) for figures in row.values())
-    assert "amp_block64, two busy processes" in page.read_text(encoding="utf-8")
+    assert "guitar amplifier, 64 steps: two busy processes" in page.read_text(encoding="utf-8")
 
 
 def test_sweep_draws(tmp_path: Path) -> None:
