@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from . import engines, peers, report, timing
+from . import engines, peers, report, shapes, timing
 from .turns import Measured, add_options, complain, keep, measure_all, take_turns
 
 PAGE = report.ROOT / "docs" / "howto" / "platforms.md"
@@ -109,8 +109,8 @@ def measure(threads: int, options: argparse.Namespace) -> Measured:
 
 def table(results: dict[str, Any]) -> str:
     """Return our times, torch's and ratios for every set, and the geometric means, for one number of threads."""
-    header, last = ["shape"], ["geometric mean"]
-    rows = {name: [name] for result in results.values() for name in result["seconds"]}
+    header, last = ["network"], ["geometric mean"]
+    rows = {name: [shapes.words(name)] for result in results.values() for name in result["seconds"]}
     for kind, result in results.items():
         header += [f"{kind}: numba_lstm", "torch", "ratio"]
         ratios = gains(result["seconds"])

@@ -39,15 +39,15 @@ def test_shapes_are_of_the_grid() -> None:
 
 def test_the_table_and_what_is_said_of_it() -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in isa.table(fake_results(10e-6)).splitlines()]
-    assert rows[0] == ["shape", "AVX2: numba_lstm", "torch", "ratio"]
+    assert rows[0] == ["network", "AVX2: numba_lstm", "torch", "ratio"]
     assert rows[2:] == [
-        ["vad_step", "10.0", "40.0", "4.00"],
-        ["awd_b1", "40.0", "40.0", "1.00"],
+        ["voice detector, 1 step", "10.0", "40.0", "4.00"],
+        ["language model, 1 sequence", "40.0", "40.0", "1.00"],
         ["geometric mean", "", "", "2.00"],
     ]
     said = isa.describe({"runs": {"1": fake_results(10e-6)}})
     assert "AVX2: ours avx2, torch's AVX2." in " ".join(said.split())
-    assert "One core\n\n| shape" in said
+    assert "One core\n\n| network" in said
 
 
 @pytest.mark.parametrize(("ours", "status"), [(20e-6, 0), (21e-6, 1)])
@@ -83,4 +83,4 @@ def test_each_set_runs(tmp_path: Path) -> None:
     assert list(found) == list(isa.SETS)
     assert all(result["seconds"]["amp_step"]["stream"] > 0 for result in found.values())
     assert {result["understood"]["torch"] for result in found.values()} in ({"AVX512", "AVX2", "DEFAULT"}, {""})
-    assert re.search(r"\| amp_step +\|( +[\d.]+ \| +\| +\|){3}", page.read_text(encoding="utf-8"))
+    assert re.search(r"\| guitar amplifier, 1 step +\|( +[\d.]+ \| +\| +\|){3}", page.read_text(encoding="utf-8"))
