@@ -98,7 +98,7 @@ class ServedNetwork:
                     self.set_state(step.row, (states[0][:, index : index + 1], states[1][:, index : index + 1]))
                 step.put_back(begun[index])
                 failed.append(step)
-        if len(failed) == 1 or isinstance(error, _NotRowwiseError):
+        if len(failed) < 2 or isinstance(error, _NotRowwiseError):  # none, if it came after all were through
             for step in failed:
                 self.drop(step)
             return [(step, error) for step in failed]

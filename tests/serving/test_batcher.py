@@ -21,7 +21,8 @@ from support.streams import BAD_SIZES, NO_DTYPE, NO_LIST, same_bits
 
 from numba_lstm import LSTM, MaskedArrayError
 from numba_lstm.serving import Batcher, ClosedError, FullError, Session
-from numba_lstm.serving.network import CHUNK_STEPS
+from numba_lstm.serving.network import CHUNK_STEPS, ServedNetwork
+from numba_lstm.serving.step import Step
 
 HANG = 60
 """Seconds after which a test is stuck."""
@@ -396,6 +397,23 @@ def test_who_fails_does_not_hurt_who_is_in_the_batch(where: str, steps: int) -> 
                 await session.close()
 
     run(main)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_error_after_all_are_through_is_nobodys(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """As when there is no memory left for a list."""
+    network = ServedNetwork(NETWORK, count, None, None, 3, np.dtype(np.float32))
+    advance = network._advance
+
+    def short(steps: list[Step], number: int) -> None:
+        advance(steps, number)
+        raise MemoryError
+
+    monkeypatch.setattr(network, "_advance", short)
+    steps = [Step(n, X[n, :1], np.empty((1, 5), np.float32), None) for n in range(count)]
+    assert network.take(steps) == []
+    for n, step in enumerate(steps):
+        same_bits(step.y, called(n, 1))
 
 
 @pytest.mark.parametrize("steps", [1, CHUNK_STEPS + 1])
