@@ -217,6 +217,10 @@ def _configured() -> Iterator[None]:
                 # What watches would stop the work a hundred times a second.
                 "distributed.worker.profile.enabled": False,
                 "distributed.admin.tick.interval": "1s",
+                "distributed.admin.system-monitor.interval": "2s",
+                # Ten looks a second at the memory of each worker, by this process and by itself, are 2 % of a core; a
+                # task has little.
+                "distributed.worker.memory.monitor-interval": "1s",
                 # A worker has its next task before it has finished one.
                 "distributed.scheduler.worker-saturation": 2.0,
             }
