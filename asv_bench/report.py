@@ -16,6 +16,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "performance.md"
 FOLDER = PAGE.with_suffix("")
@@ -67,14 +69,18 @@ def _around_block(path: Path, name: str) -> tuple[str, str, str]:
 
 
 def machine() -> str:
-    """Return the CPU's name, its cores and the system's name."""
+    """Return the CPU's name, with what LLVM calls its kind, its cores and the system's name.
+
+    Machines of a cloud often have the same name, whatever they are.
+    """
     name = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    kind = llvmlite.binding.get_host_cpu_name()
+    return f"{name} ({kind}), {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -6,7 +6,8 @@
 Each part is a command of this package, in a process of its own, one after the other, and writes into copies of the
 pages.  When the last one is done, all tables go into the pages, each of which says once of what machine, days and
 versions they are.  What was done is kept in ``--folder`` until then: ``--only`` goes on from there or, where there is
-no such folder, measures parts of the pages again.  The exit status is 1 if a part misses a limit or fails.
+no such folder, measures parts of the pages again, on another machine only all parts of a page.  The exit status is 1 if
+a part misses a limit or fails.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ PARTS = {
     "sweep": Part("sweep --plot {docs}/sweep.png --page {limits}", {"limits": ["sweep"]}),
     "streams": Part("streams --page {streams}", {"streams": ["streams"]}),
     "serving": Part("serving --page {streams}", {"streams": ["serving"]}),
+    "workers": Part("workers --page {streams}", {"streams": ["workers"]}),
     "voice": Part("voice --page {streams}", {"streams": ["voice"]}, "peers"),
     "special": Part("special --threads 1 2 --page {limits}", {"limits": ["special"]}),
     "startup": Part("startup --peers {peers} --page {streams}", {"streams": ["startup"]}),
@@ -132,29 +134,34 @@ def prepare(folder: Path, only: Sequence[str] | None) -> list[str]:
     if only and missing.exists():
         return list(dict.fromkeys([*json.loads(missing.read_text(encoding="utf-8")), *only]))
     shutil.rmtree(folder, ignore_errors=True)
-    for page in PAGES.values():
+    names = list(only or PARTS)
+    for name, page in PAGES.items():
+        parts = [part for part, each in PARTS.items() if name in each.blocks]
+        kept = [part for part in parts if part not in names]
         about = report.read_caption(report.read_block(page, report.MEASURED))
-        if only and (not about or about["machine"] != report.machine()):
+        if 0 < len(kept) < len(parts) and (not about or about["machine"] != report.machine()):
             machine = about["machine"] if about else "a machine that it does not name"
-            raise SystemExit(f"{page} has figures of {machine}: leave out --only, to measure all")
+            raise SystemExit(f"{page} has figures of {machine}: --only {' '.join(parts)} measures all of that page")
         copy = copy_of(page, folder)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(page, copy)
-        if not only:
+        if not kept:
             report.write_block(copy, report.MEASURED, "")
-    return list(only or PARTS)
+    return names
 
 
 def finish(folder: Path) -> None:
-    """Replace tables and pictures of the project, and have every page say the same of its figures."""
-    copies = [copy_of(page, folder) for page in PAGES.values()]
-    captions = [report.read_caption(report.read_block(copy, report.MEASURED)) for copy in copies]
-    about = report.together(caption for caption in captions if caption)
-    for part in PARTS.values():
-        for page, block in part.places():
-            report.write_block(PAGES[page], block, report.read_block(copy_of(PAGES[page], folder), block))
+    """Replace tables and pictures of the project, and have all pages of a machine say the same of their figures."""
+    captions = {}
     for page in PAGES.values():
-        report.write_block(page, report.MEASURED, report.caption(about))
+        if about := report.read_caption(report.read_block(copy_of(page, folder), report.MEASURED)):
+            captions[page] = about
+    for part in PARTS.values():
+        for name, block in part.places():
+            report.write_block(PAGES[name], block, report.read_block(copy_of(PAGES[name], folder), block))
+    for page, about in captions.items():
+        alike = [other for other in captions.values() if other["machine"] == about["machine"]]
+        report.write_block(page, report.MEASURED, report.caption(report.together(alike)))
     for picture in folder.rglob("*.png"):
         shutil.copyfile(picture, report.ROOT / picture.relative_to(folder))
     shutil.rmtree(folder)

@@ -577,7 +577,7 @@ def test_a_block_needs_its_place(tmp_path: Path) -> None:
         ("docs/performance.md", ["peers", "bound", "measured"]),
         ("docs/performance/engines.md", ["engines", "few", "proteins", "measured"]),
         ("docs/performance/forms.md", ["forms", "packing", "measured"]),
-        ("docs/performance/streams.md", ["streams", "serving", "voice", "startup", "measured"]),
+        ("docs/performance/streams.md", ["streams", "serving", "workers", "voice", "startup", "measured"]),
         ("docs/performance/training.md", ["training", "accelerate", "measured"]),
         ("docs/performance/limits.md", ["ways", "sweep", "special", "measured"]),
         ("docs/howto/weights.md", ["trained", "measured"]),
@@ -600,6 +600,7 @@ def test_pages_have_the_places(page: str, names: list[str], tmp_path: Path) -> N
         ("sweep", ["--sizes", 3, 16, "--batches", 1, 2]),
         ("streams", ["--budget", 1e-4]),
         ("serving", ["--rounds", 2]),
+        pytest.param("workers", ["--rounds", 1, "--copies", 1], marks=pytest.mark.slow),
         ("ways", ["--threads", 2]),
         ("accuracy", ["--shapes", "amp_block64"]),
         ("packing", ["--size", 20, "--rounds", 1]),
@@ -640,16 +641,17 @@ def test_what_the_voice_servers_load_test_prints_becomes_a_table() -> None:
 
 
 def test_pages_agree_on_what_was_measured() -> None:
-    """All tables come from one run: one machine, one set of days and versions."""
-    found = [report.read_caption(report.read_block(page, report.MEASURED)) for page in tables.PAGES.values()]
-    if not any(found):
-        pytest.skip("not measured since pages say it once: python -m asv_bench.tables")
-    assert None not in found
-    assert all(about == found[0] for about in found)
-    for page in tables.PAGES.values():
+    """Figures of one machine are of one set of days and versions; a page and a part have one machine each."""
+    captions = {name: report.read_block(page, report.MEASURED) for name, page in tables.PAGES.items()}
+    found = {name: report.read_caption(caption) for name, caption in captions.items()}
+    assert None not in found.values()
+    assert len(set(captions.values())) == len({about["machine"] for about in found.values() if about})
+    for part in tables.PARTS.values():
+        assert len({captions[name] for name in part.blocks}) == 1, part
+    for name, page in tables.PAGES.items():
         text = page.read_text(encoding="utf-8")
         days = set(re.findall(r"; (20\d\d-\d\d-\d\d(?: to [-\d]+)?); ", " ".join(text.split())))
-        assert days == {found[0]["date"] if found[0] else ""}
+        assert days == {about["date"] for about in [found[name]] if about}
 
 
 def test_every_block_of_the_pages_has_a_part() -> None:
@@ -768,7 +770,7 @@ def test_a_part_that_fails_leaves_the_pages_alone(project: Project, capsys: pyte
 
 
 def test_only_some_parts(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SystemExit, match="a machine that it does not name: leave out --only"):
+    with pytest.raises(SystemExit, match="a machine that it does not name: --only streams serving"):
         project.main("--only", "streams")
     project.main()
     report.write_block(tables.PAGES["streams"], "streams", "old")
@@ -780,6 +782,20 @@ def test_only_some_parts(project: Project, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(report, "machine", lambda: "another")
     with pytest.raises(SystemExit, match="has figures of a CPU"):
         project.main("--only", "streams")
+
+
+def test_a_page_of_another_machine(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.main()
+    monkeypatch.setattr(report, "machine", lambda: "another")
+    with pytest.raises(SystemExit, match=r"limits\.md has figures of a CPU: --only ways sweep special measures all"):
+        project.main("--only", "sweep")
+    assert project.main("--only", "ways", "sweep", "special") == 0
+    assert "another; " in project.block(report.MEASURED, "limits")
+    assert "a CPU; " in project.block(report.MEASURED, "streams")
+    assert len(project.captions()) == 2
+    # Parts that write on several pages are those of one machine, too.
+    with pytest.raises(SystemExit, match=r"engines\.md has figures of a CPU"):
+        project.main("--only", "peers")
 
 
 def test_a_part_without_its_tables_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
