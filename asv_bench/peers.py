@@ -141,17 +141,22 @@ def summary(results: dict[str, Any]) -> str:
     """Return the geometric mean of the ratios, and the smallest."""
     gains = {name: gain for name, result in results.items() if (gain := ratio(result["seconds"]))}
     if not gains:
-        return "no peer to compare with"
+        return "There is no peer to compare with."
     mean = math.exp(sum(map(math.log, gains.values())) / len(gains))
     worst = min(gains, key=gains.__getitem__)
-    return f"geometric mean {mean:.2f} over {len(gains)} shapes, smallest {gains[worst]:.2f}: {shapes.words(worst)}"
+    return (
+        f"The geometric mean of {len(gains)} ratios is {mean:.2f}, and the smallest is {gains[worst]:.2f} "
+        f"({shapes.words(worst)})."
+    )
 
 
 def stream_over_call(results: dict[str, Any]) -> str:
     """Return how a step of a stream compares with a call that is given the same states; nothing without such."""
     shares = {name: share for name, result in results.items() if (share := over_call(result["seconds"], "stream"))}
     slowest = max(shares, key=shares.__getitem__, default="")
-    return f"stream over call {shares[slowest]:.2f} at most: {shapes.words(slowest)}" if shares else ""
+    if not shares:
+        return ""
+    return f"A step of a stream takes at most {shares[slowest]:.2f} of a call's time ({shapes.words(slowest)})."
 
 
 def first_step(runs: dict[str, Any]) -> str:
@@ -172,7 +177,7 @@ def first_step(runs: dict[str, Any]) -> str:
 
 def summaries(results: dict[str, Any]) -> str:
     """Return what stands below a table."""
-    return "; ".join(filter(None, [summary(results), stream_over_call(results)]))
+    return " ".join(filter(None, [summary(results), stream_over_call(results)]))
 
 
 def _with_call(row: dict[str, float]) -> str:
@@ -184,21 +189,20 @@ def _with_call(row: dict[str, float]) -> str:
 def beside_table(measured: dict[str, Any]) -> str:
     """Return our times beside the best peer's, with what has to be known to read them."""
     runs: dict[str, dict[str, Any]] = measured["runs"]
-    header = ["network", "sizes"]
+    header, rows = ["network"], []
     for threads in runs:
-        header += [f"{cores(threads)}: numba_lstm", "best peer", "ratio"]
-    rows = []
+        header += [f"{cores(threads)}: ratio", "numba_lstm", "best peer"]
     for name in _names(runs):
-        cells = [shapes.words(name), f"{_shape(name)}"]
+        cells = [shapes.words(name)]
         for results in runs.values():
             row = results[name]["seconds"] if name in results else {}
-            peer, gain = best_peer(row), ratio(row)
-            best = f"{microseconds(row[peer])} {peer}" if peer else ""
-            cells += [_with_call(row), best, f"{gain:.2f}" if gain else ""]
-        rows.append(cells)
+            peer = best_peer(row)
+            cells += [number(ratio(row), ".2f"), _with_call(row), f"{microseconds(row[peer])} {peer}" if peer else ""]
+        rows.append([*cells, str(_shape(name))])
+    header.append("sizes")
     peers = sorted({engine for results in runs.values() for r in results.values() for engine in r["seconds"]})
     others = ", ".join(engine for engine in peers if engine not in engines.OURS) or "none"
-    means = [report.paragraph(f"- {cores(threads)}: {summaries(results)}.") for threads, results in runs.items()]
+    means = [report.paragraph(f"- {cores(threads)}. {summaries(results)}") for threads, results in runs.items()]
     about = f"""Microseconds, float32. Sizes are inputs to layers x units; L steps, and N rows in a batch. Single steps
     start from states that are not zero: a step of a stream, in brackets a call that is given the states. The lowest of
     the medians of {measured["rounds"]} rounds; engines take turns, each in a process of its own, bound to the cores.

@@ -27,16 +27,20 @@ MEASURED = "measured"
 """The place on every page that says once what all of its figures depend on."""
 
 
+WORDS = {"sizes"}
+"""Headings of columns that have words, beside every first one."""
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table that can be read as it is, too: first column to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    widths = [max(width, 3) for width in widths]
+    """Return a table that can be read as it is, too: columns of words to the left, the others to the right."""
+    widths = [max(3, *(len(row[column]) for row in [header, *rows])) for column in range(len(header))]
+    left = [not column or name in WORDS for column, name in enumerate(header)]
 
     def line(cells: Sequence[str]) -> str:
-        first, *others = zip(cells, widths, strict=True)
-        return "| " + " | ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]) + " |"
+        placed = [f"{cell:{'<' if to_left else '>'}{n}}" for cell, n, to_left in zip(cells, widths, left, strict=True)]
+        return f"| {' | '.join(placed)} |"
 
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    rule = ["-" * width if to_left else "-" * (width - 1) + ":" for width, to_left in zip(widths, left, strict=True)]
     return "\n".join([line(header), line(rule), *map(line, rows)])
 
 

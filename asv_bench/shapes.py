@@ -63,7 +63,9 @@ class Shape(NamedTuple):
         layers = f"{self.num_layers} x " if self.num_layers > 1 else ""
         both = ", bidirectional" if self.bidirectional else ""
         projection = f" to {self.proj_size}" if self.proj_size else ""
-        return f"{self.input_size} to {layers}{self.hidden_size}{projection}{both}; L = {self.steps}, N = {self.batch}"
+        equals = "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"  # a narrow column of a table may break elsewhere
+        count = f"L{equals}{self.steps}, N{equals}{self.batch}"
+        return f"{self.input_size} to {layers}{self.hidden_size}{projection}{both}; {count}"
 
 
 PUBLIC = {

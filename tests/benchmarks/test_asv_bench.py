@@ -159,11 +159,11 @@ def test_peers_with_our_engine_alone(tmp_path: Path) -> None:
     ours = ("--engines", *(engine for engine in engines.ENGINES if engine in engines.OURS))
     small = ("--shapes", "amp_step", "odd_13", "--rounds", 2, "--budget", 1e-3)
     printed = run("peers", *small, *ours, "--json", kept, "--readme", page)
-    assert "no peer to compare with" in printed
+    assert "There is no peer to compare with." in printed
     measured = json.loads(kept.read_text(encoding="utf-8"))
     seconds = {name: set(result["seconds"]) for name, result in measured["runs"]["1"].items()}
     assert seconds == {"amp_step": {"numba_lstm", "stream", "first step"}, "odd_13": {"numba_lstm"}}
-    assert "stream over call" in page.read_text(encoding="utf-8")
+    assert "A step of a stream takes at most" in page.read_text(encoding="utf-8")
     assert "A first step" in printed
     assert measured["versions"]["numba"] in page.read_text(encoding="utf-8")
     assert measured["date"] in printed
@@ -187,7 +187,7 @@ def test_peers_reads_runs_and_writes_the_table(tmp_path: Path, capsys: pytest.Ca
     assert peers.main(["--read", *map(str, paths), "--readme", str(page)]) == 0
     # Ratios 4, of the stream, and 8.
     printed = capsys.readouterr().out
-    assert "geometric mean 5.66 over 2 shapes, smallest 4.00: guitar amplifier, 1 step;" in printed
+    assert "The geometric mean of 2 ratios is 5.66, and the smallest is 4.00 (guitar amplifier, 1 step). A" in printed
     assert "one core: guitar amplifier 0.75; 2 cores: guitar amplifier 0.75." in " ".join(printed.split())
     text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n\n<!-- speed -->\n")
@@ -195,8 +195,8 @@ def test_peers_reads_runs_and_writes_the_table(tmp_path: Path, capsys: pytest.Ca
     assert "old" not in text
     row = next(line for line in text.splitlines() if line.startswith("| guitar amplifier, 1 step "))
     _, *cells = (cell.strip() for cell in row.split("|")[1:-1])
-    assert cells == ["1 to 40; L = 1, N = 1", *["1.0 (2.0)", "4.0 openvino", "4.00"] * 2]
-    assert " ".join(text.split()).count("stream over call 0.50 at most: guitar amplifier, 1 step.") == 2
+    assert cells == [*["4.00", "1.0 (2.0)", "4.0 openvino"] * 2, "1 to 40; L\xa0=\xa01, N\xa0=\xa01"]
+    assert " ".join(text.split()).count("takes at most 0.50 of a call's time (guitar amplifier, 1 step).") == 2
 
 
 def test_peers_writes_the_page_with_its_pictures(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_peers_writes_the_page_with_its_pictures(tmp_path: Path) -> None:
     options = [word for name, plot in plots.items() for word in (f"--{name}", str(plot))]
     assert peers.main(["--read", str(kept), "--page", str(page), *options]) == 0
     beside, bound = (report.read_block(page, name) for name in ("peers", "bound"))
-    assert "geometric mean 5.66" in beside
+    assert "is 5.66" in beside
     step, _ = cells_of(bound.partition("\n\n")[0])
     assert (step["One core: GFLOP/s"], step["time over bound"]) == ("13.1", "1.00")
     for text, name in ((beside, "plot"), (bound, "roofline")):
@@ -222,7 +222,7 @@ def test_each_group_has_its_place(tmp_path: Path) -> None:
     kept.write_text(json.dumps(fake_run("1") | {"shapes": ["few"]}), encoding="utf-8")
     page = page_with(tmp_path, "few")
     assert peers.main(["--read", str(kept), "--full", str(page)]) == 0
-    assert "smallest 4.00: guitar amplifier, 1 step" in page.read_text(encoding="utf-8")
+    assert "the smallest is 4.00 (guitar amplifier, 1 step)" in page.read_text(encoding="utf-8")
     for names in (["odd"], ["amp_step"], ["public", "few"]):
         with pytest.raises(SystemExit, match="has places for"):
             peers.main(["--shapes", *names, "--full", str(page)])
@@ -477,7 +477,7 @@ def test_the_tables_of_training() -> None:
     assert (second["numba_lstm"], second["ratio"], second["GFLOP/s"]) == ("", "", "")
     first, second = cells_of(training.memory_table(fake_training()))
     assert (first["sizes"], first["numba_lstm"], first['with keep="states"']) == (
-        "2 to 64; L = 100, N = 32", "3.00", "1.00",
+        "2 to 64; L\xa0=\xa0100, N\xa0=\xa032", "3.00", "1.00",
     )  # fmt: skip
     assert (first["torch / ours"], first['torch / keep="states"']) == ("2.00", "6.00")
     assert second["torch / ours"] == ""
@@ -493,7 +493,7 @@ def test_training_runs(tmp_path: Path) -> None:
     found = results["odd_13"]
     assert all(found[figure]["numba_lstm"] > 0 for figure in ("seconds", "forward"))
     assert 0 < found[trainers.STATES]["numba_lstm"] < found["kept"]["numba_lstm"]
-    assert "no peer to compare with" in printed
+    assert "There is no peer to compare with." in printed
     assert "| odd_13 " in page.read_text(encoding="utf-8")
 
 
