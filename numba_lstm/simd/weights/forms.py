@@ -65,13 +65,10 @@ def depth_of(tyctx, panels, count):
 
 
 @intrinsic
-def chain_of(tyctx, left, most):
-    """Return how many elements a chain of sums has: ``most``, or all where sums are of integers, which are exact."""
-
-    def generate(context, builder, signature, args):
-        return args[1] if left.dtype != WORDS else ir.Constant(args[1].type, 1 << 40)
-
-    return types.intp(left, types.intp), generate
+def unless_words(tyctx, pointer, numbers, words):
+    """Return one of two numbers, the second if the pointer, to rows or into panels, is one to words of int8."""
+    chosen = 2 if pointer.dtype == WORDS else 1
+    return types.intp(pointer, types.intp, types.intp), lambda context, builder, signature, args: args[chosen]
 
 
 @intrinsic
