@@ -23,7 +23,8 @@ zen5    1 KiB  1 KiB  16 KiB  32 KiB, 12 MiB   Loads alone get 130 or 250 GB/s o
                                                to see them; asked for ahead, 200 to 250: 15 to 27 % less time for one
                                                row, 14 % for weights that are half in L2.  2 to 6 rows from L3 or
                                                memory: up to a fifth less than with the next panel fetched
-zen4    0      0      16 KiB  never            As zen5 for 2 to 6 rows, its prefetchers are alike; not measured there
+zen4    0      0      16 KiB  never            One row as zen5: up to 25 % more time at 3 x 256, within the noise
+                                               elsewhere; 2 to 6 rows: no difference between the three rows
 others  0      0      0       never            One row: its loads reach what L2 has; more: the next panel is fetched
 ======  =====  =====  ======  ===============  =======================================================================
 
