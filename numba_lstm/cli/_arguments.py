@@ -6,14 +6,14 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numba_lstm
 
 from ..contract.weight_form import FORMS
 from ..io import WRITTEN
 from . import _convert, _demo, _info, _run, _warmup
-from ._console import PROGRAM, InputError, show
+from ._console import PROGRAM, InputError, errors_of_output, show
 
 
 def _positive(text: str) -> int:
@@ -42,6 +42,13 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see {self.prog} --help)")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write help or version, and fail if that is not possible; argparse would, or not, by Python's version."""
+        if message and file is not None:
+            with errors_of_output():
+                file.write(message)
+                file.flush()
 
 
 class _Commands:
