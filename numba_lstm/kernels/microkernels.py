@@ -26,8 +26,8 @@ Halves
     7 and 8 rows would be two tiles, each of which loads the panel from L2 as fast as L2 gives it while the next one
     comes in.  Where panels are streamed they take half of the vectors at a time: 4 % less time at H = 1024.  With AVX2,
     whose registers hold three rows of a whole panel, or six of a half, tiles of 4 to 6 rows are done so wherever the
-    panel lies: it is read half as often, 20 to 35 % less time on a Zen 4 core.  Not where there are many rows of int8,
-    whose dot products want more registers: 5 % more time.
+    panel lies: it is read half as often, 20 to 35 % less time on a Zen 4 core; 10 to 20 % with SSE2 and 5 rows.  Not
+    where there are many rows of int8, whose dot products want more registers: 5 % more time.
 Edges
     Rows: there is a kernel for every count from 1 to ``half_rows``.  k: the steps that do not fill the unrolled loop
     are done one by one.  Units: panels are padded with zeros.

@@ -6,13 +6,13 @@ isa       vector bytes  max rows  half rows  kept  many  reason for the rows of 
 avx512    64            6         8          6     6     32 registers: 24 sums, 4 weights, 1 broadcast; 7 would spill
 avx2      32            3         6          6     6     16 registers: 12 sums + 3 broadcasts + 1 weight
 neon      16            6         8          6     6     32 registers, as avx512
-sse2      16            3         4          4     3     16 registers, as avx2, and one more for a product without FMA
+sse2      16            3         5          5     5     16 registers, as avx2, and one more for a product without FMA
 ========  ============  ========  =========  ====  ====  ===========================================================
 
 Half rows, instead of two tiles, take half of the vectors at a time: each weight is then loaded once, which tells where
 weights are streamed from L3; where they are kept in L2, 4 + 4 rows are 2 to 5 % faster with AVX-512.  More rows have
 more addresses than there are registers for them: 12 rows take 30 % longer than 6 + 6.  Many rows are cut into tiles of
-so many.  With AVX2 they are half rows: three rows read a panel, which may be in L2, twice as often.
+so many.  With 16 registers they are half rows: three rows read a panel, which may be in L2, nearly twice as often.
 
 How a tile that is alone on its panel, of six rows or fewer, has its weights fetched:
 
@@ -86,7 +86,7 @@ TABLE = {
     "avx512": BlockSizes(64, 6, 8, 6, 6),
     "avx2": BlockSizes(32, 3, 6, 6, 6),
     "neon": BlockSizes(16, 6, 8, 6, 6),
-    "sse2": BlockSizes(16, 3, 4, 4, 3),
+    "sse2": BlockSizes(16, 3, 5, 5, 5),
 }
 
 GATES = 4
