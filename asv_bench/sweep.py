@@ -103,6 +103,13 @@ def describe(ratios: dict[str, Ratios]) -> str:
     return report.markdown_table(["largest of", "ratio", "H", "B"], rows)
 
 
+def more_lines() -> Any:
+    """Return how lines are drawn where there are more than colours: in all colours, then in the same ones dashed."""
+    import matplotlib
+
+    return matplotlib.cycler(linestyle=["-", "--"]) * matplotlib.rcParams["axes.prop_cycle"]
+
+
 def draw(times: dict[Point, float], plot: Path) -> None:
     """Draw the time per operation over the hidden size and over the batch."""
 
@@ -111,6 +118,7 @@ def draw(times: dict[Point, float], plot: Path) -> None:
         over_size, over_batch = figure.subplots(2, 1, sharey=True)
         panels = ((over_size, 1, DRAWN_BATCHES, "B", "hidden size H"), (over_batch, 0, DRAWN_SIZES, "H", "batch B"))
         for axes, fixed, drawn, letter, label in panels:
+            axes.set_prop_cycle(more_lines())
             for value in drawn:
                 line = sorted(point for point in times if point[fixed] == value)
                 picoseconds = [times[h, b] / Shape(h, h, steps=STEPS, batch=b).flop() * 1e12 for h, b in line]

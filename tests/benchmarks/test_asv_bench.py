@@ -969,6 +969,16 @@ def test_sweep_draws(tmp_path: Path) -> None:
         assert f"{{image}} {name}\n" in page.read_text(encoding="utf-8")
 
 
+def test_sweep_draws_each_line_in_its_own_way() -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    from asv_bench import pictures, sweep
+
+    for colours in pictures.STYLES.values():
+        with matplotlib.rc_context({"axes.prop_cycle": matplotlib.cycler(color=colours.drawn)}):
+            ways = {tuple(sorted(way.items())) for way in sweep.more_lines()}
+        assert len(ways) >= max(len(sweep.DRAWN_SIZES), len(sweep.DRAWN_BATCHES))
+
+
 def test_suspicious_pairs_are_timed_together() -> None:
     from asv_bench.sweep import REPEATS, compare, largest
 
