@@ -222,7 +222,7 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     lines = captured.out.splitlines()
     assert lines[0] == "6.00 s of audio, 188 chunks of 32 ms"
     assert lines[1] == "speech from 1.41 s to 4.54 s"
-    assert lines[2].startswith("median per chunk: front end ")
+    assert lines[2].startswith("median microseconds per chunk: front end ")
     assert lines[3].startswith("largest difference from ONNX Runtime: probability ")
     assert len(lines) == 4
 

@@ -294,9 +294,8 @@ def report(samples: np.ndarray, result: Result) -> str:
     segments = speech_segments(result.probabilities)
     lines += [f"speech from {start:.2f} s to {end:.2f} s" for start, end in segments] or ["no speech"]
     front_end, lstm, decoder = np.median(result.times, axis=0) * 1e6
-    lines.append(
-        f"median per chunk: front end {front_end:.1f} us, LSTM step {lstm:.1f} us, decoder {decoder:.1f} us"
-    )
+    parts = f"front end {front_end:.1f}, LSTM step {lstm:.1f}, decoder {decoder:.1f}"
+    lines.append(f"median microseconds per chunk: {parts}")
     return "\n".join(lines)
 
 
