@@ -27,6 +27,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
+    "two_modes",
 ]
 # keras.md is a part of bring_your_model; the folder of examples is read by the gallery.
 exclude_patterns = ["_build", "keras.md", "examples/plot_*", "examples/GALLERY_HEADER.rst"]
@@ -51,9 +52,12 @@ sphinx_gallery_conf = {
     "filename_pattern": r"/plot_",
     "ignore_pattern": re.escape("silero_vad.py"),
     "abort_on_example_error": True,
+    "image_scrapers": "two_modes.scrape",
+    "reset_modules": ("matplotlib", "two_modes.style"),
     "download_all_examples": False,
     "show_signature": False,
-    # The first figure of an example is a thumbnail too: 4 by 2.8 inches at 150 dots an inch keep its text readable.
+    # The first figure of an example is shown in the gallery too: 4 by 2.8 inches at 150 dots an inch keep its text
+    # readable. two_modes.py shows the figure itself, and what this makes of it is not seen.
     "thumbnail_size": (600, 420),
     "within_subsection_order": "FileNameSortKey",
     "remove_config_comments": True,

@@ -56,10 +56,10 @@ for (_, row, step, _), holders in client.who_has(output).items():
 
 figure, axes = plt.subplots(figsize=(4, 2.8), dpi=150, layout="constrained")
 edges = [np.cumsum([0, *sizes]) for sizes in output.chunks]
-axes.pcolormesh(edges[1], edges[0], worker, cmap="Set2", vmin=0, vmax=7, edgecolors="white", linewidth=3)
+axes.pcolormesh(edges[1], edges[0], worker, cmap="Set2", vmin=0, vmax=7, edgecolors="gray", linewidth=1)
 for row, step in np.ndindex(worker.shape):
     middle = edges[1][step : step + 2].mean(), edges[0][row : row + 2].mean()
-    axes.text(*middle, "ABC"[int(worker[row, step])], ha="center", va="center", weight="bold")
+    axes.text(*middle, "ABC"[int(worker[row, step])], ha="center", va="center", weight="bold", color="black")
 axes.set(xlabel="day", ylabel="catchment", xticks=edges[1], yticks=edges[0][::2], title="worker of each chunk")
 axes.invert_yaxis()
 plt.show()

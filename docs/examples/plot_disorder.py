@@ -42,7 +42,7 @@ for axes, row in zip(panels, rows, strict=True):
     position = np.arange(1, row.scores.size + 1)
     axes.plot(position, row.scores, linewidth=1)
     axes.fill_between(position, 0.5, row.scores, where=row.scores > 0.5, alpha=0.3)
-    axes.axhline(0.5, linewidth=0.8, linestyle=":", color="0.4")
+    axes.axhline(0.5, linewidth=0.8, linestyle=":", color="gray")
     axes.set(title=row.name, xlim=(1, row.scores.size), ylim=(0, 1.02), ylabel="score")
 panels[-1].set_xlabel("residue")
 plt.show()

@@ -67,7 +67,7 @@ rows, costs = np.reshape(rows, (-1, ROUNDS)).mean(axis=1), np.reshape(costs, (-1
 # default, and not at all where nobody else has been active lately.
 
 figure, axes = plt.subplots(figsize=(4, 2.8), dpi=150, layout="constrained")
-bars = axes.bar(range(len(NUMBERS)), rows, color="tab:orange")
+bars = axes.bar(range(len(NUMBERS)), rows, color="C1")
 axes.bar_label(bars, fmt="{:.2g}")
 axes.set(xticks=range(len(NUMBERS)), xticklabels=NUMBERS, xlabel="callers", ylabel="steps in a batch, mean")
 axes.margins(y=0.15)

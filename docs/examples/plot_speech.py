@@ -25,9 +25,9 @@ probability = np.concatenate([detector.push(samples[at : at + 512]) for at in ra
 
 figure, axes = plt.subplots(figsize=(4, 2.8), dpi=150, layout="constrained")
 edges = np.arange(probability.size + 1) * 0.032
-axes.stairs(probability, edges, fill=True, color="tab:orange", alpha=0.5, label="probability of speech")
+axes.stairs(probability, edges, fill=True, color="C1", alpha=0.5, label="probability of speech")
 time = np.arange(samples.size) / 16_000
-axes.plot(time, 0.5 + 0.45 * samples / np.abs(samples).max(), linewidth=0.5, color="black", label="waveform")
+axes.plot(time, 0.5 + 0.45 * samples / np.abs(samples).max(), linewidth=0.5, color="C0", label="waveform")
 axes.set(xlabel="seconds", xlim=(0, time[-1]), ylim=(0, 1.55), yticks=[0, 1])
 axes.legend(loc="upper left")
 plt.show()

@@ -150,7 +150,7 @@ figure, axes = plt.subplots(figsize=(4, 2.8), dpi=150, layout="constrained")
 for name, points in curves.items():
     taken, _, held = zip(*points, strict=True)
     axes.plot(taken, held, linewidth=3, label=name)
-axes.axhline(held_scores.std(), linestyle=":", linewidth=2, color="0.3", label="the mean for all")
+axes.axhline(held_scores.std(), linestyle=":", linewidth=2, color="gray", label="the mean for all")
 axes.set(xlabel="gradients taken", ylabel="error, held out", xlim=(0, STEPS - 1), ylim=(0, None))
 axes.legend(loc="lower left")
 plt.show()

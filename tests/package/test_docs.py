@@ -246,3 +246,50 @@ def test_documents_of_a_release() -> None:
     assert re.fullmatch(rf"{version} - (?:not released yet|\d{{4}}-\d\d-\d\d)", headings[0])
     included = re.findall(r"\"/([\w.]+)\"", (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert {path.name for kind in ("*.md", "*.cff") for path in ROOT.glob(kind)} <= {*included}
+
+
+def test_pictures_of_examples_are_drawn_for_either_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same colours of data that matplotlib knows by number, and with all else as the example has it."""
+    matplotlib = pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    from asv_bench.pictures import STYLES
+
+    two_modes = importlib.import_module("two_modes")
+    with matplotlib.rc_context():
+        two_modes.style({}, "plot_some.py")
+        _, axes = plt.subplots()
+        (line,) = axes.plot([0, 1], color="C0", marker="o")
+        filled = axes.fill_between([0, 1], [0, 1], color="C1", alpha=0.5)
+        (other,) = axes.plot([1, 0], color="gray")
+        images = tmp_path / "gallery" / "images"
+        images.mkdir(parents=True)
+        variables = {"src_file": "plot_some.py", "image_path_iterator": iter([str(images / "some_001.png"), "no more"])}
+        shown = two_modes.scrape(None, variables, {"src_dir": str(tmp_path)})
+        assert plt.get_fignums() == []
+    for name, file in (("light", "some_001.png"), ("dark", "some_001_dark.png")):
+        assert (images / file).stat().st_size > 1000
+        assert re.search(rf"image:: /gallery/images/{file}\n.*\n    :class: .* only-{name}\n", shown)
+    hexadecimal = matplotlib.colors.to_hex
+    dark = STYLES["dark"]
+    assert hexadecimal(line.get_color()) == hexadecimal(line.get_markerfacecolor()) == dark.drawn[0]
+    assert hexadecimal(filled.get_facecolor()[0], keep_alpha=True) == f"{dark.drawn[1]}80"
+    assert hexadecimal(axes.xaxis.label.get_color()) == dark.text
+    assert hexadecimal(other.get_color()) == "#808080"
+
+
+def test_thumbnails_are_the_pictures_of_either_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    two_modes = importlib.import_module("two_modes")
+    image = "  .. image:: /gallery/images/thumb/sphx_glr_plot_a_thumb.png\n    :alt:\n"
+    thumbnail = f".. only:: html\n\n{image}\n  :doc:`a`\n"
+    source = [thumbnail]
+    two_modes.both_thumbnails(None, "gallery/index", source)
+    images = re.findall(r"^  \.\. image:: (.*)\n    +:alt:.*\n    +:class: .*only-(\w+)$", source[0], re.MULTILINE)
+    beginning = "/gallery/images/sphx_glr_plot_a_001"
+    assert images == [(f"{beginning}.png", "light"), (f"{beginning}_dark.png", "dark")]
+    source = [thumbnail]
+    two_modes.both_thumbnails(None, "start", source)
+    assert source == [thumbnail]

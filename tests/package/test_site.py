@@ -169,7 +169,7 @@ def test_tables_of_figures_fit_a_laptop(page: str, browser: Any, address: str) -
         assert all(table.rect["x"] + table.rect["width"] <= room["x"] + room["width"] + 1 for table in tables)
 
 
-@pytest.mark.parametrize("page", ["index", "performance", "explain/kernel"])
+@pytest.mark.parametrize("page", ["index", "performance", "explain/kernel", "gallery/index", "gallery/plot_speech"])
 def test_pictures_are_of_the_readers_colour_mode(page: str, browser: Any, address: str) -> None:
     for mode, other in (("light", "dark"), ("dark", "light")):
         visit(browser, f"{address}/{page}.html", lambda b: b.find_elements("css selector", "img.only-light"))
