@@ -71,7 +71,8 @@ html_css_files = ["site.css"]
 html_favicon = "_static/icon.svg"
 html_show_sourcelink = False
 # Pages without others below them, and those whose tables need the width.
-html_sidebars = {name: [] for name in ("start", "dashboard", "performance", "performance/*")}
+WIDE = ["start", "dashboard", "bring_your_model", "performance", "performance/*"]
+html_sidebars = {name: [] for name in WIDE}
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
 html_theme_options = {
     "navbar_align": "left",
