@@ -153,9 +153,9 @@ def summary(results: dict[str, Any]) -> str:
 def stream_over_call(results: dict[str, Any]) -> str:
     """Return how a step of a stream compares with a call that is given the same states; nothing without such."""
     shares = {name: share for name, result in results.items() if (share := over_call(result["seconds"], "stream"))}
-    slowest = max(shares, key=shares.__getitem__, default="")
     if not shares:
         return ""
+    slowest = max(shares, key=shares.__getitem__)
     return f"A step of a stream takes at most {shares[slowest]:.2f} of a call's time ({shapes.words(slowest)})."
 
 

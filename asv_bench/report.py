@@ -26,7 +26,6 @@ FOLDER = PAGE.with_suffix("")
 MEASURED = "measured"
 """The place on every page that says once what all of its figures depend on."""
 
-
 WORDS = {"sizes"}
 """Headings of columns that have words, beside every first one."""
 

@@ -48,7 +48,6 @@ from ..simd.vectors import at, lanes, prefetch
 from ..simd.weights.forms import lines_behind, unless_words
 
 MAX_ROWS, HALF_ROWS, HALF_ROWS_KEPT = block_sizes().max_rows, block_sizes().half_rows, block_sizes().half_rows_kept
-MANY_ROWS, MANY_ROWS_INT8 = block_sizes().many_rows, block_sizes().max_rows
 
 NEAR_KEPT = fetching().kept // block_sizes().vector_bytes
 NEAR_ROW = fetching().row // block_sizes().vector_bytes
@@ -85,10 +84,10 @@ Tiling = namedtuple("Tiling", "tiles rows larger")
 @inlined
 def tiling(rows, following):
     """Cut rows into tiles that differ by one row at most: 10 rows are 5 + 5, never 6 + 4."""
-    # Without a division, which a step of one row would feel; the other one is by a constant.
+    # Without a division by what is not a constant, which a step of one row would feel.
     if rows <= HALF_ROWS_KEPT or (following.streamed != 0 and rows <= HALF_ROWS):
         return Tiling(np.int64(1), rows, np.int64(0))
-    most = unless_words(following.panel, MANY_ROWS, MANY_ROWS_INT8)
+    most = unless_words(following.panel, HALF_ROWS_KEPT, MAX_ROWS)
     tiles = (rows + most - 1) // most
     each = rows // tiles
     return Tiling(tiles, each, rows - each * tiles)

@@ -1,18 +1,18 @@
 """Sizes of vectors, tiles and blocks, one row per instruction set.
 
-========  ============  ========  =========  ====  ====  ===========================================================
-isa       vector bytes  max rows  half rows  kept  many  reason for the rows of a register tile (rows x 4 gate vectors)
-========  ============  ========  =========  ====  ====  ===========================================================
-avx512    64            6         8          6     6     32 registers: 24 sums, 4 weights, 1 broadcast; 7 would spill
-avx2      32            3         6          6     6     16 registers: 12 sums + 3 broadcasts + 1 weight
-neon      16            6         8          6     6     32 registers, as avx512
-sse2      16            3         5          5     5     16 registers, as avx2, and one more for a product without FMA
-========  ============  ========  =========  ====  ====  ===========================================================
+========  ============  ========  =========  ====  =================================================================
+isa       vector bytes  max rows  half rows  kept  reason for the rows of a register tile (rows x 4 gate vectors)
+========  ============  ========  =========  ====  =================================================================
+avx512    64            6         8          6     32 registers: 24 sums, 4 weights, 1 broadcast; 7 rows would spill
+avx2      32            3         6          6     16 registers: 12 sums + 3 broadcasts + 1 weight
+neon      16            6         8          6     32 registers, as avx512
+sse2      16            3         5          5     16 registers, as avx2, and one more for a product without FMA
+========  ============  ========  =========  ====  =================================================================
 
 Half rows, instead of two tiles, take half of the vectors at a time: each weight is then loaded once, which tells where
 weights are streamed from L3; where they are kept in L2, 4 + 4 rows are 2 to 5 % faster with AVX-512.  More rows have
 more addresses than there are registers for them: 12 rows take 30 % longer than 6 + 6.  Many rows are cut into tiles of
-so many.  With 16 registers they are half rows: three rows read a panel, which may be in L2, nearly twice as often.
+"kept" rows.  With 16 registers tiles of three rows would read a panel, which may be in L2, nearly twice as often.
 
 How a tile that is alone on its panel, of six rows or fewer, has its weights fetched:
 
@@ -50,9 +50,7 @@ class BlockSizes:
     max_rows: int
     half_rows: int
     half_rows_kept: int
-    """Half rows where weights stay in L2."""
-    many_rows: int
-    """Rows of the largest of several tiles, at most the last."""
+    """Half rows where weights stay in L2, and rows of the largest of several tiles."""
 
     def lanes(self, dtype: np.dtype) -> int:
         """Return how many numbers of this dtype are in a vector."""
@@ -83,10 +81,10 @@ NEAR_KEPT_ROWS = 3
 """Most rows of a tile that waits for weights from L2, and not for its multiply-adds."""
 
 TABLE = {
-    "avx512": BlockSizes(64, 6, 8, 6, 6),
-    "avx2": BlockSizes(32, 3, 6, 6, 6),
-    "neon": BlockSizes(16, 6, 8, 6, 6),
-    "sse2": BlockSizes(16, 3, 5, 5, 5),
+    "avx512": BlockSizes(64, 6, 8, 6),
+    "avx2": BlockSizes(32, 3, 6, 6),
+    "neon": BlockSizes(16, 6, 8, 6),
+    "sse2": BlockSizes(16, 3, 5, 5),
 }
 
 GATES = 4

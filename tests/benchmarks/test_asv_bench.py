@@ -651,7 +651,7 @@ def test_pages_agree_on_what_was_measured() -> None:
     for name, page in tables.PAGES.items():
         text = page.read_text(encoding="utf-8")
         days = set(re.findall(r"; (20\d\d-\d\d-\d\d(?: to [-\d]+)?); ", " ".join(text.split())))
-        assert days == {about["date"] for about in [found[name]] if about}
+        assert days == {found[name]["date"]}
 
 
 def test_every_block_of_the_pages_has_a_part() -> None:
