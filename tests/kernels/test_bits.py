@@ -23,7 +23,7 @@ from support.cases import Case, Shape, assert_close, assert_same_bits, both_dtyp
 from support.int8_oracle import assert_within
 from support.layouts import layouts
 from support.places import TESTS
-from support.processes import HOST, WIDE, features_without, two_widths
+from support.processes import HOST, WIDE, features_without, run, two_widths
 from support.weight_forms import SIXTEEN_BITS, rounded_case
 
 import numba_lstm
@@ -395,16 +395,12 @@ def _makes_aarch64() -> bool:
 @pytest.mark.parametrize(("dtype", "lanes"), [("float32", "4s"), ("float64", "2d")])
 def test_aarch64_code_is_made_of_vectors(dtype: str, lanes: str) -> None:
     """What can be seen of AArch64 from here: the kernel's assembly multiplies and adds vectors, and calls no libm."""
-    command = [sys.executable, str(TESTS / "aarch64_code.py"), dtype]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found = re.findall(r"\bfmla\s+v\d+\.(\w+),", done.stdout)
+    code = _aarch64_code(dtype)
+    found = re.findall(r"\bfmla\s+v\d+\.(\w+),", code)
     assert len(found) > 200
     assert set(found) == {lanes}
-    assert re.search(r"\bmsr\s+FPCR\b", done.stdout, re.IGNORECASE), (
-        "the kernel does not set its floating-point mode"
-    )
-    assert not _called(done.stdout) & {"fma", "fmaf", "exp", "expf", "tanh", "tanhf", "fmin", "fminf", "fmax", "fmaxf"}
+    assert re.search(r"\bmsr\s+FPCR\b", code, re.IGNORECASE), "the kernel does not set its floating-point mode"
+    assert not _called(code) & {"fma", "fmaf", "exp", "expf", "tanh", "tanhf", "fmin", "fminf", "fmax", "fmaxf"}
 
 
 @pytest.mark.skipif(not _makes_aarch64(), reason="llvmlite cannot make AArch64 code")
@@ -412,11 +408,14 @@ def test_aarch64_code_is_made_of_vectors(dtype: str, lanes: str) -> None:
     ("form", "instruction"), [("float16", r"fcvtl2?"), ("bfloat16", r"shll2?"), ("int8", r"sdot")]
 )
 def test_aarch64_code_of_small_weights_has_their_instructions(form: str, instruction: str) -> None:
-    command = [sys.executable, str(TESTS / "aarch64_code.py"), "float32", form]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert len(re.findall(rf"\b{instruction}\s+v\d+\.4s,", done.stdout)) > 200
-    assert not {name for name in _called(done.stdout) if name.startswith(("__", "fma", "exp"))}
+    code = _aarch64_code("float32", form)
+    assert len(re.findall(rf"\b{instruction}\s+v\d+\.4s,", code)) > 200
+    assert not {name for name in _called(code) if name.startswith(("__", "fma", "exp"))}
+
+
+def _aarch64_code(*arguments: str) -> str:
+    """Return what ``aarch64_code.py`` prints, in a process that has the package wherever it is."""
+    return run("import runpy; runpy.run_module('aarch64_code', run_name='__main__')", *arguments).stdout
 
 
 def _called(code: str) -> set[str]:

@@ -140,7 +140,8 @@ def test_thumbnails_are_large_enough_to_read(width: int, browser: Any, address: 
     with screen(browser, width):
         widths = """
             const pictures = [...document.querySelectorAll(".sphx-glr-thumbcontainer img")];
-            return pictures.every(i => i.naturalWidth) && pictures.map(i => i.getBoundingClientRect().width);
+            const seen = pictures.filter(i => i.checkVisibility());  // each is there for the other mode, too
+            return seen.length && seen.every(i => i.naturalWidth) && seen.map(i => i.getBoundingClientRect().width);
         """
         shown = visit(browser, f"{address}/gallery/index.html", lambda b: b.execute_script(widths))
         assert len(shown) == len(EXAMPLES)
