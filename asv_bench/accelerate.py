@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
          f"{row.ours * 1e6:.1f}", f"{row.theirs * 1e6:.1f}", f"{row.theirs / row.ours:.2f}", f"{row.difference:.0e}"]
         for row in rows
     ]  # fmt: skip
-    heads = ["network", "sizes", "accelerated, us", "torch, us", "torch / accelerated", "largest difference"]
+    heads = ["network", "sizes", "accelerated, µs", "torch, µs", "torch / accelerated", "largest difference"]
     text = report.markdown_table(heads, cells)
     slower = [row.name for row in rows if row.ours >= row.theirs]
     text += f"\n\nFloat32, {options.threads} threads on cores {cores}, "

@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     timing.pin(1)
     nl.set_num_threads(1)
-    headings = ["network", "sessions", "stream, us", "batcher, us", "its own, us a session", "steps a second"]
+    headings = ["network", "sessions", "stream, µs", "batcher, µs", "its own, µs a session", "steps a second"]
     text = report.markdown_table(headings, rows(options.rounds))
     report.publish("serving", text, report.own_circumstances(), options.page)
 

@@ -82,9 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         denormal += [[line[0], str(threads), *line[1:]] for line in denormal_rows(options.budget)]
         limits = machine.measure(np.float64, threads)
         double += [[line[0], str(threads), *line[1:]] for line in double_rows(options.shapes, options.budget, limits)]
-    header = ["times of a normal call, if denormal are", "threads", "normal, us", "inputs", "states", "weights"]
+    header = ["times of a normal call, if denormal are", "threads", "normal, µs", "inputs", "states", "weights"]
     text = report.markdown_table(header, denormal)
-    text += "\n\n" + report.markdown_table(["float64", "threads", "us", "GFLOP/s", "over bound"], double)
+    text += "\n\n" + report.markdown_table(["float64", "threads", "µs", "GFLOP/s", "over bound"], double)
     report.publish("special", text, report.own_circumstances(), options.page)
 
 

@@ -98,12 +98,12 @@ def rows(budget: float | None) -> list[list[str]]:
 
     lines = []
     for name, shape in STEPS.items():
-        lines.append([f"step, {name}", microseconds(stepper(shape)), "us"])
-        lines.append([f"step, {name}, with out=", microseconds(stepper(shape, reuse=True)), "us"])
-    lines.append([f"chunk of {CHUNK.steps} steps, 1 to 40", microseconds(stepper(CHUNK)), "us"])
+        lines.append([f"step, {name}", microseconds(stepper(shape)), "µs"])
+        lines.append([f"step, {name}, with out=", microseconds(stepper(shape, reuse=True)), "µs"])
+    lines.append([f"chunk of {CHUNK.steps} steps, 1 to 40", microseconds(stepper(CHUNK)), "µs"])
     push, both = window_seconds()
-    lines.append([f"sliding window of {WINDOW_LENGTH}, 2 x 128: push", f"{push * 1e6:.2f}", "us"])
-    lines.append([f"sliding window of {WINDOW_LENGTH}, 2 x 128: push and advance", f"{both * 1e6:.2f}", "us"])
+    lines.append([f"sliding window of {WINDOW_LENGTH}, 2 x 128: push", f"{push * 1e6:.2f}", "µs"])
+    lines.append([f"sliding window of {WINDOW_LENGTH}, 2 x 128: push and advance", f"{both * 1e6:.2f}", "µs"])
     lines.append([f"pool of {POOL.batch:,}, 128 to 128, all rows", rate(stepper(POOL, reuse=True), 1), "GFLOP/s"])
     lines.append([f"pool of {POOL.batch:,}, half of the rows", rate(half_pool(), 0.5), "GFLOP/s"])
     return lines
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     timing.pin(1)
     nl.set_num_threads(1)
-    text = report.markdown_table(["what", "", "unit"], rows(options.budget))
+    text = report.markdown_table(["what", "value", "unit"], rows(options.budget))
     report.publish("streams", text, report.own_circumstances(), options.page)
 
 
