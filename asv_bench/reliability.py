@@ -201,11 +201,11 @@ def ctrl_c() -> list[Figure]:
 def denormals(budget: float) -> list[Figure]:
     """Compare calls whose numbers are denormal with calls whose numbers are not."""
     figures = []
-    for threads in (1, THREADS):
+    for threads, words in ((1, "one thread"), (THREADS, "two threads")):
         numba_lstm.set_num_threads(threads)
         for name, _, *ratios in special.denormal_rows(budget):
             largest = max(map(float, ratios))
-            what = f"denormal numbers: time over that of others, {threads} threads, {name}"
+            what = f"denormal numbers: time over that of others, {words}, {name}"
             figures.append(Figure(what, f"{largest:.2f}", f"<= {DENORMALS}", largest <= DENORMALS))
     return figures
 
@@ -222,8 +222,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures = throughput(options.shapes, options.seconds)
     figures += one_core(options.shapes, options.budget)
     figures += ctrl_c() + denormals(options.budget)
-    rows = [[f.what, f.measured, f.required, "" if f.held else "missed"] for f in figures]
-    text = report.markdown_table(["", "measured", "required", ""], rows)
+    rows = [[f.what, f.measured, f.required, "held" if f.held else "missed"] for f in figures]
+    text = report.markdown_table(["what", "measured", "required", "verdict"], rows)
     report.publish("reliability", text, report.own_circumstances(), options.page)
     return 0 if all(figure.held for figure in figures) else 1
 
