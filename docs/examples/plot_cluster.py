@@ -43,6 +43,7 @@ client = Client(cluster)
 output, (h_n, c_n) = nl.io.dask.map_batches(lstm, x)
 output = output.persist()  # its chunks stay with the workers who compute them
 wait(output)
+owners = client.who_has(output)  # before anything is fetched, since a worker that gathers chunks has copies of all
 assert np.array_equal(output.compute(), lstm(x.compute())[0])
 
 # %%
@@ -51,8 +52,8 @@ assert np.array_equal(output.compute(), lstm(x.compute())[0])
 
 workers = sorted(client.scheduler_info()["workers"])
 worker = np.zeros(output.numblocks[:2])
-for (_, row, step, _), holders in client.who_has(output).items():
-    worker[row, step] = workers.index(holders[0])
+for (_, row, step, _), (owner,) in owners.items():
+    worker[row, step] = workers.index(owner)
 
 figure, axes = plt.subplots(figsize=(4, 2.8), dpi=150, layout="constrained")
 edges = [np.cumsum([0, *sizes]) for sizes in output.chunks]
