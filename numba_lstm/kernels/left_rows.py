@@ -2,10 +2,10 @@
 
 A copy is words of four numbers, from ``HEADER`` words on, and its scale in the word before them::
 
-    scale = max(largest magnitude, most) / 127        number = rint(x * (127 / max(largest magnitude, most)))
+    scale = largest magnitude / 127        number = rint(x * (127 / largest magnitude))
 
-With ``most`` 0 a row has all of the 127 steps; with 1 all rows whose numbers are not beyond 1, as those of h, have one
-scale.  Rows never share a scale, and no step knows another one, so that each gives the same bits wherever it is.
+Rows of h have scales too, although none of its numbers is beyond 1: most stay far below, and 127 steps up to 1 would
+leave them few.  No row and no step knows the scale of another one, so that each gives the same bits wherever it is.
 
 inf or nan in a row makes its scale nan, and with it all that comes of the row.  Rows smaller than ``NOTHING`` are zero:
 127 / magnitude would be no normal number.
@@ -46,14 +46,14 @@ def _largest(source, count):
 
 
 @inner
-def _quantize(source, count, target, most):
+def _quantize(source, count, target):
     """Make the copy of one row at ``target``, a pointer to floats behind its header."""
     bits = _largest(source, count)
     scale, inverse = np.float32(0), np.float32(0)
     if bits >= _NAN_BITS:
         scale = np.float32(np.nan)
     else:
-        largest = max(float_of(bits), most)
+        largest = float_of(bits)
         if largest >= NOTHING:
             scale, inverse = largest / STEPS, STEPS / largest
     target[-1] = scale
@@ -74,18 +74,18 @@ def _quantized_inputs(call, block, room, size, src, first, last):
     for t in range(first, last):
         for b in range(min(active_rows(frame, block, t), rows)):
             source = row_at(src, frame, t, block.first + b)
-            _quantize(source, size, at(target, ((t - first) * rows + b) * stride), np.float32(0))
+            _quantize(source, size, at(target, ((t - first) * rows + b) * stride))
     row, time = 0 if shared else stride, rows * stride
     base = same_form(at(target, -block.first * row - first * time), call.panels)
     return View(base, time, row, False)
 
 
 @inlined
-def _quantized_rows(call, room, rows, size, source, stride, most):
+def _quantized_rows(call, room, rows, size, source, stride):
     """Return the copies of some rows, and how far apart they are."""
     target = at(room, HEADER)
     for b in range(rows):
-        _quantize(at(source, b * stride), size, at(target, b * call.frame.left_stride), most)
+        _quantize(at(source, b * stride), size, at(target, b * call.frame.left_stride))
     return same_form(target, call.panels), call.frame.left_stride
 
 
@@ -102,14 +102,14 @@ def _choose_input_rows(panels, call, block, room, size, src, first, last):
     return lambda panels, call, block, room, size, src, first, last: src
 
 
-def left_rows(panels, call, room, rows, size, source, stride, most):
+def left_rows(panels, call, room, rows, size, source, stride):
     """Return the pointer to rows that panels are multiplied by, of rows ``stride`` elements apart, and their stride."""
 
 
 @overload(left_rows, inline="always")
-def _choose_left_rows(panels, call, room, rows, size, source, stride, most):
+def _choose_left_rows(panels, call, room, rows, size, source, stride):
     if panels.dtype == WORDS:
-        return lambda panels, call, room, rows, size, source, stride, most: _quantized_rows(
-            call, room, rows, size, source, stride, most
+        return lambda panels, call, room, rows, size, source, stride: _quantized_rows(
+            call, room, rows, size, source, stride
         )
-    return lambda panels, call, room, rows, size, source, stride, most: (source, stride)
+    return lambda panels, call, room, rows, size, source, stride: (source, stride)

@@ -197,9 +197,8 @@ def _step(call, block, crew, part, room, cell, src, s, t_first, streamed):
         _begin_rows(call, cell, block, part, before, earlier, rows)
         if not from_zero:
             meet(crew)
-    copies, most = at(room.left, frame.left_hidden), np.float32(1 if sizes.proj_panels == 0 else 0)
-    copied = 0 if from_zero else rows
-    left, stride = left_rows(call.panels, call, copies, copied, sizes.output_size, before, sizes.hidden_stride, most)
+    copies, copied = at(room.left, frame.left_hidden), 0 if from_zero else rows
+    left, stride = left_rows(call.panels, call, copies, copied, sizes.output_size, before, sizes.hidden_stride)
     state = State(before, after, cell.c, cell.unprojected, left, stride)
     # Rows that all read the same input, such as the windows of a stream, share their input part.
     shared = room.fused and src.row == 0 and rows > 1 and not from_zero
@@ -228,7 +227,7 @@ def _step(call, block, crew, part, room, cell, src, s, t_first, streamed):
     if sizes.proj_panels > 0:
         meet(crew)
         source, stride = cell.unprojected, sizes.panels * width
-        left, stride = left_rows(call.panels, call, copies, rows, sizes.hidden_size, source, stride, np.float32(1))
+        left, stride = left_rows(call.panels, call, copies, rows, sizes.hidden_size, source, stride)
         project(part.first_proj, part.end_proj, streamed, rows, weights, sizes, left, stride, after)
     for b in range(rows):
         target = at(row_at(cell.dst, frame, t, block.first + b), cell.direction * frame.output_size + part.first_output)

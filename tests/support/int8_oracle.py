@@ -5,9 +5,9 @@ Weights are int8 with a scale for each gate row; each row of an input, and of h,
     s = absmax / 127            q = rint(x * (127 / absmax))        each operation rounded to float32, ties to even
     gate = bias + float32(sum of q_w * q_x) * (s_w * s_x) + float32(sum of q_w * q_h) * (s_w * s_h)
 
-A row below 2**-100 counts as zeros, one with inf or NaN has NaN for a scale.  For h, and for what is projected, s is
-1 / 127 where absmax is at most 1.  All of that is exact here.  Where float32 rounds as it likes, in the gate's two
-fused multiply-adds and in what makes states of gates, here is float64 with a bound beside every number:
+A row below 2**-100 counts as zeros, one with inf or NaN has NaN for a scale.  All of that is exact here.  Where float32
+rounds as it likes, in the gate's two fused multiply-adds and in what makes states of gates, here is float64 with a
+bound beside every number:
 
 - gate sums: 5 * U * the sum of the terms' absolute values (the bias is rounded once; each part by its scales, its
   conversion and the multiply-add, or, without that, by a product and a sum), and 2**-90 for scales that are flushed;
@@ -72,14 +72,11 @@ def exactly(values: np.ndarray) -> Bounded:
     return Bounded(np.asarray(values, np.float64), np.zeros(np.shape(values)))
 
 
-def as_steps(rows: Bounded, of_a_state: bool) -> Steps:
-    """Return rows (B, K) as int8, by a scale for each, or by 1 / 127 if they are of a state and at most 1."""
+def as_steps(rows: Bounded) -> Steps:
+    """Return rows (B, K) as int8, by a scale for each."""
     single = rows.value.astype(np.float32)
     largest = np.abs(single).max(axis=1, keepdims=True)  # NaN where one is NaN
     margin = rows.bound.max(axis=1, keepdims=True)
-    if of_a_state:
-        fixed = largest <= 1
-        largest, margin = np.where(fixed, np.float32(1), largest), np.where(fixed, 0, margin)
     scale, factor = largest / LARGEST, LARGEST / largest
     unusable, zero = ~np.isfinite(largest), largest < SMALLEST
     steps = np.where(unusable | zero, 0, np.rint(single * factor))
@@ -181,9 +178,8 @@ class _Cell:
 
     def step(self, x: Bounded, h: Bounded, c: Bounded) -> tuple[Bounded, Bounded]:
         """Return h and c after one step."""
-        from_x = products(*self._kept["weight_ih"], as_steps(x, of_a_state=False))
-        projected = "weight_hr" in self._kept
-        from_h = products(*self._kept["weight_hh"], as_steps(h, of_a_state=not projected))
+        from_x = products(*self._kept["weight_ih"], as_steps(x))
+        from_h = products(*self._kept["weight_hh"], as_steps(h))
         # Rounded only so that it overflows where float32 does.
         partial = (self._bias + from_x.value).astype(np.float32)
         gates = (partial + from_h.value).astype(np.float32).astype(np.float64)
@@ -194,8 +190,8 @@ class _Cell:
         value = kept.value + added.value
         c = _bounded(value, kept.bound + added.bound + U * np.abs(value))
         h = _times(_function(sigmoid, o), _function(np.tanh, c))
-        if projected:
-            h = products(*self._kept["weight_hr"], as_steps(h, of_a_state=True))
+        if "weight_hr" in self._kept:
+            h = products(*self._kept["weight_hr"], as_steps(h))
             h = _bounded(h.value, h.bound + 3 * U * np.abs(h.value) + 2.0**-90)
         return h, c
 
