@@ -6,6 +6,9 @@ the scores of metapredict on the demo's proteins, for weights in float16, bfloat
 dynamic int8: as they quantize by default, and with a scale for each channel.  Ends with status 1 unless the error of
 our int8 is at most half of each default's and at most that of the best of those per channel.
 
+All proteins of the demo count.  Of metapredict's error a few long memories make most: among the first 5,538 residues
+roundings that are equally good by their own measure gave 1.8e-3 to 4.1e-3, and among all 68,621 2.9e-3 to 3.8e-3.
+
 Peers have one activation scale for all that a call is given, so what they give depends on that.  They are called with
 one sequence at a time and, where there is one direction, with one step of it at a time: two rows, and both count.
 """
@@ -182,7 +185,7 @@ def limit_beside(name: str) -> float | None:
 def main() -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--residues", type=int, default=4836, help="of the demo's proteins, at least")
+    parser.add_argument("--residues", type=int, default=sys.maxsize, help="of the demo's proteins, at least; else all")
     arguments = parser.parse_args()
     failed = False
     print(f"errors against float64; torch {torch.__version__}, ONNX Runtime {onnxruntime.__version__}")
