@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from numba_lstm.host.caches import l2_bytes
 
-from . import engines, machine, peers, report, shapes
-from .peers import microseconds, number
+from . import engines, machine, peer_tables, report, shapes
+from .peer_tables import microseconds, number
 from .shapes import Shape
 from .turns import Measured, add_options, complain, keep, measure_all, take_turns
 
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measured, complaints = measure_all(options, measure)
     keep(measured, options.json)
     tables = [
-        f"{peers.cores(threads)}, microseconds\n\n{full_table(results)}\n\n{summary(results)}"
+        f"{peer_tables.cores(threads)}, microseconds\n\n{full_table(results)}\n\n{summary(results)}"
         for threads, results in measured["runs"].items()
     ]
     report.publish("forms", "\n\n".join(tables), measured, options.page)

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from . import engines, peers, report, shapes, timing
+from . import engines, peer_tables, report, shapes, timing
 from .turns import Measured, add_options, complain, keep, measure_all, take_turns
 
 PAGE = report.ROOT / "docs" / "howto" / "platforms.md"
@@ -83,7 +83,7 @@ def understood(options: argparse.Namespace, variables: dict[str, str]) -> dict[s
 
 def gains(times: Mapping[str, dict[str, float]]) -> dict[str, float]:
     """Return for every shape how many times longer than we torch takes."""
-    return {name: ratio for name, row in times.items() if (ratio := peers.ratio(row)) is not None}
+    return {name: ratio for name, row in times.items() if (ratio := peer_tables.ratio(row)) is not None}
 
 
 def measure(threads: int, options: argparse.Namespace) -> Measured:
@@ -115,10 +115,10 @@ def table(results: dict[str, Any]) -> str:
         header += [f"{kind}: numba_lstm", "torch", "ratio"]
         ratios = gains(result["seconds"])
         for name, row in result["seconds"].items():
-            torch = row.get(peers.best_peer(row) or "")
-            times = [peers.microseconds(taken) for taken in (peers.ours(row), torch)]
-            rows[name] += [*times, peers.number(ratios.get(name), ".2f")]
-        last += ["", "", peers.number(statistics.geometric_mean(ratios.values()) if ratios else None, ".2f")]
+            torch = row.get(peer_tables.best_peer(row) or "")
+            times = [peer_tables.microseconds(taken) for taken in (peer_tables.ours(row), torch)]
+            rows[name] += [*times, peer_tables.number(ratios.get(name), ".2f")]
+        last += ["", "", peer_tables.number(statistics.geometric_mean(ratios.values()) if ratios else None, ".2f")]
     return report.markdown_table(header, [*rows.values(), last])
 
 
@@ -129,7 +129,7 @@ def describe(measured: dict[str, Any]) -> str:
     levels = "; ".join(f"{name}: ours {each['numba_lstm']}, torch's {each['torch']}" for name, each in said.items())
     about = f"""Microseconds, float32; torch with or without oneDNN, whichever is faster, and the ratio is its time over
     ours. Instruction sets, in the words of each: {levels}."""
-    tables = [f"{peers.cores(threads)}\n\n{table(results)}" for threads, results in runs.items()]
+    tables = [f"{peer_tables.cores(threads)}\n\n{table(results)}" for threads, results in runs.items()]
     return "\n\n".join([report.paragraph(about), *tables])
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from . import engines, machine, pictures, report, shapes
-from .shapes import Shape
+from . import engines, machine, peer_pictures, pictures, report, shapes
+from .peer_tables import beside_table, best_peer, bound_table, cores, first_step, full_table, summaries
 from .turns import Measured, add_options, complain, keep, measure_all, take_turns
 
 TOLERANCE = 2e-5
@@ -59,219 +58,6 @@ def measure(threads: int, options: argparse.Namespace) -> Measured:
                 if not difference <= TOLERANCE:
                     complaints.append(f"{way}, {name}: differs from {peer} by {difference:.1e}")
     return results, versions, complaints
-
-
-def best_peer(row: dict[str, float]) -> str | None:
-    """Return the fastest engine that is not ours."""
-    peers = {engine: seconds for engine, seconds in row.items() if engine not in engines.OURS}
-    return min(peers, key=peers.__getitem__) if peers else None
-
-
-def ours(row: dict[str, float]) -> float | None:
-    """Return our time: of a step of a stream where there is one, of a call elsewhere."""
-    return row.get("stream", row.get("numba_lstm"))
-
-
-def ratio(row: dict[str, float]) -> float | None:
-    """Return how many times longer than we the best peer takes."""
-    peer, taken = best_peer(row), ours(row)
-    return row[peer] / taken if peer and taken else None
-
-
-def over_call(row: dict[str, float], engine: str) -> float | None:
-    """Return the time of a way of ours over that of a call that is given the same states."""
-    return row[engine] / row["numba_lstm"] if engine in row and "numba_lstm" in row else None
-
-
-def microseconds(seconds: float | None) -> str:
-    """Return a time for a table."""
-    if seconds is None:
-        return ""
-    return f"{seconds * 1e6:,.1f}" if seconds < 1e-3 else f"{seconds * 1e6:,.0f}"
-
-
-def number(value: float | None, kind: str) -> str:
-    """Return a figure for a table, nothing for none."""
-    return "" if value is None else format(value, kind)
-
-
-def full_table(results: dict[str, Any]) -> str:
-    """Return all engines' times, the best peer's in bold, for one number of threads."""
-    present = {engine for result in results.values() for engine in result["seconds"]} - {"first step"}
-    used = [engine for engine in engines.ENGINES if engine in present]
-    rows = []
-    for name, result in results.items():
-        row = result["seconds"]
-        peer, taken = best_peer(row), ours(row)
-        times = {engine: microseconds(row.get(engine)) for engine in used}
-        if peer:
-            times[peer] = f"**{times[peer]}**"
-        over = taken / result["bound"] if taken else None
-        figures = [number(ratio(row), ".2f"), number(over, ".2f"), number(result.get("difference"), ".1e")]
-        rows.append([shapes.words(name), *times.values(), *figures])
-    return report.markdown_table(["network", *used, "ratio", "over bound", "difference"], rows)
-
-
-def bound_table(runs: dict[str, Any]) -> str:
-    """Return how far we are from what the hardware allows, for all numbers of threads."""
-    header = ["network"]
-    for threads in runs:
-        header += [f"{cores(threads)}: GFLOP/s", "time over bound"]
-    rows = []
-    for name in _names(runs):
-        cells = [shapes.words(name)]
-        for results in runs.values():
-            taken = ours(results[name]["seconds"]) if name in results else None
-            rate, over = (_shape(name).flop() / taken / 1e9, taken / results[name]["bound"]) if taken else (None, None)
-            cells += [number(rate, ".1f"), number(over, ".2f")]
-        rows.append(cells)
-    return report.markdown_table(header, rows)
-
-
-def _names(runs: dict[str, Any]) -> list[str]:
-    """Return the shapes of runs, in their order."""
-    return list(dict.fromkeys(name for results in runs.values() for name in results))
-
-
-def _shape(name: str) -> Shape:
-    return shapes.select([name])[name]
-
-
-def summary(results: dict[str, Any]) -> str:
-    """Return the geometric mean of the ratios, and the smallest."""
-    gains = {name: gain for name, result in results.items() if (gain := ratio(result["seconds"]))}
-    if not gains:
-        return "There is no peer to compare with."
-    mean = math.exp(sum(map(math.log, gains.values())) / len(gains))
-    worst = min(gains, key=gains.__getitem__)
-    return (
-        f"The geometric mean of {len(gains)} ratios is {mean:.2f}, and the smallest is {gains[worst]:.2f} "
-        f"({shapes.words(worst)})."
-    )
-
-
-def stream_over_call(results: dict[str, Any]) -> str:
-    """Return how a step of a stream compares with a call that is given the same states; nothing without such."""
-    shares = {name: share for name, result in results.items() if (share := over_call(result["seconds"], "stream"))}
-    if not shares:
-        return ""
-    slowest = max(shares, key=shares.__getitem__)
-    return f"A step of a stream takes at most {shares[slowest]:.2f} of a call's time ({shapes.words(slowest)})."
-
-
-def first_step(runs: dict[str, Any]) -> str:
-    """Return what it gives to start from zeros, in one paragraph for all numbers of threads; nothing if not timed."""
-    parts = []
-    for threads, results in runs.items():
-        rows = {name: result["seconds"] for name, result in results.items()}
-        shares = [
-            f"{shapes.words(name).removesuffix(', 1 step')} {share:.2f}"
-            for name, row in rows.items()
-            if (share := over_call(row, "first step"))
-        ]
-        if shares:
-            parts.append(f"{cores(threads).lower()}: {', '.join(shares)}")
-    about = "A first step, from zeros, does without the products with the state. Its time over a call's with states:"
-    return report.paragraph(f"{about} {'; '.join(parts)}.") if parts else ""
-
-
-def summaries(results: dict[str, Any]) -> str:
-    """Return what stands below a table."""
-    return " ".join(filter(None, [summary(results), stream_over_call(results)]))
-
-
-def _with_call(row: dict[str, float]) -> str:
-    """Return our time and, if it is a stream's, that of a call behind it."""
-    taken = microseconds(ours(row))
-    return f"{taken} ({microseconds(row.get('numba_lstm'))})" if "stream" in row else taken
-
-
-def beside_table(measured: dict[str, Any]) -> str:
-    """Return our times beside the best peer's, with what has to be known to read them."""
-    runs: dict[str, dict[str, Any]] = measured["runs"]
-    header, rows = ["network"], []
-    for threads in runs:
-        header += [f"{cores(threads)}: ratio", "numba_lstm", "best peer"]
-    for name in _names(runs):
-        cells = [shapes.words(name)]
-        for results in runs.values():
-            row = results[name]["seconds"] if name in results else {}
-            peer = best_peer(row)
-            cells += [number(ratio(row), ".2f"), _with_call(row), f"{microseconds(row[peer])} {peer}" if peer else ""]
-        rows.append([*cells, str(_shape(name))])
-    header.append("sizes")
-    peers = sorted({engine for results in runs.values() for r in results.values() for engine in r["seconds"]})
-    others = ", ".join(engine for engine in peers if engine not in engines.OURS) or "none"
-    means = [report.paragraph(f"- {cores(threads)}. {summaries(results)}") for threads, results in runs.items()]
-    about = f"""Microseconds, float32. Sizes are inputs to layers x units; L steps, and N rows in a batch. Single steps
-    start from states that are not zero: a step of a stream, in brackets a call that is given the states. The lowest of
-    the medians of {measured["rounds"]} rounds; engines take turns, each in a process of its own, bound to the cores.
-    The best peer is the fastest of these: {others}. The ratio is its time over ours."""
-    return "\n\n".join([report.paragraph(about), report.markdown_table(header, rows), "\n".join(means)])
-
-
-def cores(threads: str) -> str:
-    """Return a number of cores as the title of a table."""
-    return "One core" if threads == "1" else f"{threads} cores"
-
-
-TITLE = "Time of the fastest other engine over that of numba-lstm"
-ROOFLINE = "Rates beside what the hardware allows"
-
-
-def draw(measured: dict[str, Any], plot: Path) -> None:
-    """Draw how much longer the best peer takes, a bar for every shape and number of threads."""
-    runs: dict[str, dict[str, Any]] = measured["runs"]
-    names = [name for name in _names(runs) if all(name in results for results in runs.values())]
-    height = 0.8 / len(runs)
-
-    def paint(figure: Any) -> None:
-        axes = figure.subplots()
-        for index, (threads, results) in enumerate(runs.items()):
-            gains = [(ratio(results[name]["seconds"]) or 1.0) - 1 for name in names]
-            places = np.arange(len(names)) + index * height
-            axes.barh(places, gains, height, left=1, label=cores(threads), align="edge")
-        axes.axvline(1, color=axes.xaxis.label.get_color(), linewidth=0.8)
-        axes.set_yticks(np.arange(len(names)) + 0.4, [shapes.words(name) for name in names])
-        axes.set(xscale="log", xlabel="times as long; at 1 both are as fast", ylim=(len(names), -0.2))
-        axes.set_xticks([1, 1.5, 2, 3, 5, 10], ["1", "1.5", "2", "3", "5", "10"])
-        axes.set_xticks([], minor=True)
-        axes.grid(axis="x", alpha=0.3)
-        axes.legend(framealpha=0)
-        figure.suptitle(TITLE)
-
-    pictures.draw(plot, 7, 8, paint)
-
-
-def draw_roofline(measured: dict[str, Any], plot: Path) -> None:
-    """Draw the rates of the first run and the bound, shapes in the order of their operations for a byte of weights."""
-    threads, results = next(iter(measured["runs"].items()))
-    chosen = {name: _shape(name) for name, result in results.items() if ratio(result["seconds"])}
-    ordered = sorted(chosen, key=lambda name: chosen[name].intensity())
-    columns: dict[str, list[float]] = {"bound": [], "numba_lstm": [], "best peer": []}
-    for name in ordered:
-        row = results[name]["seconds"]
-        seconds = results[name]["bound"], ours(row) or 0.0, row[best_peer(row) or ""]
-        for column, taken in zip(columns.values(), seconds, strict=True):
-            column.append(chosen[name].flop() / taken / 1e9)
-    labels = [f"{shapes.words(name)}: {chosen[name].intensity():.1f}" for name in ordered]
-
-    def paint(figure: Any) -> None:
-        axes = figure.subplots()
-        for (kind, rates), marker in zip(columns.items(), ("|", "o", "x"), strict=True):
-            size, edge = (16, 2) if kind == "bound" else (7, 1)
-            axes.semilogx(rates, range(len(ordered)), marker, label=kind, markersize=size, markeredgewidth=edge)
-        axes.set_yticks(range(len(ordered)), labels)
-        axes.set_ylabel("operations for each byte of weights that is read")
-        axes.set_xticks([1, 10, 100, 1000], ["1", "10", "100", "1000"])
-        axes.set_xlim(min(map(min, columns.values())) / 1.5, max(map(max, columns.values())) * 1.5)
-        axes.set_xlabel(f"GFLOP/s, {cores(threads).lower()}")
-        axes.grid(which="both", axis="x", alpha=0.3)
-        axes.legend(framealpha=0)
-        axes.invert_yaxis()
-        figure.suptitle(ROOFLINE)
-
-    pictures.draw(plot, 7, 8, paint)
 
 
 def block(names: Sequence[str]) -> str:
@@ -336,15 +122,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{full}\n\n{bound}\n\n{report.caption(measured)}")
     keep(measured, options.json)
     if options.plot:
-        draw(measured, options.plot)
+        peer_pictures.draw(measured, options.plot)
     if options.roofline:
-        draw_roofline(measured, options.roofline)
+        peer_pictures.draw_roofline(measured, options.roofline)
     if options.readme:
         write(measured, options.readme, {"speed": beside})
     if options.page:
         shown = [
             pictures.show(title, plot, options.page) if plot else ""
-            for title, plot in ((TITLE, options.plot), (ROOFLINE, options.roofline))
+            for title, plot in (
+                (peer_pictures.TITLE, options.plot),
+                (peer_pictures.ROOFLINE, options.roofline),
+            )
         ]
         write(measured, options.page, {"peers": f"{beside}\n\n{shown[0]}", "bound": f"{bound}\n\n{shown[1]}"})
     if options.full:

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from . import machine, peers, report, shapes, trainers
-from .peers import best_peer, microseconds, number, ratio
+from . import machine, peer_tables, report, shapes, trainers
+from .peer_tables import best_peer, microseconds, number, ratio
 from .trainers import STATES, TRAINERS
 from .turns import Measured, add_options, complain, keep, measure_all, take_turns
 
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep(measured, options.json)
     runs: dict[str, Any] = measured["runs"]
     tables = [
-        f"{peers.cores(threads)}, microseconds a step\n\n{full_table(results)}\n\n{peers.summary(results)}"
+        f"{peer_tables.cores(threads)}, microseconds a step\n\n{full_table(results)}\n\n{peer_tables.summary(results)}"
         for threads, results in runs.items()
     ]
     text = "\n\n".join([*tables, memory_table(next(iter(runs.values())))])

@@ -37,6 +37,7 @@ from asv_bench import (
     machine,
     neighbours,
     packing,
+    peer_tables,
     peers,
     pictures,
     report,
@@ -242,7 +243,7 @@ def test_few_rows_with_large_weights() -> None:
 
 
 def test_the_full_table_takes_the_stream_for_ours() -> None:
-    lines = peers.full_table(fake_run("1")["runs"]["1"]).splitlines()
+    lines = peer_tables.full_table(fake_run("1")["runs"]["1"]).splitlines()
     header, _, step, sequence = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
     figures = dict(zip(header, step, strict=True))
     assert "first step" not in figures
