@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = shapes.select(options.shapes)
     used = [engine for engine in engines.ENGINES if engine not in ("stream", "first step")]
     versions: dict[str, str] = {}
-    rows = {name: [name] for name in chosen}
+    rows = {name: [shapes.words(name)] for name in chosen}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for engine in used:
