@@ -414,6 +414,9 @@ def command(arguments: list[str]) -> str:
         assert "Traceback" not in err.getvalue()
     if status < 2:
         return "taken"
+    if not arguments:  # the help, which is no error of words that were given
+        assert out.getvalue().startswith("usage: numba-lstm"), out.getvalue()
+        return "refused"
     assert err.getvalue().splitlines()[-1].strip().startswith("numba-lstm: error: "), err.getvalue()
     assert "Traceback" not in err.getvalue()
     return "refused"
