@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..formats import bfloat16
+from ..formats import bfloat16, float16
 from ..simd.weights.dot_products import LARGEST
 from .architecture import CELL_SUFFIX
 
@@ -40,7 +40,6 @@ LARGEST_SCALE = np.nextafter(np.finfo(np.float32).max / np.float32(LARGEST), np.
 MOST_TERMS = (2**31 - 1) // LARGEST**2
 """Products of two int8 whose sum is an int32, whatever they are."""
 
-_LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 _LARGEST_BFLOAT16 = float(bfloat16.widened(np.array([0x7F7F], np.uint16))[0])
 
 _PIECE = 1 << 18
@@ -235,10 +234,12 @@ def _scale_name(name: str) -> str:
 
 
 def _to_float16(name: str, array: np.ndarray) -> np.ndarray:
-    kept = np.empty(array.shape, np.float16)
+    kept, room = np.empty(array.shape, np.float16), float16.scratch(min(array.size, _PIECE))
     for source, target in _pieces(array, kept):
-        target[:] = source
-        if not _within(source, _LARGEST_FLOAT16):
+        if _within(source, float16.LARGEST):
+            float16.round_within(source, target, room)
+        else:
+            target[:] = source
             reason = "float16 ends at 65504: take bfloat16, which ends where float32 does"
             _complain_of_overflow(name, source, target, reason)
     return kept
