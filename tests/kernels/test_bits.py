@@ -379,7 +379,10 @@ def test_without_fma(results_of: Callable[[str], dict[str, np.ndarray]], other: 
             right = oracle.lstm(rounded_case(one, form).state_dict, one.x, *one.hx)
             assert_close(_named(results, name, form), right, f"{name} {form}")
         kept = quantized(one.state_dict, "int8")
-        assert_within(flat(_named(results, name, "int8")), int8_oracle.lstm(kept, one.x, *one.hx), f"{name} int8")
+        integers = int8_oracle.lstm(kept, one.x, *one.hx)
+        assert_within(flat(_named(results, name, "int8")), integers, f"{name} int8")
+        # Whatever comes of a number next to a tie is in doubt: less than half of all.
+        assert np.mean(integers.output.bound < 0.01) > 0.5, name
 
 
 def _makes_aarch64() -> bool:
