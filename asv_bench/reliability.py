@@ -201,7 +201,7 @@ def ctrl_c() -> list[Figure]:
 def denormals(budget: float) -> list[Figure]:
     """Compare calls whose numbers are denormal with calls whose numbers are not."""
     figures = []
-    for threads, words in ((1, "one thread"), (THREADS, "two threads")):
+    for threads, words in ((1, "one thread"), (THREADS, f"{THREADS} threads")):
         numba_lstm.set_num_threads(threads)
         for name, _, *ratios in special.denormal_rows(budget):
             largest = max(map(float, ratios))

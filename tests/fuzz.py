@@ -416,6 +416,7 @@ def command(arguments: list[str]) -> str:
         return "taken"
     if not arguments:  # the help, which is no error of words that were given
         assert out.getvalue().startswith("usage: numba-lstm"), out.getvalue()
+        assert not err.getvalue(), err.getvalue()
         return "refused"
     assert err.getvalue().splitlines()[-1].strip().startswith("numba-lstm: error: "), err.getvalue()
     assert "Traceback" not in err.getvalue()

@@ -52,8 +52,8 @@ assert np.array_equal(output.compute(), lstm(x.compute())[0])
 
 workers = sorted(client.scheduler_info()["workers"])
 worker = np.zeros(output.numblocks[:2])
-for (_, row, step, _), (owner,) in owners.items():
-    worker[row, step] = workers.index(owner)
+for (_, row, step, _), holders in owners.items():
+    worker[row, step] = workers.index(holders[0])
 
 figure, axes = plt.subplots(figsize=(4, 2.8), dpi=150, layout="constrained")
 edges = [np.cumsum([0, *sizes]) for sizes in output.chunks]

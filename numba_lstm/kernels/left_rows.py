@@ -4,8 +4,9 @@ A copy is words of four numbers, from ``HEADER`` words on, and its scale in the 
 
     scale = largest magnitude / 127        number = rint(x * (127 / largest magnitude))
 
-Rows of h have scales too, although none of its numbers is beyond 1: most stay far below, and 127 steps up to 1 would
-leave them few.  No row and no step knows the scale of another one, so that each gives the same bits wherever it is.
+So have rows of h, and of o * tanh(c) before a projection, although without one h stays within 1 and -1: most of its
+numbers are far smaller, for which steps of 1 / 127 would be coarse.  No row and no step knows the scale of another one,
+so that each gives the same bits wherever it is.
 
 inf or nan in a row makes its scale nan, and with it all that comes of the row.  Rows smaller than ``NOTHING`` are zero:
 127 / magnitude would be no normal number.
