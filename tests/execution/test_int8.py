@@ -87,28 +87,28 @@ def settled(shape: Shape, lengths: list[int] | None = None) -> tuple[dict[str, n
 
 # --- the oracle ---------------------------------------------------------------------------------------------
 def test_the_oracle_by_hand() -> None:
-    """A tie goes to even: -63.5 of x becomes -64.  One number of h is the largest of its row, and has all 127 steps."""
+    """Ties go to even: -63.5 of x becomes -64, 63.5 of h becomes 64.  The gates are those of the first of two units."""
     kept = {
-        "weight_ih_l0": np.int8([[10, 20], [-30, 0], [1, 2], [0, 127]]),
-        "weight_ih_l0_scale": np.float32([0.5, 0.25, 0.125, 2.0]),
-        "weight_hh_l0": np.int8([[1], [2], [-3], [127]]),
-        "weight_hh_l0_scale": np.float32([1.0, 0.5, 0.25, 0.0078125]),
-        "bias_ih_l0": np.float32([1, 2, 3, 4]),
-        "bias_hh_l0": np.float32([0.5, 0.25, 0, 300]),
+        "weight_ih_l0": np.int8([[10, 20], [0, 0], [-30, 0], [0, 0], [1, 2], [0, 0], [0, 127], [0, 0]]),
+        "weight_ih_l0_scale": np.float32([0.5, 1, 0.25, 1, 0.125, 1, 2.0, 1]),
+        "weight_hh_l0": np.int8([[0, 1], [0, 0], [0, 2], [0, 0], [0, -3], [0, 0], [0, 127], [0, 0]]),
+        "weight_hh_l0_scale": np.float32([1.0, 1, 0.5, 1, 0.25, 1, 0.0078125, 1]),
+        "bias_ih_l0": np.float32([1, 0, 2, 0, 3, 0, 4, 0]),
+        "bias_hh_l0": np.float32([0.5, 0, 0.25, 0, 0, 0, 300, 0]),
     }
-    x, h_0, c_0 = np.float32([[[2, -1]]]), np.float32([[[0.5]]]), np.float32([[[-3]]])
+    x, h_0, c_0 = np.float32([[[2, -1]]]), np.float32([[[1, 0.5]]]), np.float32([[[-3, 0]]])
     output, h_n, c_n = int8_oracle.lstm(kept, x, h_0, c_0)
     gates = [
-        1.5 + (10 * 127 - 20 * 64) * 0.5 * 2 / 127 + 0.5,
-        2.25 - 30 * 127 * 0.25 * 2 / 127 + 2 * 0.5 * 0.5,
-        3 + (127 - 2 * 64) * 0.125 * 2 / 127 - 3 * 0.25 * 0.5,
-        304 - 127 * 64 * 2 * 2 / 127 + 127 / 128 * 0.5,
+        1.5 + (10 * 127 - 20 * 64) * 0.5 * 2 / 127 + 64 / 127,
+        2.25 - 30 * 127 * 0.25 * 2 / 127 + 128 * 0.5 / 127,
+        3 + (127 - 2 * 64) * 0.125 * 2 / 127 - 3 * 64 * 0.25 / 127,
+        304 - 127 * 64 * 2 * 2 / 127 + 127 * 64 / 128 / 127,
     ]
     i, f, o = (1 / (1 + np.exp(-gates[k])) for k in (0, 1, 3))
     c = -3 * f + i * np.tanh(gates[2])
-    assert c_n.value.item() == pytest.approx(c, rel=1e-6)
-    assert h_n.value.item() == output.value.item() == pytest.approx(o * np.tanh(c), rel=1e-6)
-    assert 0 < c_n.bound.item() < 1e-5
+    assert c_n.value[0, 0, 0] == pytest.approx(c, rel=1e-6)
+    assert h_n.value[0, 0, 0] == output.value[0, 0, 0] == pytest.approx(o * np.tanh(c), rel=1e-6)
+    assert 0 < c_n.bound[0, 0, 0] < 1e-5
 
 
 @pytest.mark.parametrize("proj_size", [0, 11])
@@ -312,6 +312,17 @@ def test_rows_below_the_smallest_are_zeros() -> None:
     assert run(shape, kept, np.full_like(x, SMALLEST), nothing, c_0)[0].tobytes() != (
         run(shape, kept, zeros, nothing, c_0)[0].tobytes()
     )
+
+
+@pytest.mark.parametrize("proj_size", [0, 7])
+@pytest.mark.parametrize("largest", [1.0, np.nextafter(np.float32(1), np.float32(2)), 1.5, 127.0, 1e5])
+def test_a_first_state_beyond_one(largest: float, proj_size: int) -> None:
+    """In one row of one layer and direction, beyond what steps make of it without a projection."""
+    shape = Shape(5, 18, 2, bidirectional=True, proj_size=proj_size, steps=3, rows=4)
+    kept, (x, h_0, c_0) = random_kept(shape, 6), inputs(shape, 6)
+    h_0[:, 1] *= np.float32(largest) / np.abs(h_0[:, 1]).max(axis=1, keepdims=True)
+    h_0[1, 1, 0] = largest
+    same(run(shape, kept, x, h_0, c_0), one_by_one(shape, kept, x, h_0, c_0), f"{largest}")
 
 
 def test_nothing_gives_nothing() -> None:
