@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 LARGEST = 65504.0
+"""The largest number of float16."""
 
 _SMALLEST_NORMAL = np.float32(2.0**-14)
 _SHIFT = 13
