@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from support.places import ROOT
-
-if not (ROOT / "asv_bench").is_dir():
-    pytest.skip("no benchmarks beside the tests", allow_module_level=True)
-sys.path.append(str(ROOT))  # at the end: an installed numba_lstm goes before the sources
 
 from asv_bench import report
 from asv_bench.clients import PAGE, __main__, measure, programs

@@ -13,10 +13,6 @@ import pytest
 from support.places import ROOT
 from support.processes import two_widths
 
-if not (ROOT / "asv_bench").is_dir():
-    pytest.skip("no benchmarks beside the tests", allow_module_level=True)
-sys.path.append(str(ROOT))  # at the end: an installed numba_lstm goes before the sources
-
 from asv_bench import isa, shapes
 
 
