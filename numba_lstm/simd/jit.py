@@ -72,10 +72,11 @@ class _InnerLibrary(JITCodeLibrary):
     def _get_module_for_linking(self) -> Any:
         """Return this function's code with all that it needs, each once."""
         if self._whole is None:
-            self._whole = self._own().clone()
+            whole = self._own().clone()
             for library in self._needed({self}):
                 module = library._own() if isinstance(library, _InnerLibrary) else library._get_module_for_linking()
-                self._whole.link_in(module, preserve=True)
+                whole.link_in(module, preserve=True)
+            self._whole = whole  # now that it is: whatever Ctrl-C interrupts, the next call may ask for it
         return self._whole
 
     def _own(self) -> Any:

@@ -65,6 +65,45 @@ def test_functions_that_share_others() -> None:
         assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(share.address)(5) == 17 + 10 * (18 + 17) + 1500
 
 
+INTERRUPTED_LINKING = """
+import ctypes
+from numba import int64, types
+from numba_lstm.simd import jit
+
+@jit.inner
+def bottom(number):
+    return 3 * number
+
+@jit.inner
+def middle(number):
+    return bottom(number) + 1
+
+def top(number):
+    return middle(number) + 1
+
+asked, own = [], jit._InnerLibrary._own
+
+def interrupted(library):
+    asked.append(library)
+    if len(asked) == 2:  # by a function that is to be linked with what it calls
+        raise KeyboardInterrupt
+    return own(library)
+
+jit._InnerLibrary._own = interrupted
+try:
+    jit.by_address(top, types.int64(int64))
+except KeyboardInterrupt:
+    print("interrupted")
+jit._InnerLibrary._own = own
+print(ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(jit.by_address(top, types.int64(int64)).address)(5))
+"""
+
+
+def test_linking_that_was_interrupted() -> None:
+    """LLVM ends a process that runs half of what was linked."""
+    assert run(INTERRUPTED_LINKING).stdout.split() == ["interrupted", "17"]
+
+
 def test_a_function_that_was_linked_as_a_part_of_another() -> None:
     """Its own code is kept then, and what it calls itself has to come along with it the next time."""
 
