@@ -102,9 +102,26 @@ _held: list[Any] = []
 
 def _before_fork() -> None:
     """Wait until no other thread compiles: in the child nobody would ever finish it and give the locks back."""
-    for lock in (compile_lock, global_compiler_lock):
-        lock.acquire()
-        _held.append(lock)
+    global _held
+    # What this thread compiles, it goes on with in the child as well.
+    held = [lock for lock in (compile_lock, global_compiler_lock) if not _owned(lock)]
+    raised: BaseException | None = None
+    while not all(map(_owned, held)):
+        try:
+            for lock in held:
+                if not _owned(lock):
+                    lock.acquire()
+        except BaseException as error:  # of a signal's handler, as of Ctrl-C: Python would fork nevertheless
+            raised = error
+    _held = held
+    if raised is not None:
+        raise raised  # which Python prints
+
+
+def _owned(lock: Any) -> bool:
+    """Return whether this thread has a lock, Numba's or one of its own kind."""
+    ask = lock.is_locked if lock is global_compiler_lock else lock._is_owned
+    return bool(ask())
 
 
 def _after_fork() -> None:

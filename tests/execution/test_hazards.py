@@ -153,6 +153,49 @@ def test_a_fork_while_another_thread_compiles(tmp_path: Path) -> None:
     run(FORK_WHILE_COMPILING, NUMBA_CACHE_DIR=str(tmp_path))
 
 
+FORK_THAT_IS_INTERRUPTED = """
+import os, signal, sys, threading, time
+from numba.core.compiler_lock import global_compiler_lock
+from numba_lstm.execution.launch_lock import compile_lock
+
+lock = {"ours": compile_lock, "Numba's": global_compiler_lock}[sys.argv[1]]
+taken = threading.Event()
+
+def hold():
+    with lock:
+        taken.set()
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)
+
+def try_to_have(made):
+    with lock:
+        made.append(True)
+
+threading.Thread(target=hold, daemon=True).start()
+taken.wait()
+child = os.fork()
+made = []
+other = threading.Thread(target=try_to_have, args=(made,), daemon=True)
+other.start()
+other.join(60)
+with lock:
+    pass
+if child == 0:
+    os._exit(0 if made else 1)
+_, status = os.waitpid(child, 0)
+sys.exit(f"the child ended with {status}, here: {made}" if status or not made else 0)
+"""
+
+
+@posix
+@pytest.mark.parametrize("lock", ["ours", "Numba's"])
+def test_a_fork_that_is_interrupted_while_it_waits_for_a_compilation(lock: str) -> None:
+    """Python prints the exception and forks all the same: in the child nobody would give the lock back."""
+    done = run(FORK_THAT_IS_INTERRUPTED, lock)
+    assert "KeyboardInterrupt" in done.stderr
+
+
 # --- who takes the team -------------------------------------------------------------------------------------
 
 
