@@ -72,7 +72,9 @@ def lay_out(a: Architecture, numerics: Numerics, batch: Batch, schedule: Schedul
     span_rows = (schedule.span if directions == 1 else batch.steps) * rows
     between_rows = batch.all_rows if between_packed else span_rows
     between_size = round_up(between_rows * directions * a.output_size, line)
-    buffers = min(a.num_layers - 1, 2) * between_size
+    # Launches of one layer each read and write arrays of whole sequences, and have nothing between layers.
+    by_layer = batch.kept or (directions == 2 and schedule.steps_per_launch < batch.steps)
+    buffers = 0 if by_layer else min(a.num_layers - 1, 2) * between_size
 
     threads = schedule.crew * schedule.slices
     words = crew_words(threads) if threads > 1 else 0
