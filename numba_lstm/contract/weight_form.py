@@ -46,7 +46,6 @@ _PIECE = 1 << 18
 """Numbers that are rounded at a time, so that what lies in between stays in cache."""
 
 
-@np.errstate(all="ignore")  # of numbers that round to zero nobody is told, as where parameters are cast
 def quantized(parameters: Mapping[str, np.ndarray], form: str) -> dict[str, np.ndarray]:
     """Return what is kept of parameters in a form.
 
@@ -69,19 +68,19 @@ def quantized(parameters: Mapping[str, np.ndarray], form: str) -> dict[str, np.n
     ([[127, 64], [-127, 64]], [1.0, 0.003937007859349251])
     """
     kept: dict[str, np.ndarray] = {}
-    for name, array in parameters.items():
-        if not is_weight(name):
-            kept[name] = array
-        elif form == "int8":
-            kept[name], kept[_scale_name(name)] = _to_int8(name, array)
-        elif form == "float16":
-            kept[name] = _to_float16(name, array)
-        else:
-            kept[name] = _to_bfloat16(name, array)
+    with np.errstate(all="ignore"):  # of numbers that round to zero nobody is told, as where parameters are cast
+        for name, array in parameters.items():
+            if not is_weight(name):
+                kept[name] = array
+            elif form == "int8":
+                kept[name], kept[_scale_name(name)] = _to_int8(name, array)
+            elif form == "float16":
+                kept[name] = _to_float16(name, array)
+            else:
+                kept[name] = _to_bfloat16(name, array)
     return kept
 
 
-@np.errstate(all="ignore")
 def dequantized(kept: Mapping[str, np.ndarray], form: str) -> dict[str, np.ndarray]:
     """Return the float32 numbers that what is kept stands for, by torch's names.
 
@@ -94,11 +93,12 @@ def dequantized(kept: Mapping[str, np.ndarray], form: str) -> dict[str, np.ndarr
     if form != "int8":
         return {name: array.astype(np.float32) for name, array in kept.items()}
     scales = {name: kept[_scale_name(name)] for name in kept if _scale_name(name) in kept}
-    return {
-        name: array * scales[name][:, None] if name in scales else array.astype(np.float32)
-        for name, array in kept.items()
-        if not name.endswith(SCALE)
-    }
+    with np.errstate(all="ignore"):
+        return {
+            name: array * scales[name][:, None] if name in scales else array.astype(np.float32)
+            for name, array in kept.items()
+            if not name.endswith(SCALE)
+        }
 
 
 def check_form(form: object) -> None:

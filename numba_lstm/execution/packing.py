@@ -53,7 +53,6 @@ def _rule_numbers(
     return np.concatenate([splats, padded.reshape(3, -1, lanes).transpose(1, 0, 2).ravel()])
 
 
-@np.errstate(all="ignore")  # a sum of biases may overflow, or be of infinities: torch has inf and nan then
 def pack(
     architecture: Architecture,
     parameters: Mapping[str, np.ndarray],
@@ -85,7 +84,8 @@ def pack(
             named = {name.split("_l")[0]: _elements(name, parameters, form) for name in a.names(layer, direction)}
             bias = np.zeros((GATES * a.hidden_size, 1), dtype)
             if a.bias:
-                bias[:, 0] = named["bias_ih"] + named["bias_hh"]
+                with np.errstate(all="ignore"):  # it may overflow, or be of infinities: torch has inf and nan then
+                    bias[:, 0] = named["bias_ih"] + named["bias_hh"]
             cell = CellRecord(
                 src_size=a.layer_input_size(layer),
                 bias=place(gate_panels(bias, lanes)),
@@ -96,7 +96,8 @@ def pack(
             )
             if rule is not None:
                 functions = rule.activations[direction]
-                numbers = _rule_numbers(rule, functions, len(cells), a.hidden_size, lanes).astype(dtype)
+                with np.errstate(all="ignore"):  # a float64 may be too large or too small for a float32
+                    numbers = _rule_numbers(rule, functions, len(cells), a.hidden_size, lanes).astype(dtype)
                 cell = _with_rule(cell, rule, functions, place(numbers))
             cells.append(cell)
             recurrent = (name for name in a.names(layer, direction) if name.startswith(("weight_hh", "weight_hr")))

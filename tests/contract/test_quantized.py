@@ -17,6 +17,7 @@ from support.quantized import same_module
 
 import numba_lstm
 from numba_lstm import LSTM, LSTMCell
+from numba_lstm.contract import weight_form
 from numba_lstm.contract.weight_form import FORMS
 
 F32 = np.float32
@@ -342,6 +343,23 @@ def test_floating_point_errors_of_numpy_are_no_concern(form: str) -> None:
         wide = small.dequantize()
     same_module(small, expected)
     same_module(wide, expected.dequantize())
+
+
+class QuantizedMeanwhile(dict[str, np.ndarray]):
+    """Parameters during whose quantization others are quantized, as another thread may do."""
+
+    def items(self) -> Any:
+        for item in super().items():
+            weight_form.dequantized(weight_form.quantized(dict([item]), "int8"), "int8")
+            yield item
+
+
+def test_what_numpy_does_about_errors_is_the_callers_own() -> None:
+    """What one call has set for its own time, another does not find or leave."""
+    with np.errstate(divide="raise", over="raise", under="raise", invalid="raise"):
+        before = np.geterr()
+        weight_form.quantized(QuantizedMeanwhile(LSTM(3, 5).state_dict()), "int8")
+        assert np.geterr() == before
 
 
 CHANGES: list[tuple[str, Callable[[Any], Any]]] = [
