@@ -160,6 +160,16 @@ def test_equality() -> None:
         hash(PACKED)
 
 
+@pytest.mark.parametrize("name", ["batch_sizes", "sorted_indices", "unsorted_indices"])
+def test_what_kernels_trust_cannot_be_made_writable(name: str) -> None:
+    """They read as many rows as batch_sizes says, wherever these are."""
+    packed = ours.pack_sequence([np.zeros((length, 2), np.float32) for length in (2, 3)], enforce_sorted=False)
+    copies = copy.deepcopy(packed), pickle.loads(pickle.dumps(packed)), packed._replace(data=packed.data + 1)
+    for each in (packed, *copies):
+        with pytest.raises(ValueError, match="cannot set WRITEABLE flag to True"):
+            getattr(each, name).flags.writeable = True
+
+
 def test_is_immutable() -> None:
     with pytest.raises(AttributeError):
         PACKED.data = PADDED  # type: ignore[misc]

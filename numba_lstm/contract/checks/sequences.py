@@ -66,7 +66,7 @@ def whole_numbers(values: ArrayLike, name: str) -> np.ndarray:
     if not np.array_equal(whole, array):
         raise ValueError(f"{name} must be integers, but got {values!r}")
     whole.setflags(write=False)
-    return whole
+    return whole.view()  # the owner of memory can have writing switched on again, a view of it cannot
 
 
 def check_type(value: object, kinds: Any, where: str, expected: str | None = None) -> None:
