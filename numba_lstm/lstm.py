@@ -9,11 +9,12 @@ import numpy as np
 from .contract.checks.calls import lstm_call, packed_call, ready_states
 from .contract.checks.constructor import options
 from .contract.dropout import Dropout
-from .contract.module import Size, Weights
+from .contract.module import Size
 from .contract.packed_sequence import PackedSequence
 from .contract.parameter import Parameter
 from .contract.saved.saving import SavedModule
 from .contract.weight_form import SCALE
+from .contract.weights import Weights
 from .execution.network import Network, plan_key
 from .execution.variable_length import State, run_packed, run_padded
 from .gradients.differentiable import DifferentiableModule

@@ -9,9 +9,10 @@ import numpy as np
 from .contract.architecture import CELL_SUFFIX
 from .contract.checks.cell_calls import cell_call
 from .contract.checks.constructor import options
-from .contract.module import Size, Weights
+from .contract.module import Size
 from .contract.saved.saving import SavedCell
 from .contract.weight_form import in_layer
+from .contract.weights import Weights
 from .execution.network import Network
 from .gradients.differentiable_cell import DifferentiableCell
 

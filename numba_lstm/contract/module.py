@@ -13,28 +13,12 @@ from .checks.attributes import meant
 from .checks.constructor import boolean, generator, probability
 from .loading import IncompatibleKeys, take
 from .parameter import Parameter, as_it_is, cast, drawn, frozen, skip_drawing
+from .weights import Weights, changing
 
 Self = TypeVar("Self", bound="Module")
 
 _TO_COME = "_parameters_to_come"
 """The attribute of a module whose constructor is not to draw parameters."""
-
-
-class Weights:
-    """Parameters, and once they are needed, the same in the kernels' order.
-
-    A change makes a new object, so that a call never sees half of it, and a network that another thread was
-    packing meanwhile ends up with the parameters that it was made of.
-    """
-
-    __slots__ = ("network", "parameters")
-
-    def __init__(self, parameters: dict[str, Parameter]) -> None:
-        self.parameters = parameters
-        self.network: Any = None  # what a front end makes of them; the contract does not look inside
-
-    def changed(self, new: Mapping[str, Parameter]) -> Weights:
-        return Weights({**self.parameters, **new})
 
 
 class Size:
@@ -267,7 +251,8 @@ class Module:
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
         self._complain_if_quantized("load a state dict")
         loaded, keys = take(state_dict, self._shapes(), self._dtype, strict, type(self).__name__)
-        self._weights = self._weights.changed(loaded)
+        with changing():
+            self._weights = self._weights.changed(loaded)
         return keys
 
     # --- attributes -----------------------------------------------------------------------------------------
@@ -290,7 +275,8 @@ class Module:
                 raise ValueError(
                     f"{name} should have shape {weights.parameters[name].shape}, got: {array.shape}"
                 )
-            self._weights = weights.changed({name: array})
+            with changing():
+                self._weights = self._weights.changed({name: array})
             return
         if name == "batch_first":
             boolean(name, value)

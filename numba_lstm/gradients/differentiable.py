@@ -9,8 +9,9 @@ import numpy as np
 from ..contract.architecture import Architecture
 from ..contract.checks.calls import lstm_call, packed_call
 from ..contract.dropout import Dropout
-from ..contract.module import Module, Weights
+from ..contract.module import Module
 from ..contract.packed_sequence import PackedSequence
+from ..contract.weights import Weights
 from ..execution.gradients.forward import Kept, forward
 from ..execution.gradients.gates import gates_of
 from ..execution.network import Network

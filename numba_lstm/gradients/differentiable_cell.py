@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..contract.checks.cell_calls import cell_call
-from ..contract.module import Module, Weights
+from ..contract.module import Module
+from ..contract.weights import Weights
 from ..execution.gradients.forward import forward
 from ..execution.network import Network
 from ..execution.planning.schedule import Batch

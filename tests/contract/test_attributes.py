@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -132,3 +134,45 @@ def test_subclasses_declare_their_own() -> None:
 def test_modules_without_parameters() -> None:
     """As they are while one is made of a file."""
     assert meant("wieght_ih_l0", [], ["training"]) == "weight_ih_l0"
+
+
+class Changing:
+    """A value that changes another parameter while it becomes an array, as another thread may."""
+
+    def __init__(self, module: nl.LSTM, size: int) -> None:
+        self._module, self._size = module, size
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        self._module.bias_hh_l0 = np.ones(20)
+        return np.zeros(self._size)
+
+
+@pytest.mark.parametrize("load", [False, True])
+def test_a_change_of_another_parameter_meanwhile_is_kept(load: bool) -> None:
+    lstm = nl.LSTM(3, 5, seed=0)
+    value = Changing(lstm, 20)
+    if load:
+        lstm.load_state_dict({"bias_ih_l0": value}, strict=False)
+    else:
+        lstm.bias_ih_l0 = value  # type: ignore[assignment]
+    assert not lstm.bias_ih_l0.any()
+    assert (lstm.bias_hh_l0 == 1).all()
+
+
+def test_threads_that_assign_different_parameters() -> None:
+    """None undoes what another has just done, however often they take turns."""
+    lstm = nl.LSTM(1, 1, num_layers=8)
+    names = [name for name, array in lstm.named_parameters() if array.shape == (4,)]
+    switches, often = sys.getswitchinterval(), 300
+
+    def assign(name: str) -> None:
+        for number in range(often):
+            setattr(lstm, name, np.full(4, number))
+            assert getattr(lstm, name)[0] == number
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(len(names)) as pool:
+            list(pool.map(assign, names))
+    finally:
+        sys.setswitchinterval(switches)
