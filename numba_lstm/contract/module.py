@@ -13,6 +13,7 @@ from .checks.attributes import meant
 from .checks.constructor import boolean, generator, probability
 from .loading import IncompatibleKeys, take
 from .parameter import Parameter, as_it_is, cast, drawn, frozen, skip_drawing
+from .subclasses import own_call
 from .weights import Weights, changing
 
 Self = TypeVar("Self", bound="Module")
@@ -75,9 +76,9 @@ class Module:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "forward" in cls.__dict__:
-            # The same function: another one in between would cost a call of one step 0.1 us.
-            cls.__call__ = cls.forward  # type: ignore[method-assign]
+        own = own_call(cls)
+        if own is not None:
+            cls.__call__ = own  # type: ignore[method-assign]
 
     @classmethod
     def _of(cls: type[Self], architecture: Architecture, parameters: Mapping[str, Any], **options: Any) -> Self:
@@ -285,6 +286,8 @@ class Module:
         elif name == "training":
             if value:
                 self._complain_if_quantized("go into train mode")
+        elif name == "forward":
+            raise AttributeError(f"no call would see another forward: make a subclass of {type(self).__name__} with it")
         elif weights is not None and name not in self.__dict__ and not hasattr(type(self), name):
             like = meant(name, weights.parameters, self._OPTIONS)
             if like is not None:

@@ -84,6 +84,67 @@ def test_forward_is_call_and_a_subclass_may_override_it() -> None:
     assert repr(doubled) == "Doubled(3, 5, num_layers=2)"
 
 
+class Doubling:
+    """A base class beside `LSTM`."""
+
+    def forward(self, input: np.ndarray, hx: Any = None) -> Any:
+        after: Any = super()
+        output, states = after.forward(input, hx)
+        return 2 * output, states
+
+
+class Calling:
+    """Another one."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        self._calls = getattr(self, "_calls", 0) + 1
+        after: Any = super()
+        return after.__call__(*arguments)
+
+
+@pytest.mark.parametrize("kind", [LSTM, numba_lstm.LSTMCell])
+def test_the_forward_of_another_base_is_called(kind: Any) -> None:
+    mixed = type("Mixed", (Doubling, kind), {})
+    further = type("Further", (mixed,), {})
+    x = np.ones((1, 3), np.float32)
+    expected, _ = kind(3, 5, seed=0)(x)
+    for each in (mixed, further):
+        made = each(3, 5, seed=0)
+        np.testing.assert_array_equal(made(x)[0], 2 * expected)
+        np.testing.assert_array_equal(made.forward(x)[0], 2 * expected)
+
+
+def test_a_call_of_ones_own() -> None:
+    class Counted(Calling, LSTM):
+        pass
+
+    lstm, x = Counted(3, 5, seed=0), np.ones((1, 3), np.float32)
+    assert_same_bits(lstm(x), LSTM(3, 5, seed=0)(x))
+    assert lstm._calls == 1
+
+
+@pytest.mark.parametrize(
+    ("bases", "names"),
+    [
+        ((Doubling, Calling, LSTM), {}),
+        ((Calling, LSTM), {"forward": lambda self, input: None}),
+        ((Doubling, LSTM), {"__call__": lambda self, input: None}),
+        ((LSTM,), {"__call__": lambda self, input: None, "forward": lambda self, input: 2}),
+        ((Calling, numba_lstm.LSTMCell), {"forward": lambda self, input: None}),
+    ],
+)
+def test_a_forward_and_a_call_would_not_meet(bases: tuple[type, ...], names: dict[str, Any]) -> None:
+    """``super().__call__`` is torch's way to it, and here it is the front end's own forward."""
+    with pytest.raises(TypeError, match=r"^Both has the forward of \w+ and the __call__ of \w+, and a subclass may"):
+        type("Both", bases, names)
+
+
+def test_a_forward_cannot_be_put_on() -> None:
+    lstm = LSTM(3, 5)
+    with pytest.raises(AttributeError, match=r"^no call would see another forward: make a subclass of LSTM with it$"):
+        lstm.forward = lambda input: None  # type: ignore[method-assign]
+
+
 # --- inputs -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch_first", [False, True])
