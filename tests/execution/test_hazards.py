@@ -153,6 +153,37 @@ def test_a_fork_while_another_thread_compiles(tmp_path: Path) -> None:
     run(FORK_WHILE_COMPILING, NUMBA_CACHE_DIR=str(tmp_path))
 
 
+INTERRUPTED_COMPILATION = """
+import signal
+from support import oracle
+from support.cases import Shape, assert_close, module, random_case
+
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+case = random_case(Shape(3, 5, steps=4, rows=2), 1)
+expected, came = oracle.lstm(case.state_dict, *case[2:]), 0
+for delay in (0.2, 0.9, 1.7, 2.6, 3.4, 4.5, 5.3):
+    lstm = module(case)
+    signal.setitimer(signal.ITIMER_REAL, delay)
+    try:
+        lstm(case.x, case.hx)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        came += 1
+assert_close(module(case)(case.x, case.hx), expected)
+print(came)
+"""
+
+
+@posix
+@pytest.mark.slow
+def test_a_compilation_that_is_interrupted_again_and_again(tmp_path: Path) -> None:
+    """Wherever that was, what is compiled in the end is whole."""
+    assert int(run(INTERRUPTED_COMPILATION, NUMBA_CACHE_DIR=str(tmp_path)).stdout) > 0
+
+
 FORK_THAT_IS_INTERRUPTED = """
 import os, signal, sys, threading, time
 from numba.core.compiler_lock import global_compiler_lock
