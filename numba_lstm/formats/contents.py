@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+RECORD = "numba_lstm"
+"""The name under which metadata have what `LSTM.save` records beside the weights."""
+
 _OURS = ("numba_lstm.io.torch.Accelerated", "numba_lstm.io._torch_modules.Accelerated")
 """How names of the classes begin with which `numba_lstm.io.torch.accelerate` replaces torch's; in files made before the
 package had wings, the latter."""

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .contents import Contents, Declared
+from .contents import RECORD, Contents, Declared, WholeModule
 from .json import parse
 
 SUFFIX = ".index.json"
@@ -86,14 +86,28 @@ def read(
     Raises
     ------
     OSError, ValueError, MemoryError
-        If a file is missing, or has other arrays than the index says, or as the function does.
+        If a file is missing, or has other arrays than the index says, or as the function does; or if files say
+        different things of modules.
     """
     arrays: dict[str, np.ndarray] = {}
-    for file in index.files(wanted):
+    inner: dict[str, str] = {}
+    modules: dict[str, WholeModule] = {}
+    records: list[str | None] = []
+    # What is said beside the arrays is asked for without any of them, too.
+    for file in index.files(wanted if any(map(wanted, index.names)) else _every):
         contents = read_one(file, wanted)
         index.check(file, contents.names, wanted)
         arrays.update(contents.arrays)
-    return Contents({name: arrays[name] for name in index.names if name in arrays}, index.names, {})
+        inner.update(contents.inner)
+        records.append(contents.metadata.get(RECORD))
+        for prefix, module in contents.modules.items():
+            if modules.setdefault(prefix, module) != module:
+                raise ValueError(f"{file.name} has another module under prefix {prefix!r} than a file before it")
+    if len(set(records)) > 1:
+        raise ValueError(f"its files have different records {RECORD!r} of modules that were saved, or some have none")
+    metadata = {} if not records or records[0] is None else {RECORD: records[0]}
+    ordered = {name: arrays[name] for name in index.names if name in arrays}
+    return Contents(ordered, index.names, metadata, inner, modules)
 
 
 def describe(index: Index, describe_one: Callable[[Path], dict[str, Declared]]) -> dict[str, Declared]:

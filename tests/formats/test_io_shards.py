@@ -101,6 +101,63 @@ def test_commands_read_an_index(tmp_path: Path, kind: str, monkeypatch: pytest.M
     assert repr(LSTM.load("whole.safetensors")) == "LSTM(3, 5, num_layers=4)"
 
 
+# --- what files say beside their arrays ---------------------------------------------------------------------
+
+
+def indexed(folder: Path, places: dict[str, list[str]]) -> Path:
+    """Write an index of files and their names; return it."""
+    return rewritten(folder / "model.index.json", {name: file for file, names in places.items() for name in names})
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_what_save_has_recorded_counts(tmp_path: Path, suffix: str) -> None:
+    lstm = LSTM(3, 5, batch_first=True, dropout=0.25, num_layers=2, seed=0)
+    small = lstm.quantize("int8")
+    for module in (lstm, small):
+        module.save(tmp_path / f"lstm{suffix}")
+        path = indexed(tmp_path, {f"lstm{suffix}": list(module.state_dict())})
+        read = LSTM.load(path)
+        assert repr(read) == repr(LSTM.load(tmp_path / f"lstm{suffix}")) == repr(module)
+        assert read.form == module.form
+        assert cli.main(["info", str(path)]) == 0
+
+
+@pytest.mark.parametrize("other", [{}, {"numba_lstm": '{"batch_first": false}'}], ids=["none", "another"])
+def test_records_that_differ(tmp_path: Path, other: dict[str, str]) -> None:
+    """Nobody knows for which of the arrays one is."""
+    state = {name: np.array(array) for name, array in LSTM(3, 5, 2).state_dict().items()}
+    names, recorded = list(state), {"numba_lstm": '{"batch_first": true}'}
+    path = indexed(tmp_path, {"a.safetensors": names[:4], "b.safetensors": names[4:]})
+    for second in (recorded, other):
+        io.write(tmp_path / "a.safetensors", {name: state[name] for name in names[:4]}, recorded)
+        io.write(tmp_path / "b.safetensors", {name: state[name] for name in names[4:]}, second)
+        if second is recorded:
+            assert LSTM.load(path).batch_first
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: its files have different records 'numba_lstm'"):
+        LSTM.load(path)
+
+
+def test_whole_modules_in_files_of_an_index(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+
+    lstm = torch.nn.LSTM(3, 5, batch_first=True)
+    names = list(lstm.state_dict())
+    torch.save(lstm, tmp_path / "lstm.pt")
+    torch.save(torch.nn.LSTM(3, 5, batch_first=True, bidirectional=True), tmp_path / "wide.pt")
+    assert LSTM.load(indexed(tmp_path, {"lstm.pt": names})).batch_first
+    path = indexed(tmp_path, {"wide.pt": [*names, *(f"{name}_reverse" for name in names)], "lstm.pt": []})
+    assert LSTM.load(path).bidirectional
+    lstm.__class__ = type("NormedLSTM", (torch.nn.LSTM,), {"__module__": __name__})
+    globals()["NormedLSTM"] = lstm.__class__  # where torch.save looks for it
+    try:
+        torch.save(lstm, tmp_path / "lstm.pt")
+    finally:
+        del globals()["NormedLSTM"]
+    path = indexed(tmp_path, {"lstm.pt": names})
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: it is a .*NormedLSTM, not torch.nn.LSTM"):
+        LSTM.load(path)
+
+
 # --- one file of several -----------------------------------------------------------------------------------
 
 

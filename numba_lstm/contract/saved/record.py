@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ...formats.contents import RECORD
 from ..weight_form import check_form
-
-_RECORD = "numba_lstm"
-"""The name under which `LSTM.save` records, beside the weights, what their shapes cannot tell."""
 
 _MODULES = "modules"
 """Under which there is a record for each prefix, in a file of several."""
@@ -48,18 +46,18 @@ def encode_records(records: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     That of a module alone in its file counts under any prefix, so that its parameters may be renamed.
     """
     alone = records.get("") if len(records) == 1 else None
-    return {_RECORD: json.dumps({_MODULES: records} if alone is None else alone)}
+    return {RECORD: json.dumps({_MODULES: records} if alone is None else alone)}
 
 
 def read_record(metadata: Mapping[str, str], prefix: str) -> dict[str, Any]:
     """Return what was recorded of the module under a prefix, or nothing."""
     try:
-        whole = json.loads(metadata.get(_RECORD, "{}"))
+        whole = json.loads(metadata.get(RECORD, "{}"))
         found = whole[_MODULES].get(prefix, {}) if _MODULES in whole else whole
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise ValueError(f"the record {_RECORD!r} in it is damaged: {metadata[_RECORD]!r}")
+        raise ValueError(f"the record {RECORD!r} in it is damaged: {metadata[RECORD]!r}")
     return found
 
 
