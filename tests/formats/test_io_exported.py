@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import torch_files
+from support.allocations import at_most
 
 from numba_lstm import LSTM, cli, io
 
@@ -358,3 +359,41 @@ def test_what_torch_exports_of_other_modules(torch: Any, tmp_path: Path) -> None
         with pytest.raises(ValueError, match=r"it is a .*\.Doubled, not torch\.nn\.LSTM, and may compute"):
             LSTM.load(path, "doubled.")
         assert repr(LSTM.load(path, "plain.")) == "LSTM(3, 3)"
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        "L__self__,,my.Tagger;" * 300_000,
+        "x" * (5 << 20),
+        ";".join(f"{number},a{number},b" for number in range(300_000)),
+        "\\u0041" * 1_000_000,
+    ],
+    ids=["one module", "a name", "many modules", "escapes"],
+)
+def test_programs_of_many_modules(tmp_path: Path, stack: str) -> None:
+    content = b'{"nn_module_stack": "' + stack.encode() + b'"}'
+    with at_most(len(content) + (32 << 20)):
+        assert "too many modules" in complaint(tmp_path / "a.pt2", with_program("index", content))
+
+
+def test_nodes_of_many_modules(tmp_path: Path) -> None:
+    """Each of them has few."""
+    nodes = "".join(f'"nn_module_stack": "a,{number},b"' for number in range(100_000))
+    with at_most(48 << 20):
+        assert "too many modules" in complaint(tmp_path / "a.pt2", with_program("index", nodes.encode()))
+
+
+@pytest.mark.parametrize("what", ["indices", "programs"])
+def test_many_indices_and_programs(tmp_path: Path, what: str) -> None:
+    """What one of them may have is what all of them may have: packed, a thousand fit where one does."""
+    members = {"archive_format": b"pt2"}
+    index = json.dumps({"config": {name: described(array, f"w_{name}") for name, array in state().items()}}).encode()
+    for number in range(40):
+        members[f"data/weights/m{number}_weights_config.json"] = index + b" " * (1 << 20) * (what == "indices")
+        members[f"models/m{number}.json"] = b"{}" + b" " * (1 << 14) * (what == "programs")
+    file = standard_io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, content in members.items():
+            made.writestr(f"model/{name}", content)
+    assert "is the most for this file" in complaint(tmp_path / "a.pt2", file.getvalue())

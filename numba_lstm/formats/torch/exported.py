@@ -21,7 +21,7 @@ _OLDER = ("serialized_state_dict.pt", "serialized_state_dict.json")  # a checkpo
 _PROGRAM, _OLDER_PROGRAM = "models/{}.json", "serialized_exported_program.json"
 
 _INDEX_SIZE, _INDEX_SHARE = 1 << 21, 1 / 16
-"""Bytes that an index may have: this much, and a share of the file, as a header of safetensors."""
+"""Bytes that all indices may have: this much, and a share of the file, as a header of safetensors."""
 
 _DTYPES = {
     1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32", 8: "float64",
@@ -78,12 +78,16 @@ def find(archive: Archive, size: int) -> Exported | Checkpoint | None:
         raise ValueError(f"{what}: save the model with torch.export.save, or its state_dict with torch.save")
     tensors: dict[str, Tensor] = {}
     modules: dict[str, WholeModule] = {}
+    room, room_of_programs = int(_INDEX_SIZE + _INDEX_SHARE * size), size
     for model, index in indices.items():
         # Each of several models has names of its own.
         prefix = f"{model}." if len(indices) > 1 else ""
-        content = archive.read(index, int(_INDEX_SIZE + _INDEX_SHARE * size))
+        content = archive.read(index, room)
+        room -= len(content)
         tensors.update((prefix + name, tensor) for name, tensor in _tensors(content, start))
-        found = _modules(archive, roots[0] + _PROGRAM.format(model), size)
+        program = roots[0] + _PROGRAM.format(model)
+        found = _modules(archive, program, room_of_programs)
+        room_of_programs -= archive.members[program].size if program in archive.members else 0
         modules.update((prefix + name, module) for name, module in found.items())
     missing = [name for name, tensor in tensors.items() if tensor.key not in archive.members]
     if missing:

@@ -1,19 +1,30 @@
 """What the program in an archive of ``torch.export`` tells of modules.
 
-It is JSON, of which little is needed and which may be far larger than the weights.  So it is searched: every node names
-the modules in whose call it was made, and an LSTM of torch's is one node with its options.
+It is JSON, of which little is needed and which may be far larger than the weights.  So its bytes are searched: every
+node names the modules in whose call it was made, and an LSTM of torch's is one node with its options.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from ..contents import OPTIONS, WholeModule
 
-_STACK = re.compile(r'"nn_module_stack": "((?:[^"\\]|\\[^"])+)"')
-_NODE = re.compile(r'\{"target": "torch\.ops\.aten\.lstm\.input"')
+_STACK = b'"nn_module_stack": "'
+_NODE = b'{"target": "torch.ops.aten.lstm.input"'
+
+_LONGEST, _MOST = 1 << 16, 1 << 16
+"""Bytes of a stack, and modules in a program: many times those of published models."""
+
+_PIECE = 1 << 20
+"""Bytes that are looked at as text at a time."""
+
+_NODES = 1 << 13, 1 << 17
+"""Bytes of most nodes, and of the longest."""
 
 _CALL = re.compile(r"@\d+$")
 """At the end of a module's path, from its second call on."""
@@ -26,21 +37,57 @@ _ARGUMENTS = {
 
 
 def modules(program: bytes) -> dict[str, WholeModule]:
-    """Return the modules that a program was made of, by prefix."""
-    text = program.decode()
+    """Return the modules that a program was made of, by prefix.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged, calls an LSTM in two ways, or is far larger than that of any model.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()  # raises UnicodeDecodeError, which is a ValueError
+    for first in range(0, len(program), _PIECE):
+        decoder.decode(program[first : first + _PIECE], final=first + _PIECE >= len(program))
     classes: dict[str, str] = {}
-    for stack in {match[1] for match in _STACK.finditer(text)}:
-        for prefix, kind in _entries(json.loads(f'"{stack}"')):
+    for stack in _stacks(program):
+        for prefix, kind in _entries(stack):
             classes.setdefault(prefix, kind)
+        if len(classes) > _MOST:
+            raise ValueError("its program has too many modules")
     options: dict[str, dict[str, Any]] = {}
-    node, end = _NODE.search(text), 0
-    while node:
-        found, end = json.JSONDecoder().raw_decode(text, node.start())
+    place = program.find(_NODE)
+    while place >= 0:
+        found = _node(program, place)
         prefix, _ = _entries(found["metadata"]["nn_module_stack"])[-1]
         if options.setdefault(prefix, _options(found)) != _options(found):
             raise ValueError(f"its program calls the LSTM under prefix {prefix!r} in two ways")
-        node = _NODE.search(text, end)
+        place = program.find(_NODE, place + len(_NODE))
     return {prefix: WholeModule(kind, options.get(prefix, {})) for prefix, kind in classes.items()}
+
+
+def _stacks(program: bytes) -> Iterator[str]:
+    """Yield what nodes say of the modules around them, without those that follow which are the same."""
+    last, place = b"", program.find(_STACK)
+    while place >= 0:
+        first = place + len(_STACK)
+        end = program.find(b'"', first)
+        if end < 0 or end - first > _LONGEST:
+            raise ValueError("its program has a node in too many modules")
+        stack = program[first:end]
+        # A quotation mark in it is none of torch's names.
+        if stack and stack != last and not stack.endswith(b"\\"):
+            yield str(json.loads(program[first - 1 : end + 1]))
+        last, place = stack, program.find(_STACK, end)
+
+
+def _node(program: bytes, place: int) -> Any:
+    """Return what begins at a place."""
+    for length in _NODES:
+        text = program[place : place + length].decode(errors="replace")  # a character may be cut, behind the node
+        try:
+            return json.JSONDecoder().raw_decode(text)[0]
+        except ValueError:
+            if length == _NODES[-1]:
+                raise
 
 
 def _entries(stack: str) -> list[tuple[str, str]]:
