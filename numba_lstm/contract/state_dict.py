@@ -176,9 +176,12 @@ _LIKELY = re.compile(r"(?i)weight_[ih]h|bias_[ih]h|lstm|rnn|gru|recurrent")
 
 _QUANTIZED = re.compile(
     r"(?:^|[._])(?:qweight|qzeros|g_idx|absmax|quant_map|quant_state|SCB|_?packed_params|scale_inv)(?:$|[._])"
-    r"|(?:weight|bias)_[ih]h\w*[._](?:scales?|zero_points?)$"
+    r"|(?:weight|bias)_[ih]h\w{0,40}[._](?:scales?|zero_points?)$"
 )
-"""What quantizers (GPTQ, AWQ, bitsandbytes, float8) write beside weights, or instead."""
+"""What quantizers (GPTQ, AWQ, bitsandbytes, float8) write beside weights, or instead.
+
+A name may be as long as a file: what is open in length, and looked for at many places of it, would take hours.
+"""
 
 
 def quantized_name(names: Iterable[str]) -> str | None:

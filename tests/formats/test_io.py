@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from support.cases import Shape, assert_same_bits, parameter_shapes, random_case
+from support.processes import run
 
 from numba_lstm import LSTM, LSTMCell, cli, io
 from numba_lstm.contract.module import Module
@@ -535,6 +536,8 @@ def test_incomplete_weights(tmp_path: Path, suffix: str) -> None:
         ('{"dropout": 2}', "dropout should be a number"),
         ('{"dropout": null}', "dropout should be a number"),
         ('{"dtype": "int8"}', "dtype should be float32 or float64"),
+        ("[" * 100_000, "is damaged"),
+        ('{"modules": ' + '{"": ' * 100_000, "is damaged"),
     ],
 )
 def test_damaged_records(tmp_path: Path, suffix: str, record: str, words: str) -> None:
@@ -603,3 +606,36 @@ def test_metadata_is_kept_beside_the_arrays(tmp_path: Path, suffix: str) -> None
     np.testing.assert_array_equal(contents.arrays["a"], array.T)
     io.write(path, {"a": array})
     assert io.read_contents(path).metadata == {}
+
+
+LOAD_AND_DESCRIBE = """
+import sys
+from numba_lstm import LSTM, LSTMCell, cli
+
+for load in (LSTM.load, LSTMCell.load):
+    try:
+        load(sys.argv[1])
+    except ValueError as error:
+        print(str(error)[:len(sys.argv[1])] == sys.argv[1])
+cli.main(["info", sys.argv[1]])
+"""
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["weight_ih" * 200_000],
+        ["weight_ih_l0." * 150_000 + "scale"],
+        ["_" * 1_000_000 + "weight_hh_l0_"],
+        ["a." * 700_000 + "weight_ih_l0"],
+        [f"{number}.weight_ih_l0" for number in range(20_000)],
+        [f"{number}.{name}" for number in range(10_000) for name in ("weight_ih", "norm")],
+        ["a." * number + "weight_ih_l0" for number in range(1000)],
+    ],
+    ids=["weights", "scales", "underscores", "dots", "modules", "cells", "deep"],
+)
+def test_names_that_fill_a_file(tmp_path: Path, names: list[str]) -> None:
+    """One is as long as can be, or there are as many as can be: reading takes seconds, where it could take hours."""
+    path = tmp_path / "a.safetensors"
+    io.write(path, dict.fromkeys(names, np.zeros(0, np.float32)))
+    assert run(LOAD_AND_DESCRIBE, str(path)).stdout.startswith("True\nTrue\n")

@@ -6,6 +6,8 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from functools import cached_property
+from itertools import islice, takewhile
 from typing import Any, NamedTuple
 
 from ...formats.contents import WholeModule
@@ -132,13 +134,24 @@ class Located:
                 if around <= len(place.prefix):
                     self._inner[place.prefix] = place.prefix[around:]
         self._groups = _unwrapped(groups)
-
-    @property
-    def prefixes(self) -> list[str]:
-        """What stands before the names of each."""
-        return sorted(
+        self.prefixes = sorted(
             prefix for prefix, group in self._groups.items() if ORIGINALS & group.get(self._first, {}).keys()
         )
+        """What stands before the names of each."""
+
+    @cached_property
+    def _sorted(self) -> list[str]:
+        return sorted(self._names)
+
+    @cached_property
+    def _of_quantizers(self) -> list[str]:
+        return [name for name in self._sorted if quantized_name([name])]
+
+    @cached_property
+    def _all(self) -> set[str]:
+        """What a message about an unknown prefix looks through."""
+        return {*self._names, *(each + self._first for each in self.prefixes)}
+
 
     def names(self, prefix: str) -> list[str]:
         """Return the whole names of what belongs to one of them."""
@@ -199,8 +212,7 @@ class Located:
         found = {prefix + name: shapes[each.parts[0]] for name, each in sources.items()}
         if not found:
             self._complain_of_other_modules(prefix, other_modules(self._names, modules))
-        names = {*self._names, *(each + self._first for each in self.prefixes)}
-        architecture = (infer_cell if self._cell else infer)(found, prefix, names)
+        architecture = (infer_cell if self._cell else infer)(found, prefix, self._all)
         if module is not None:
             module.complain_of_sizes(asdict(architecture))
         return architecture, sources
@@ -215,7 +227,7 @@ class Located:
             group = {name: _without_scale(name, found) for name, found in group.items()}
         if group:
             scales = {*self.names(prefix)} - {whole for found in group.values() for whole in found.values()}
-            below = [name for name in self._names if name.startswith(prefix)] if prefix.endswith(".") else []
+            below = _below(prefix, self._of_quantizers) if prefix.endswith(".") else []
             quantized = quantized_name(name for name in [*self.names(prefix), *below] if name not in scales)
             if quantized is not None:
                 raise ValueError(
@@ -241,15 +253,21 @@ class Located:
         tells.
         """
         own = {*self.names(prefix)}
-        others = [name for name in self._names if name.startswith(prefix) and name not in own]
+        others = [name for name in _below(prefix, self._sorted) if name not in own]
         top = not prefix.endswith(".") or self._inner.get(prefix) == ""
         if top:
             others = [name for name in others if _marked(name[len(prefix) :])]
         if others:
             raise ValueError(
                 f"under prefix {prefix!r} is more than the parameters of torch's module, as if it computed something "
-                f"else: {listed(sorted(others))}; {SAVE_PLAIN}"
+                f"else: {listed(others)}; {SAVE_PLAIN}"
             )
+
+
+def _below(prefix: str, names: list[str]) -> list[str]:
+    """Return what begins with a prefix, of names in order: a file may have as many prefixes as names."""
+    first = bisect_left(names, prefix)
+    return list(takewhile(lambda name: name.startswith(prefix), islice(names, first, None)))
 
 
 def _without_scale(name: str, found: dict[str, str]) -> dict[str, str]:
