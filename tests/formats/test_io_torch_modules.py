@@ -12,6 +12,7 @@ import numba_lstm
 from numba_lstm import cli
 
 torch: Any = pytest.importorskip("torch")
+prune: Any = pytest.importorskip("torch.nn.utils.prune")
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning"),
@@ -97,6 +98,58 @@ def test_other_classes_are_refused(kind: Any, old: bool, tmp_path: Path, capsys:
             loader.load(path, prefix)
         cli.main(["info", str(path)])
         assert f"{kind.__name__}, not" in capsys.readouterr().out
+
+
+def doubled(*arguments: Any) -> Any:
+    """Stand for a hook, or a forward."""
+
+
+class Hook:
+    def __call__(self, *arguments: Any) -> Any:
+        """Stand for one that is an object."""
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["new layout", "old layout"])
+@pytest.mark.parametrize(
+    ("put_on", "words"),
+    [
+        (lambda module: setattr(module, "forward", doubled), "a forward that was put on"),
+        (lambda module: module.register_forward_hook(doubled), "hooks"),
+        (lambda module: module.register_forward_pre_hook(Hook()), "hooks"),
+        (lambda module: module.register_forward_pre_hook(doubled, with_kwargs=True), "hooks"),
+        (lambda module: torch.nn.utils.weight_norm(module, "weight_hh").register_forward_pre_hook(doubled), "hooks"),
+    ],
+    ids=["forward", "hook", "object", "keywords", "weight norm"],
+)
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+def test_what_is_put_on_a_module(put_on: Any, words: str, old: bool, tmp_path: Path, capsys: Any) -> None:
+    """Its class is torch's then, and what it computes is something else."""
+    module, path = torch.nn.LSTMCell(*SIZES), tmp_path / "model.pt"
+    put_on(module)
+    for value, prefix in ((module, ""), (Tagger(module), "encoder.")):
+        torch.save(value, path, _use_new_zipfile_serialization=not old)
+        with pytest.raises(ValueError, match=rf"it is a torch\.nn\S*LSTMCell with {words}, not torch\.nn\.LSTMCell"):
+            numba_lstm.LSTMCell.load(path, prefix)
+        cli.main(["info", str(path)])
+        assert f"LSTMCell with {words}, not" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+@pytest.mark.parametrize("change", [
+    lambda module: torch.nn.utils.weight_norm(module, "weight_hh_l0"),
+    lambda module: prune.l1_unstructured(module, "weight_hh_l0", 0.3),
+    lambda module: module.register_full_backward_hook(doubled),
+    lambda module: module.register_state_dict_pre_hook(doubled),
+], ids=["weight norm", "pruning", "backward", "state dict"])  # fmt: skip
+def test_hooks_that_are_understood(change: Any, tmp_path: Path) -> None:
+    """They make parameters, which their names tell as well, or have no part in a call."""
+    module, path = torch.nn.LSTM(*SIZES), tmp_path / "model.pt"
+    change(module)
+    torch.save(module, path)
+    x = torch.ones(2, 1, 3)
+    with torch.no_grad():
+        expected = module(x)[0].numpy()
+    np.testing.assert_allclose(numba_lstm.LSTM.load(path)(x.numpy())[0], expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.LSTMCell])

@@ -16,9 +16,10 @@ import numpy as np
 from ..contents import Contents, Declared
 from ..zip_archive import Archive
 from .exported import Checkpoint, find
-from .objects import NUMBERS, SOUGHT, Tensor, Tree, call, item_size, read_tensor, read_tree, refer, value
+from .objects import NUMBERS, SOUGHT, Tensor, Tree, call, item_size, read_tensor, read_tree, refer
 from .pickle_machine import Machine
 from .pickled_arrays import PickledArray
+from .pickled_objects import value_of
 from .torchscript import Program
 
 _PICKLE_MEMORY = 32 << 20
@@ -160,7 +161,7 @@ def _open_old(file: BinaryIO, size: int) -> _Read:
     if version != _OLD_VERSION:
         raise ValueError(f"version {version} of what torch wrote before zip archives; {_OLD_VERSION} is known")
     system, position = unpickled(position)
-    order = "<" if value(system, "little_endian") is not False else ">"
+    order = "<" if value_of(system, "little_endian") is not False else ">"
     tree, position = read_tree(content, memory, position)
     keys, position = unpickled(position)
     places = {}

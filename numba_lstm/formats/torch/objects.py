@@ -10,9 +10,10 @@ import numpy as np
 
 from ..bfloat16 import widened
 from ..contents import OPTIONS, WholeModule
+from .module_state import is_module, put_on
 from .pickle_machine import Machine
 from .pickled_arrays import ArrayInPickle, PickledArray, makes_array
-from .pickled_objects import Global, Pairs, Placeholder
+from .pickled_objects import Global, Pairs, Placeholder, value_of
 from .torchscript import SCRIPTED, class_name
 
 NUMBERS = {
@@ -238,19 +239,14 @@ class _Walk:
 
     def _note_module(self, kind: Any, state: Pairs, prefix: str) -> None:
         """Keep what a module's state tells beside its parameters: its class and its options."""
-        if not isinstance(kind, Global) or not (_is_module(state) or kind.module.startswith(SCRIPTED)):
+        if not isinstance(kind, Global) or not (is_module(state) or kind.module.startswith(SCRIPTED)):
             return
-        name = class_name(kind)
+        name = class_name(kind) + put_on(state)
         if name.startswith(_CONTAINERS):
             return
-        found = {key: value(state, key) for key in OPTIONS}
+        found = {key: value_of(state, key) for key in OPTIONS}
         options = {key: option for key, option in found.items() if type(option) in OPTIONS[key]}
         self.modules.setdefault(prefix, WholeModule(name, self._constants(kind) | options))
-
-
-def _is_module(state: Any) -> bool:
-    """Return whether a state is that of a module of torch's."""
-    return all(isinstance(value(state, name), Pairs) for name in ("_parameters", "_modules"))
 
 
 _ARGUMENTS = {Global("torch._dynamo.eval_frame", "OptimizedModule"): ("_orig_mod",)}
@@ -265,8 +261,8 @@ def _children(holder: Any, state: Any) -> Iterator[tuple[str, Any]]:
         yield from ((str(index), each) for index, each in enumerate(holder))
     elif isinstance(holder, Placeholder):
         yield from _arguments(holder)
-        if _is_module(state):
-            yield from (("", value(state, name)) for name in ("_parameters", "_buffers", "_modules"))
+        if is_module(state):
+            yield from (("", value_of(state, name)) for name in ("_parameters", "_buffers", "_modules"))
             return
         yield from ((str(index), each) for index, each in enumerate(holder.items))
         yield from _named(holder.pairs)
@@ -288,15 +284,6 @@ def _named(pairs: Pairs) -> Iterator[tuple[str, Any]]:
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
         if type(key) in (str, int):
             yield str(key), value
-
-
-def value(pairs: Any, key: str) -> Any:
-    """Return a value of a dict, or None."""
-    if isinstance(pairs, Pairs):
-        for index in range(0, len(pairs), 2):
-            if type(pairs[index]) is str and pairs[index] == key:
-                return pairs[index + 1]
-    return None
 
 
 def item_size(kind: str) -> int | None:

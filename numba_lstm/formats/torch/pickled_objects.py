@@ -29,3 +29,12 @@ class Placeholder:
         self.items: list[Any] = []
         self.pairs = Pairs()
         self.state: Any = None
+
+
+def value_of(pairs: Any, key: str) -> Any:
+    """Return a value of a dict, or None."""
+    if isinstance(pairs, Pairs):
+        for index in range(0, len(pairs), 2):
+            if type(pairs[index]) is str and pairs[index] == key:
+                return pairs[index + 1]
+    return None
