@@ -7,9 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-RECORD = "numba_lstm"
-"""The name under which metadata have what `LSTM.save` records beside the weights."""
-
 _OURS = ("numba_lstm.io.torch.Accelerated", "numba_lstm.io._torch_modules.Accelerated")
 """How names of the classes begin with which `numba_lstm.io.torch.accelerate` replaces torch's; in files made before the
 package had wings, the latter."""
@@ -86,3 +83,5 @@ class Contents(NamedTuple):
     """Names without what precedes them because the file has a state dict within dicts, by whole name."""
     modules: Mapping[str, WholeModule] = {}
     """Modules that lie whole in the file, by prefix."""
+    beside: Mapping[str, Mapping[str, str]] = {}
+    """What was recorded in the file in which an array is, by its name, if the arrays are in several files."""

@@ -86,11 +86,29 @@ def read_contents(path: StrPath, wanted: Callable[[str], bool] = lambda name: Tr
     OSError, ValueError, MemoryError
         As `read` does.
     """
-    def read_one(file: Path, wanted: Callable[[str], bool], join: Any = None) -> Contents:
-        contents: Contents = _parsed(file, lambda module, stream, size: module.read(stream, size, wanted), join)
-        return contents
+    return _read_one(Path(path), wanted, lambda index: shards.read(index, wanted, _read_one))
 
-    return read_one(Path(path), wanted, lambda index: shards.read(index, wanted, read_one))
+
+def read_all_but_arrays(path: StrPath) -> Contents:
+    """Read what `read_contents` does, and none of the arrays: of an index, from all of its files.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `read` does.
+    """
+
+    def read_one(file: Path, wanted: Callable[[str], bool]) -> Contents:
+        return _read_one(file, lambda name: False)
+
+    return _read_one(Path(path), lambda name: False, lambda index: shards.read(index, shards.every, read_one))
+
+
+def _read_one(
+    file: Path, wanted: Callable[[str], bool], join: Callable[[shards.Index], Contents] | None = None
+) -> Contents:
+    contents: Contents = _parsed(file, lambda module, stream, size: module.read(stream, size, wanted), join)
+    return contents
 
 
 def describe(path: StrPath) -> dict[str, Declared]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from .contents import RECORD, Contents, Declared, WholeModule
+from .contents import Contents, Declared, WholeModule
 from .json import parse
 
 SUFFIX = ".index.json"
@@ -86,41 +86,40 @@ def read(
     Raises
     ------
     OSError, ValueError, MemoryError
-        If a file is missing, or has other arrays than the index says, or as the function does; or if files say
-        different things of modules.
+        If a file is missing, or has other arrays than the index says, or another module under a prefix than the
+        file before; or as the function does.
     """
     arrays: dict[str, np.ndarray] = {}
-    inner: dict[str, str] = {}
+    beside: dict[str, Mapping[str, str]] = {}
     modules: dict[str, WholeModule] = {}
-    records: list[str | None] = []
-    # What is said beside the arrays is asked for without any of them, too.
-    for file in index.files(wanted if any(map(wanted, index.names)) else _every):
+    places: dict[str, Path] = {}
+    for file in index.files(wanted):
         contents = read_one(file, wanted)
         index.check(file, contents.names, wanted)
         arrays.update(contents.arrays)
-        inner.update(contents.inner)
-        records.append(contents.metadata.get(RECORD))
+        beside.update(dict.fromkeys(contents.names, contents.metadata))
         for prefix, module in contents.modules.items():
             if modules.setdefault(prefix, module) != module:
-                raise ValueError(f"{file.name} has another module under prefix {prefix!r} than a file before it")
-    if len(set(records)) > 1:
-        raise ValueError(f"its files have different records {RECORD!r} of modules that were saved, or some have none")
-    metadata = {} if not records or records[0] is None else {RECORD: records[0]}
+                raise ValueError(
+                    f"{places[prefix].name} and {file.name} have different modules under prefix {prefix!r}"
+                )
+            places.setdefault(prefix, file)
     ordered = {name: arrays[name] for name in index.names if name in arrays}
-    return Contents(ordered, index.names, metadata, inner, modules)
+    return Contents(ordered, index.names, {}, modules=modules, beside=beside)
 
 
 def describe(index: Index, describe_one: Callable[[Path], dict[str, Declared]]) -> dict[str, Declared]:
     """Return what the files of an index say of their arrays; raise as `read` does."""
     declared: dict[str, Declared] = {}
-    for file in index.files(_every):
+    for file in index.files(every):
         part = describe_one(file)
-        index.check(file, part, _every)
+        index.check(file, part, every)
         declared.update(part)
     return {name: declared[name] for name in index.names}
 
 
-def _every(name: str) -> bool:
+def every(name: str) -> bool:
+    """Say of every name that its array is wanted."""
     return True
 
 

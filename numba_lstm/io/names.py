@@ -12,13 +12,13 @@ import numpy as np
 from ..contract.architecture import CELL_SUFFIX
 from ..contract.saved.kept import check_declared
 from ..contract.saved.located import NOT_TAKEN, Located, other_modules
-from ..contract.saved.record import check_floats, read_record, recorded_form
+from ..contract.saved.record import Records, check_floats, recorded_form
 from ..contract.state_dict import OTHERS
 from ..contract.weight_form import kept_shapes
 from ..formats.contents import Contents, Declared
 from ..formats.files import describe as declared_in
 from ..formats.files import files as files  # what the command line asks of a format
-from ..formats.files import read_contents
+from ..formats.files import read_all_but_arrays, read_contents
 from ..lstm import LSTM
 from ..lstm_cell import LSTMCell
 from ._found import Found, Runner, State
@@ -26,26 +26,29 @@ from ._found import Found, Runner, State
 
 def describe(path: Path) -> list[Found]:
     """Return everything recurrent in a file."""
-    declared, contents = declared_in(path), _names_in(path)
-    found = []
+    declared, contents = declared_in(path), read_all_but_arrays(path)
+    records, found = Records(contents), []
     for cell in (False, True):
         located = Located(declared, cell, contents.inner)
-        found += [_found(located, declared, contents, prefix, cell) for prefix in located.prefixes]
+        found += [_found(located, declared, contents, records, prefix, cell) for prefix in located.prefixes]
     others = other_modules(declared, contents.modules)
     return found + [Found(prefix, kind, {}, {}, NOT_TAKEN) for prefix, kind in others.items()]
 
 
-def _names_in(path: Path) -> Contents:
-    return read_contents(path, lambda name: False)
-
-
-def _found(located: Located, declared: Mapping[str, Declared], contents: Contents, prefix: str, cell: bool) -> Found:
+def _found(
+    located: Located,
+    declared: Mapping[str, Declared],
+    contents: Contents,
+    records: Records,
+    prefix: str,
+    cell: bool,
+) -> Found:
     parameters = {
         name.removeprefix(prefix): (declared[name].shape, declared[name].dtype) for name in located.names(prefix)
     }
     kind = _kind(parameters, cell)
     try:
-        form = recorded_form(read_record(contents.metadata, prefix))
+        form = recorded_form(records.of(prefix, located.names(prefix)))
         architecture, sources = located.understood(prefix, declared, contents.modules, form)
         shapes = {name.removesuffix(CELL_SUFFIX) if cell else name: s for name, s in architecture.shapes().items()}
         if form is not None:
@@ -98,7 +101,7 @@ def runner(path: Path, name: str, dtype: Any = None, batch_first: bool = False) 
 
 def load_lstm(path: Path, name: str | None = None, dtype: Any = None) -> LSTM | LSTMCell:
     """Load what is under a prefix, whose last dot may be left out; a cell if it is one."""
-    prefix, names = name or "", _names_in(path).names
+    prefix, names = name or "", read_contents(path, lambda name: False).names
     lstms, cells = (Located(names, cell).prefixes for cell in (False, True))
     for start in (prefix, f"{prefix}."):
         if start in lstms:

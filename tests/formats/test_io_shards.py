@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors.numpy import save_file
 from support import torch_files
 
 from numba_lstm import LSTM, LSTMCell, cli, io
+from numba_lstm.contract.saved.saving import contents_of
 
 FILES = {
     "safetensors": ("model.safetensors.index.json", "model-0000{}-of-00003.safetensors"),
@@ -101,61 +103,113 @@ def test_commands_read_an_index(tmp_path: Path, kind: str, monkeypatch: pytest.M
     assert repr(LSTM.load("whole.safetensors")) == "LSTM(3, 5, num_layers=4)"
 
 
-# --- what files say beside their arrays ---------------------------------------------------------------------
+# --- what is recorded in the files -------------------------------------------------------------------------
 
 
-def indexed(folder: Path, places: dict[str, list[str]]) -> Path:
-    """Write an index of files and their names; return it."""
-    return rewritten(folder / "model.index.json", {name: file for file, names in places.items() for name in names})
+def info(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert cli.main(["info", str(path)]) == 0
+    return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
-def test_what_save_has_recorded_counts(tmp_path: Path, suffix: str) -> None:
-    lstm = LSTM(3, 5, batch_first=True, dropout=0.25, num_layers=2, seed=0)
-    small = lstm.quantize("int8")
-    for module in (lstm, small):
-        module.save(tmp_path / f"lstm{suffix}")
-        path = indexed(tmp_path, {f"lstm{suffix}": list(module.state_dict())})
-        read = LSTM.load(path)
-        assert repr(read) == repr(LSTM.load(tmp_path / f"lstm{suffix}")) == repr(module)
-        assert read.form == module.form
-        assert cli.main(["info", str(path)]) == 0
+def indexed(folder: Path, files: dict[str, Iterable[str]]) -> Path:
+    """Write an index of files and the names in each."""
+    return rewritten(folder / "model.index.json", {name: file for file, names in files.items() for name in names})
 
 
-@pytest.mark.parametrize("other", [{}, {"numba_lstm": '{"batch_first": false}'}], ids=["none", "another"])
-def test_records_that_differ(tmp_path: Path, other: dict[str, str]) -> None:
-    """Nobody knows for which of the arrays one is."""
-    state = {name: np.array(array) for name, array in LSTM(3, 5, 2).state_dict().items()}
-    names, recorded = list(state), {"numba_lstm": '{"batch_first": true}'}
-    path = indexed(tmp_path, {"a.safetensors": names[:4], "b.safetensors": names[4:]})
-    for second in (recorded, other):
-        io.write(tmp_path / "a.safetensors", {name: state[name] for name in names[:4]}, recorded)
-        io.write(tmp_path / "b.safetensors", {name: state[name] for name in names[4:]}, second)
-        if second is recorded:
-            assert LSTM.load(path).batch_first
-    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: its files have different records 'numba_lstm'"):
-        LSTM.load(path)
+by_suffix = pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
 
 
-def test_whole_modules_in_files_of_an_index(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
+@by_suffix
+def test_options_that_save_has_recorded(tmp_path: Path, suffix: str) -> None:
+    lstm = LSTM(3, 5, 2, batch_first=True, dropout=0.25, dtype=np.float64, seed=0)
+    lstm.save(tmp_path / f"a{suffix}")
+    loaded = LSTM.load(indexed(tmp_path, {f"a{suffix}": lstm.state_dict()}))
+    assert repr(loaded) == repr(LSTM.load(tmp_path / f"a{suffix}"))
+    assert (loaded.batch_first, loaded.dropout, loaded.dtype) == (True, 0.25, np.float64)
 
-    lstm = torch.nn.LSTM(3, 5, batch_first=True)
-    names = list(lstm.state_dict())
-    torch.save(lstm, tmp_path / "lstm.pt")
-    torch.save(torch.nn.LSTM(3, 5, batch_first=True, bidirectional=True), tmp_path / "wide.pt")
-    assert LSTM.load(indexed(tmp_path, {"lstm.pt": names})).batch_first
-    path = indexed(tmp_path, {"wide.pt": [*names, *(f"{name}_reverse" for name in names)], "lstm.pt": []})
-    assert LSTM.load(path).bidirectional
-    lstm.__class__ = type("NormedLSTM", (torch.nn.LSTM,), {"__module__": __name__})
-    globals()["NormedLSTM"] = lstm.__class__  # where torch.save looks for it
-    try:
-        torch.save(lstm, tmp_path / "lstm.pt")
-    finally:
-        del globals()["NormedLSTM"]
-    path = indexed(tmp_path, {"lstm.pt": names})
-    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: it is a .*NormedLSTM, not torch.nn.LSTM"):
-        LSTM.load(path)
+
+@by_suffix
+@pytest.mark.parametrize("form", ["float16", "bfloat16", "int8"])
+def test_forms_that_save_has_recorded(
+    tmp_path: Path, suffix: str, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lstm = LSTM(3, 5, batch_first=True, seed=0).quantize(form)
+    lstm.save(tmp_path / f"a{suffix}")
+    index = indexed(tmp_path, {f"a{suffix}": io.describe(tmp_path / f"a{suffix}")})
+    assert (LSTM.load(index).form, LSTM.load(index).batch_first) == (form, True)
+    assert re.search(rf"form +{form}\b", info(index, capsys))
+
+
+def test_each_file_has_its_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What one file says counts for what lies in it."""
+    parts = {"a": LSTM(3, 5, batch_first=True, seed=0), "b": LSTM(3, 5, seed=1).quantize("int8")}
+    for name, lstm in parts.items():
+        arrays, metadata = contents_of({f"{name}.": lstm})
+        io.write(tmp_path / f"{name}.safetensors", arrays, metadata)
+    save_file({"c.weight": np.ones(3, np.float32)}, tmp_path / "c.safetensors")
+    files = [f"{name}.safetensors" for name in "abc"]
+    index = indexed(tmp_path, {file: io.describe(tmp_path / file) for file in files})
+    assert LSTM.load(index, "a.").batch_first
+    assert (LSTM.load(index, "b.").batch_first, LSTM.load(index, "b.").form) == (False, "int8")
+    assert "cannot be run" not in info(index, capsys)
+    assert len(io.read(index)) == 4 + 6 + 1
+
+
+@by_suffix
+@pytest.mark.parametrize("other", [{}, {"batch_first": False}, {"batch_first": True, "dropout": 0.5}], ids=str)
+def test_files_whose_records_differ(
+    tmp_path: Path, suffix: str, other: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody knows which counts for an LSTM of which each has a part."""
+    state, files = LSTM(3, 5, 2, seed=0).state_dict(), {}
+    for layer, record in enumerate(({"batch_first": True}, other)):
+        part = {name: array for name, array in state.items() if name.endswith(f"_l{layer}")}
+        files[f"{layer}{suffix}"] = part
+        io.write(tmp_path / f"{layer}{suffix}", part, {"numba_lstm": json.dumps(record)} if record else {})
+    index = indexed(tmp_path, {file: [*part] for file, part in files.items()})
+    with pytest.raises(ValueError, match=f"^{re.escape(str(index))}: .*lies in files whose records .* differ"):
+        LSTM.load(index)
+    assert "whose records" in info(index, capsys)
+    assert len(io.read(index)) == len(state)
+    io.write(tmp_path / f"1{suffix}", files[f"1{suffix}"], {"numba_lstm": json.dumps({"batch_first": True})})
+    assert LSTM.load(index).batch_first
+
+
+def whole_module(kind: str, state: dict[str, np.ndarray], batch_first: bool = True) -> bytes:
+    """Return a file of torch with a whole module, as ``torch.save(module)`` writes it."""
+    made = torch_files.Archive()
+    parameters = {name: made.tensor(array) for name, array in state.items()}
+    module, _, name = kind.rpartition(".")
+    attributes = {"_parameters": parameters, "_buffers": {}, "_modules": {}, "batch_first": batch_first}
+    # An object of a class without arguments, and its state.
+    called = torch_files.called(torch_files.named(module, name))
+    return made.finish(torch_files.Raw(called + torch_files.pickled(attributes) + b"b"))
+
+
+def test_whole_modules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their classes and options are known through an index, too."""
+    state = {name: np.array(array) for name, array in LSTM(3, 5, seed=0).state_dict().items()}
+    (tmp_path / "a.pt").write_bytes(whole_module("torch.nn.modules.rnn.LSTM", state))
+    index = indexed(tmp_path, {"a.pt": state})
+    assert repr(LSTM.load(index)) == "LSTM(3, 5, batch_first=True)"
+    assert "cannot be run" not in info(index, capsys)
+    (tmp_path / "a.pt").write_bytes(whole_module("my.NormedLSTM", state))
+    with pytest.raises(ValueError, match=f"^{re.escape(str(index))}: it is a my.NormedLSTM, not torch.nn.LSTM"):
+        LSTM.load(index)
+    assert "it is a my.NormedLSTM" in info(index, capsys)
+
+
+def test_whole_modules_that_differ(tmp_path: Path) -> None:
+    state = {name: np.array(array) for name, array in LSTM(3, 5, 2, seed=0).state_dict().items()}
+    files = {}
+    for layer in (0, 1):
+        part = files[f"{layer}.pt"] = {name: array for name, array in state.items() if name.endswith(f"_l{layer}")}
+        (tmp_path / f"{layer}.pt").write_bytes(whole_module("torch.nn.modules.rnn.LSTM", part, layer == 0))
+    index = indexed(tmp_path, {file: [*part] for file, part in files.items()})
+    with pytest.raises(ValueError, match=f"^{re.escape(str(index))}: 0.pt and 1.pt have different modules"):
+        LSTM.load(index)
+    (tmp_path / "1.pt").write_bytes(whole_module("torch.nn.modules.rnn.LSTM", files["1.pt"]))
+    assert LSTM.load(index).batch_first
 
 
 # --- one file of several -----------------------------------------------------------------------------------

@@ -154,8 +154,8 @@ class Located:
 
 
     def names(self, prefix: str) -> list[str]:
-        """Return the whole names of what belongs to one of them."""
-        return [name for found in self._groups[prefix].values() for name in found.values()]
+        """Return the whole names of what belongs to one of them; nothing if there is none under the prefix."""
+        return [name for found in self._groups.get(prefix, {}).values() for name in found.values()]
 
     def whole_prefix(self, prefix: str) -> str:
         """Return a prefix of the file for one in which keys around a state dict, or wrappers, may be left out.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from ...formats.contents import RECORD
+from ...formats.contents import Contents
 from ..weight_form import check_form
+
+_RECORD = "numba_lstm"
+"""The name under which `LSTM.save` records, beside the weights, what their shapes cannot tell."""
 
 _MODULES = "modules"
 """Under which there is a record for each prefix, in a file of several."""
@@ -46,19 +49,49 @@ def encode_records(records: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     That of a module alone in its file counts under any prefix, so that its parameters may be renamed.
     """
     alone = records.get("") if len(records) == 1 else None
-    return {RECORD: json.dumps({_MODULES: records} if alone is None else alone)}
+    return {_RECORD: json.dumps({_MODULES: records} if alone is None else alone)}
 
 
-def read_record(metadata: Mapping[str, str], prefix: str) -> dict[str, Any]:
-    """Return what was recorded of the module under a prefix, or nothing."""
-    try:
-        whole = json.loads(metadata.get(RECORD, "{}"))
-        found = whole[_MODULES].get(prefix, {}) if _MODULES in whole else whole
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise ValueError(f"the record {RECORD!r} in it is damaged: {metadata[RECORD]!r}")
-    return found
+class Records:
+    """What is recorded of the modules in what was read.
+
+    Parameters
+    ----------
+    contents : Contents
+        Of a file, or of several.
+    """
+
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+        self._parsed: dict[str, Any] = {}
+
+    def of(self, prefix: str, names: Iterable[str]) -> dict[str, Any]:
+        """Return what is recorded of the module under a prefix, or nothing; ``names`` are those of its arrays.
+
+        Raises
+        ------
+        ValueError
+            If the record is damaged, or the arrays are in several files that do not say the same.
+        """
+        beside, otherwise = self._contents.beside, self._contents.metadata
+        texts = {beside.get(name, otherwise).get(_RECORD) for name in names}
+        if len(texts) > 1:
+            raise ValueError(f"what is under prefix {prefix!r} lies in files whose records {_RECORD!r} differ")
+        text = texts.pop() if texts else None
+        if text is None:
+            return {}
+        if text not in self._parsed:  # once, however many modules there are
+            try:
+                self._parsed[text] = json.loads(text)
+            except (ValueError, RecursionError):
+                self._parsed[text] = None
+        found = self._parsed[text]
+        if isinstance(found, dict) and _MODULES in found:
+            modules = found[_MODULES]
+            found = modules.get(prefix, {}) if isinstance(modules, dict) else None
+        if not isinstance(found, dict):
+            raise ValueError(f"the record {_RECORD!r} in it is damaged: {text[:200]!r}")
+        return found
 
 
 def recorded_form(recorded: Mapping[str, Any]) -> str | None:

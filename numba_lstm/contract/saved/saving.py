@@ -22,10 +22,10 @@ from .record import (
     RECORDED_OR_FALSE,
     RECORDED_OR_ZERO,
     Recorded,
+    Records,
     check_floats,
     common_dtype,
     encode_records,
-    read_record,
     record,
     recorded_form,
 )
@@ -279,7 +279,7 @@ def _load(
     try:
         located = Located(contents.names, cell, contents.inner)
         prefix = located.whole_prefix(prefix)
-        own = read_record(contents.metadata, prefix)
+        own = Records(contents).of(prefix, located.names(prefix))
         form = recorded_form(own)
         architecture, sources = located.understood(prefix, contents.arrays, contents.modules, form)
         module = contents.modules.get(prefix)
