@@ -15,6 +15,7 @@ from support import torch_files
 from support.allocations import at_most
 
 from numba_lstm import LSTM, cli, io
+from numba_lstm.formats.torch import exported_program
 
 FLOAT32 = 7
 
@@ -291,6 +292,12 @@ def test_other_classes_are_refused(tmp_path: Path, layout: str) -> None:
 )
 def test_programs_that_do_not_fit(tmp_path: Path, content: bytes, words: str) -> None:
     assert words in complaint(tmp_path / "a.pt2", with_program("index", content))
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\", 'a\\"b', "\N{GREEK SMALL LETTER LAMDA}"])
+def test_modules_have_any_names(name: str) -> None:
+    """As a dict of modules gives them."""
+    assert exported_program.modules(program(node("my.LSTM", name)))[f"{name}."].kind == "my.LSTM"
 
 
 @pytest.mark.parametrize("content", [b"{}", b"", program(node(batch_first="yes", dropout=[1]))])

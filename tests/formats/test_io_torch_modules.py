@@ -114,12 +114,13 @@ class Hook:
     ("put_on", "words"),
     [
         (lambda module: setattr(module, "forward", doubled), "a forward that was put on"),
+        (lambda module: setattr(module, "_call_impl", doubled), "a forward that was put on"),
         (lambda module: module.register_forward_hook(doubled), "hooks"),
         (lambda module: module.register_forward_pre_hook(Hook()), "hooks"),
         (lambda module: module.register_forward_pre_hook(doubled, with_kwargs=True), "hooks"),
         (lambda module: torch.nn.utils.weight_norm(module, "weight_hh").register_forward_pre_hook(doubled), "hooks"),
     ],
-    ids=["forward", "hook", "object", "keywords", "weight norm"],
+    ids=["forward", "call", "hook", "object", "keywords", "weight norm"],
 )
 @pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
 def test_what_is_put_on_a_module(put_on: Any, words: str, old: bool, tmp_path: Path, capsys: Any) -> None:

@@ -17,6 +17,8 @@ from ..contents import OPTIONS, WholeModule
 _STACK = b'"nn_module_stack": "'
 _NODE = b'{"target": "torch.ops.aten.lstm.input"'
 
+_TEXT = re.compile(rb'(?:[^"\\]|\\.)*"', re.DOTALL)
+
 _LONGEST, _MOST = 1 << 16, 1 << 16
 """Bytes of a stack, and modules in a program: many times those of published models."""
 
@@ -69,14 +71,12 @@ def _stacks(program: bytes) -> Iterator[str]:
     last, place = b"", program.find(_STACK)
     while place >= 0:
         first = place + len(_STACK)
-        end = program.find(b'"', first)
-        if end < 0 or end - first > _LONGEST:
+        match = _TEXT.match(program, first, first + _LONGEST)
+        if not match:
             raise ValueError("its program has a node in too many modules")
-        stack = program[first:end]
-        # A quotation mark in it is none of torch's names.
-        if stack and stack != last and not stack.endswith(b"\\"):
-            yield str(json.loads(program[first - 1 : end + 1]))
-        last, place = stack, program.find(_STACK, end)
+        if match[0] != last:
+            yield str(json.loads(b'"' + match[0]))
+        last, place = match[0], program.find(_STACK, match.end())
 
 
 def _node(program: bytes, place: int) -> Any:

@@ -17,7 +17,7 @@ def is_module(state: Any) -> bool:
 
 def put_on(state: Any) -> str:
     """Return what a module computes with beside the code of its class, as words behind the name of that; or nothing."""
-    if value_of(state, "forward") is not None:
+    if any(value_of(state, name) is not None for name in ("forward", "_call_impl")):
         return " with a forward that was put on"
     for name in ("_forward_pre_hooks", "_forward_hooks"):
         hooks = value_of(state, name)

@@ -32,9 +32,15 @@ class Placeholder:
 
 
 def value_of(pairs: Any, key: str) -> Any:
-    """Return a value of a dict, or None."""
+    """Return a value of a dict, or None.
+
+    Examples
+    --------
+    >>> value_of(Pairs(["a", 1, "b", 2, "a", 3]), "a")
+    3
+    """
     if isinstance(pairs, Pairs):
-        for index in range(0, len(pairs), 2):
+        for index in range(len(pairs) - 2, -1, -2):  # of equal keys the last one counts
             if type(pairs[index]) is str and pairs[index] == key:
                 return pairs[index + 1]
     return None

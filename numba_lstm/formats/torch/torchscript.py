@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import Any
 
 from ..contents import OPTIONS
@@ -17,6 +18,7 @@ _MODULE = "torch.nn.modules.rnn"
 
 _VALUE = r"(True|False|\d{1,18}|\d{1,18}\.\d{0,18}(?:e[+-]?\d{1,3})?)"
 _CONSTANT = re.compile(rf"^  (\w+) : Final\[\w+\] = {_VALUE}$", re.MULTILINE)
+_CLASS = re.compile(r"^class (\w+)\(Module\):\n", re.MULTILINE)
 _CALL = re.compile(
     r"torch\.lstm\([^()\n]*, (?P<bias>True|False), (?P<num_layers>\d{1,9}), (?P<dropout>[\d.e+-]{1,30}), "
     r"(?:True|False|\w{1,30}), (?P<bidirectional>True|False), (?P<batch_first>True|False)\)"
@@ -30,6 +32,8 @@ class Program:
     def __init__(self, archive: Archive, root: str, room: int) -> None:
         self._archive, self._root, self._room = archive, root, room
         self._texts: dict[str, str] = {}
+        self._bodies: dict[str, dict[str, str]] = {}
+        self._options: dict[Global, dict[str, Any]] = {}
 
     def options(self, kind: Global) -> dict[str, Any]:
         """Return what the program knows of a module of torch's of some class: those of `OPTIONS`.
@@ -41,19 +45,31 @@ class Program:
         """
         if class_name(kind) != f"{_MODULE}.{kind.name}":
             return {}
-        _, _, rest = self._text(f"{self._root}/code/{kind.module.replace('.', '/')}.py").partition(
-            f"class {kind.name}(Module):\n"
-        )
-        body, _, _ = rest.partition("\nclass ")
+        if kind not in self._options:  # once, however many modules are of a class
+            self._options[kind] = self._options_of(kind)
+        return self._options[kind]
+
+    def _options_of(self, kind: Global) -> dict[str, Any]:
+        body = self._classes(f"{self._root}/code/{kind.module.replace('.', '/')}.py").get(kind.name, "")
         found = dict(_CONSTANT.findall(body))
         call = _CALL.search(body)
         if call:  # of modules that were traced, constants are only there
             found = call.groupdict() | found
         elif kind.name == "LSTM" and "  def " not in body:
-            found = self._inlined() | found
+            found = self._inlined | found
         options = {name: _number(text) for name, text in found.items() if name in OPTIONS}
         return {name: option for name, option in options.items() if type(option) in OPTIONS[name]}
 
+    def _classes(self, member: str) -> dict[str, str]:
+        """Return the bodies of the modules in a text, by their names."""
+        if member not in self._bodies:
+            bodies = self._bodies[member] = {}
+            _, *parts = _CLASS.split(self._text(member))
+            for name, body in zip(parts[::2], parts[1::2], strict=True):
+                bodies.setdefault(name, body.partition("\nclass ")[0])
+        return self._bodies[member]
+
+    @cached_property
     def _inlined(self) -> dict[str, str]:
         """Return the options that all calls of the program have, as freezing leaves them."""
         programs = [name for name in self._archive.members if name.startswith(f"{self._root}/code/")]
