@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ...kernels.cells.cell_rule import SIGMOID, TANH, Activation
+from . import versions
 
 VERSION = "give keras_version= (numba-lstm: --keras-version)"
 INSTEAD = "run this layer with Keras, or export the model to ONNX and run it with ONNX Runtime"
@@ -209,7 +210,7 @@ def bidirectional(
             raise Refusal(f"its directions differ in {name}")
     if merge_mode != "concat" and merge_mode is not None and forward.units != backward.units:
         raise Refusal(f"its directions differ in units, and merge_mode is {merge_mode!r}")
-    if not _before_tensorflow(version):
+    if not versions.before_tensorflow(version):
         zeros = forward.return_sequences  # whatever the layers inside say
         forward, backward = (side._replace(zero_output_for_mask=zeros) for side in (forward, backward))
     return (forward, backward), merge_mode
@@ -288,7 +289,7 @@ def activation(value: Any, version: str | None) -> Activation:
     if value == "hard_sigmoid":
         if version is None:
             raise Refusal(f"hard_sigmoid means another function in Keras 2 than in Keras 3: {VERSION}")
-        return _HARD_SIGMOID[is_old(version)]
+        return _HARD_SIGMOID[versions.is_old(version)]
     if not isinstance(value, str) or value not in _ACTIVATIONS:
         raise Refusal(f"its activation is {value!r}, which is not known here")
     found = _ACTIVATIONS[value]
@@ -312,30 +313,10 @@ def default_recurrent_activation(version: str | None) -> str:
     """
     if version is None:
         return "sigmoid"
-    numbers = _numbers(version)
+    numbers = versions.numbers(version)
     if numbers == (2,) or (numbers == (2, 2) and "tf" in version):
         raise Refusal(
             f"give recurrent_activation: that of layers that were made without is hard_sigmoid or sigmoid in Keras "
             f"{version}; it changed with Keras 2.3 and with TensorFlow 2"
         )
     return "hard_sigmoid" if numbers < (2, 3) else "sigmoid"
-
-
-def is_old(version: str) -> bool:
-    """Return whether a version of Keras is before 3.
-
-    Examples
-    --------
-    >>> is_old("2.2.4-tf"), is_old("3.5.0")
-    (True, False)
-    """
-    return _numbers(version) < (3,)
-
-
-def _before_tensorflow(version: str | None) -> bool:
-    """Return whether this is a Keras of several backends before 3: its Bidirectional leaves zero_output_for_mask."""
-    return version is not None and "tf" not in version and _numbers(version) < (2, 4)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d{1,6}", version)[:2])

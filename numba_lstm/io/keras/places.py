@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from ...formats.printable import printable
 from .._taken import whole_names
 from . import config as configs
-from . import file, weights
+from . import file, versions, weights
 from .config import Entry, Refusal
 
 _WEIGHTS_ONLY = (
@@ -42,7 +42,7 @@ def places_in(path: Path, config: str | Mapping[str, Any] | None, version: str |
         version = version or saved.version
         model = given if given is not None and _is_model(given) else saved.config if given is None else None
         if model is not None:
-            found = configs.entries(model, version or _version_of(model))
+            found = configs.entries(model, version or versions.shown_by(model))
             if found:
                 return _own([_with_arrays(saved, entry) for entry in _told_apart(found, saved.by_name)], saved.size)
         stored = _told_apart(weights.discover(saved.root, saved.by_name), saved.by_name)
@@ -81,12 +81,6 @@ def _given(config: str | Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _is_model(config: Mapping[str, Any]) -> bool:
     return isinstance(config.get("class_name"), str) and "config" in config
-
-
-def _version_of(model: Mapping[str, Any]) -> str | None:
-    """Return the version of Keras that a description shows: 3 names modules, 2 its number."""
-    version = model.get("keras_version")
-    return version if isinstance(version, str) else "3" if "module" in model else None
 
 
 def _with_arrays(saved: file.Saved, entry: Entry) -> Place:
