@@ -163,6 +163,43 @@ def test_functional_models_and_wrappers_in_old_files(tmp_path: Path) -> None:
     _check(layers["many/lstm_3"], two)
 
 
+@pytest.mark.parametrize(
+    "described",
+    [
+        {"class_name": "Addons>WeightNormalization"},
+        {"class_name": "SpectralNormalization", "module": "keras.layers", "registered_name": None},
+        {"class_name": "TimeDistributed", "module": "mine", "registered_name": "Mine>TimeDistributed"},
+        {"class_name": "TimeDistributed", "module": "mine", "registered_name": "TimeDistributed"},
+    ],
+)
+def test_wrappers_that_may_change_weights(described: dict[str, Any], tmp_path: Path) -> None:
+    """WeightNormalization stores ``g`` and, as the layer's kernel, a matrix that it scales before the layer uses it."""
+
+    def wrapped(name: str, layer: dict[str, Any]) -> dict[str, Any]:
+        return keras_files.layer("", name, layer=layer) | described
+
+    lstm, plain = (keras_files.layer("LSTM", name, units=UNITS, return_sequences=True) for name in ("lstm", "plain"))
+    both = keras_files.layer("Bidirectional", "both", layer=lstm)
+    model = keras_files.sequential(
+        wrapped("wrapper", lstm),
+        wrapped("around", keras_files.sequential(both, name="model")),
+        wrapped("other", keras_files.layer("Dense", "dense")),
+        keras_files.layer("TimeDistributed", "many", layer=wrapped("inner", lstm)),
+        plain,
+    )
+    values = {name: _named(f"{name}/lstm/{{}}:0", _arrays(1)) for name in ("wrapper", "around", "many")}
+    values["wrapper"]["wrapper/g:0"] = np.ones(4 * UNITS, np.float32)
+    values["plain"] = _named("plain/{}:0", _arrays(2))
+    path = keras_files.legacy(tmp_path / "a.h5", model, values, "2.15.0")
+    layers = keras.load(path)
+    assert set(layers) == {"plain"}
+    _check(layers["plain"], _arrays(2))
+    assert set(layers.obstacles) == {"wrapper/lstm", "around/model/both", "many/inner/lstm"}
+    for obstacle in layers.obstacles.values():
+        assert f"the {described['class_name']} around it is not Keras's TimeDistributed, and may change" in obstacle
+    assert [one.kind for one in keras.describe(path)] == ["LSTM", "Bidirectional(LSTM)", "LSTM", "LSTM"]
+
+
 def test_many_names_are_in_parts(tmp_path: Path) -> None:
     layer = keras_files.layer("LSTM", "lstm", units=UNITS, return_sequences=True)
     arrays = _arrays(8)

@@ -152,7 +152,11 @@ def _layer(layer: Mapping[str, Any], names: tuple[str, ...], group: str, version
     kind, wrapped = layer["class_name"], config.get("layer") if isinstance(config, dict) else None
     if isinstance(wrapped, dict) and isinstance(wrapped.get("class_name"), str):
         if kind != "Bidirectional":
-            yield from _layer(wrapped, names, f"{group}/layer", version)
+            # Others may store what they compute weights from, in the place of the weights.
+            trusted = kind == "TimeDistributed" and not _custom(layer)
+            reason = f"the {kind} around it is not Keras's TimeDistributed, and may change its weights: {INSTEAD}"
+            for entry in _layer(wrapped, names, f"{group}/layer", version):
+                yield entry if trusted else Entry(entry.names, entry.kind, entry.group, obstacle=reason)
             return
         kind = f"Bidirectional({_kind(wrapped)})"
     elif kind == "RNN":
@@ -218,13 +222,19 @@ def bidirectional(
 
 def _known(layer: Mapping[str, Any]) -> dict[str, Any]:
     """Return a layer's options, or refuse it if its class is not one of Keras."""
-    module, registered, config = layer.get("module"), layer.get("registered_name"), layer.get("config")
-    of_keras = module is None or (isinstance(module, str) and module.split(".")[0] in _OF_KERAS)
-    if not of_keras or (isinstance(registered, str) and ">" in registered and not registered.startswith("Keras")):
+    config = layer.get("config")
+    if _custom(layer):
         raise Refusal(f"{layer['class_name']} is a custom class, whose code is not in the file")
     if not isinstance(config, dict):
         raise Refusal("its options are missing")
     return config
+
+
+def _custom(layer: Mapping[str, Any]) -> bool:
+    """Return whether the class of a layer is not one of Keras."""
+    module, registered = layer.get("module"), layer.get("registered_name")
+    of_keras = module is None or (isinstance(module, str) and module.split(".")[0] in _OF_KERAS)
+    return not of_keras or (isinstance(registered, str) and ">" in registered and not registered.startswith("Keras"))
 
 
 def options(layer: Mapping[str, Any], version: str | None) -> Options:
