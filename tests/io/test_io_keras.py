@@ -243,6 +243,15 @@ def _edited(change: Any) -> bytes:
     return json.dumps(model).encode()
 
 
+def _function(name: str, module: str | None = "builtins") -> dict[str, Any]:
+    """Describe a function as Keras 3 does if it is not one of its activations."""
+    return {"module": module, "class_name": "function", "config": name, "registered_name": "function"}
+
+
+def _object(kind: str, module: str, registered: str | None, **options: Any) -> dict[str, Any]:
+    return {"module": module, "class_name": kind, "config": options, "registered_name": registered}
+
+
 @pytest.mark.parametrize(
     ("place", "change", "message"),
     [
@@ -253,11 +262,23 @@ def _edited(change: Any) -> bytes:
         ("lstm", {"activation": "softmax"}, "its activation is 'softmax', which is not known here"),
         ("lstm", {"activation": {"class_name": "__lambda__", "config": {"value": "4wEAAA"}}}, "of class '__lambda__'"),
         ("lstm", {"recurrent_activation": {"class_name": "function", "config": "mine"}}, "its activation is 'mine'"),
+        ("lstm", {"activation": _function("swish")}, "its activation is 'swish', a custom function"),
+        ("lstm", {"activation": _function("swish", "__main__")}, "'swish', a custom function"),
+        ("lstm", {"activation": _function("tanh", None)}, "'tanh', a custom function"),
+        ("lstm", {"activation": _function("mine>tanh")}, "'mine>tanh', a custom function"),
+        ("lstm", {"activation": _function("mine>tanh", "keras.activations")}, "its activation is 'mine>tanh'"),
+        ("lstm", {"recurrent_activation": _function("hard_sigmoid", "mine")}, "'hard_sigmoid', a custom"),
+        ("lstm", {"activation": _function("tanh", "keras.src.activations.activations")}, None),
+        ("lstm", {"activation": _object("LeakyReLU", "mine", "LeakyReLU")}, "LeakyReLU is a custom class"),
+        ("lstm", {"activation": _object("ELU", "keras", "mine>ELU")}, "ELU is a custom class"),
+        ("lstm", {"activation": _object("Activation", "mine", "Activation", activation="tanh")},
+         "Activation is a custom class"),
+        ("lstm", {"activation": _object("Activation", "keras.layers", None, activation="tanh")}, None),
         ("lstm", {"time_major": True}, "it is time_major"),
         ("both", {"merge_mode": "max"}, "its merge_mode is 'max'"),
         ("both", {"backward_layer": "gone"}, None),
     ],
-)
+)  # fmt: skip
 def test_options_that_cannot_be_taken(place: str, change: Any, message: str | None, tmp_path: Path) -> None:
     def edit(layers: Any) -> None:
         next(layer for layer in layers if layer["config"]["name"] == place)["config"].update(change)

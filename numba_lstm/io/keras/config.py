@@ -287,11 +287,15 @@ def activation(value: Any, version: str | None) -> Activation:
     if isinstance(value, dict):
         kind, inner = value.get("class_name"), value.get("config")
         if kind == "function" and isinstance(inner, str):
+            # Keras 3 writes its own functions as texts, and a function of its user's like this, whatever its name.
+            if value.get("module") in (None, "builtins") or _custom(value):
+                raise Refusal(f"its activation is {inner!r}, a custom function, whose code is not in the file")
             value = inner
         elif kind in ("LeakyReLU", "ELU") and isinstance(inner, dict):
-            value, arguments = {"LeakyReLU": "leaky_relu", "ELU": "elu"}[kind], {"negative_slope": 0.3} | inner
+            arguments = {"negative_slope": 0.3} | _known(value)
+            value = {"LeakyReLU": "leaky_relu", "ELU": "elu"}[kind]
         elif kind == "Activation" and isinstance(inner, dict):
-            return activation(inner.get("activation"), version)
+            return activation(_known(value).get("activation"), version)
         else:
             raise Refusal(f"its activation is of class {kind!r}, which is not known here")
     if value is None:
