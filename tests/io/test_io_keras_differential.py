@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from pathlib import Path
@@ -21,6 +22,7 @@ with warnings.catch_warnings():
     import keras
 
 from numba_lstm.io import keras as ours
+from numba_lstm.io.keras import versions
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Keras and torch have their own
 
@@ -154,6 +156,15 @@ def test_random_layers(seed: int, tmp_path: Path) -> None:
         given = states if generator.random() < 0.5 else None
         mask = _mask(generator, rows, steps)
         _compare(layer, mine, x=x, mask=mask, states=given, wide=layer_dtype == "float64")
+
+
+def test_what_keras_3_writes_has_nothing_of_keras_2() -> None:
+    """So that its descriptions need no version."""
+    layers = keras.layers
+    recurrent = [layers.LSTM(5), layers.RNN(layers.LSTMCell(5)), layers.Bidirectional(layers.LSTM(5))]
+    inputs = keras.Input((None, 3))
+    model = keras.Model(inputs, [layer(inputs) for layer in recurrent])
+    assert versions.shown_by(json.loads(model.to_json())) == "3"
 
 
 @pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name] + ["exponential"])

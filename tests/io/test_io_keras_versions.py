@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -119,6 +121,56 @@ def test_weights_by_class_are_of_keras_2_12_and_later(tmp_path: Path) -> None:
         path = tmp_path / "w.weights.h5"
         path.write_bytes(keras_files.grouped({f"{root}lstm/cell": arrays}))
         check(keras.load(path, config={"lstm": {}})["lstm"], arrays)
+
+
+def described(keras_2: str | None, **options: Any) -> dict[str, Any]:
+    """Return a model as in ``config.json``, which names modules since Keras 2.12, with something of Keras 2 in it."""
+    lstm = {"units": UNITS, "recurrent_activation": "hard_sigmoid", "unroll": False, "zero_output_for_mask": False}
+    first: dict[str, Any] = {"batch_shape": [None, None, FEATURES]}
+    if keras_2 == "batch_input_shape":
+        first = {keras_2: first["batch_shape"]}
+    elif keras_2:
+        lstm[keras_2] = {"time_major": False, "implementation": 2}[keras_2]
+    layers = [keras_files.layer("InputLayer", "input", **first), keras_files.layer("LSTM", "rnn", **lstm)]
+    for layer in layers:
+        layer |= {"module": "keras.layers", "registered_name": None}
+    return keras_files.sequential(*layers) | {"module": "keras", "registered_name": None, **options}
+
+
+@pytest.mark.parametrize("keras_2", ["time_major", "implementation", "batch_input_shape", None])
+@pytest.mark.parametrize("around", [False, True])
+def test_a_description_without_a_version(keras_2: str | None, around: bool, tmp_path: Path) -> None:
+    """hard_sigmoid of a ``config.json`` beside weights: Keras 2.12 and later names modules there, as Keras 3 does."""
+    arrays, model = weights(0), described(keras_2)
+    if around:
+        model["config"]["layers"] = [described(keras_2) | {"class_name": "Functional"}]
+    name, group = ("sequential/rnn", "layers/functional/layers/lstm/cell") if around else ("rnn", "layers/lstm/cell")
+    path = tmp_path / "w.weights.h5"
+    path.write_bytes(keras_files.grouped({group: arrays}))
+    bare = keras_files.keras(tmp_path / "m.keras", model, path.read_bytes(), version=None)
+    for call in (lambda **given: keras.load(path, config=json.dumps(model), **given),
+                 lambda **given: keras.load(path, config=model, **given),
+                 lambda **given: keras.load(bare, **given)):  # fmt: skip
+        check(call(keras_version="2.15.0")[name], arrays, "hard_sigmoid")
+        if keras_2 is None:
+            assert np.abs(call()[name](X) - call(keras_version="2.15.0")[name](X)).max() > 1e-3
+            np.testing.assert_array_equal(call()[name](X), call(keras_version="3.5.0")[name](X))
+        else:
+            with pytest.raises(ValueError, match=r"hard_sigmoid means another function .*: give keras_version="):
+                call()
+
+
+@pytest.mark.parametrize("metadata", [[], ['{"keras_version": 3}'], ['{"keras_version": "3.5.0"}'] * 2])
+def test_archives_that_do_not_say_their_version(metadata: list[str], tmp_path: Path) -> None:
+    stored = keras_files.grouped({"layers/lstm/cell": weights(0)})
+    path = keras_files.keras(tmp_path / "m.keras", described("time_major"), stored, version=None)
+    with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a name twice
+        for text in metadata:
+            archive.writestr("metadata.json", text)
+    message = r"metadata\.json should be in it once" if len(metadata) == 2 else "give keras_version="
+    with pytest.raises(ValueError, match=rf"m\.keras: .*{message}"):
+        keras.load(path)
 
 
 # --- names ------------------------------------------------------------------------------------------------

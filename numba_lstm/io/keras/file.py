@@ -72,12 +72,12 @@ def _read(stream: BinaryIO, size: int) -> Saved:
         raise ValueError("it is neither HDF5 nor a zip archive")
     with zipfile.ZipFile(stream) as archive:
         names = archive.namelist()
-        for name in (_CONFIG, _WEIGHTS):
-            if names.count(name) != 1:
+        for name, least in ((_CONFIG, 1), (_METADATA, 0), (_WEIGHTS, 1)):
+            if not least <= names.count(name) <= 1:
                 raise ValueError(f"{name} should be in it once")
         longest = _CONFIG_SIZE + int(_CONFIG_SHARE * size)
         config = parse(_member(archive, _CONFIG, longest))
-        metadata = parse(_member(archive, _METADATA, 1 << 16)) if names.count(_METADATA) == 1 else {}
+        metadata = parse(_member(archive, _METADATA, 1 << 16)) if _METADATA in names else {}
         weights = archive.getinfo(_WEIGHTS)
         content = _member(archive, _WEIGHTS, _FLOOR + _RATIO * weights.compress_size)
     version = metadata.get("keras_version")

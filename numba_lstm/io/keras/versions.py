@@ -6,11 +6,31 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+_BEFORE_3 = {"time_major", "implementation", "batch_input_shape"}
+"""Options that Keras 2 writes of every LSTM layer or input, and Keras 3 of none."""
+
 
 def shown_by(model: Mapping[str, Any]) -> str | None:
-    """Return the version of Keras that a description shows: 3 names modules, 2 its number."""
+    """Return the version of Keras that a description shows: its number, or 3 by what is in it; None if in doubt."""
     version = model.get("keras_version")
-    return version if isinstance(version, str) else "3" if "module" in model else None
+    if isinstance(version, str):
+        return version
+    # Keras 2.12 and later name modules too, in the archives whose metadata have the number.
+    return "3" if "module" in model and not _has(model, _BEFORE_3) else None
+
+
+def _has(model: Mapping[str, Any], options: set[str]) -> bool:
+    """Return whether any part of a description has one of some options."""
+    waiting: list[Any] = [model]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Mapping):
+            if not options.isdisjoint(part):
+                return True
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+    return False
 
 
 def is_old(version: str) -> bool:
