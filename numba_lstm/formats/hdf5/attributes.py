@@ -24,6 +24,7 @@ def attribute_name(file: FileBytes, place: int) -> str:
     if version not in (1, 2, 3):
         raise Unknown(f"attributes of version {version} are not read")
     size = file.number(place + 2, 2)
+    file.spend_piece(size)
     return file.read(place + 8 + (version == 3), size).rstrip(b"\0").decode()
 
 
@@ -35,7 +36,7 @@ def attribute(file: FileBytes, place: int) -> Any:
     name, kind, space = (-(-size // 8) * 8 if version == 1 else size for size in sizes)
     described, shape = type_of(file, start + name), shape_of(file, start + name + kind)
     values, count = start + name + kind + space, math.prod(shape)
-    file.read(values, count * described.size)
+    file.within(values, count * described.size)
     if not described.kind.startswith("text"):
         return np.frombuffer(file.content, described.kind, count, values).reshape(shape)
     texts = []
@@ -44,6 +45,6 @@ def attribute(file: FileBytes, place: int) -> Any:
             text = file.read(value, described.size)
         else:
             text = file.in_heap(file.number(value, 4), file.number(value + 4, 8), file.number(value + 12, 4))
-        file.spend(len(text))
+        file.spend_piece(len(text))
         texts.append(text.rstrip(b"\0").decode())
     return texts if shape else texts[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 from .file_bytes import FileBytes, Unknown
@@ -25,16 +26,16 @@ def _symbols(file: FileBytes, tree: int, heap: int) -> Iterator[tuple[str, int |
     """Yield what a group of the older kind holds."""
     file.expect(heap, b"HEAP")
     names = file.number(heap + 24, 8)
-    waiting, seen = [tree], set()
+    waiting, seen = deque([tree]), set()
     while waiting:
-        node = waiting.pop(0)
+        node = waiting.popleft()
         if node in seen:
             raise ValueError(f"the group at {tree:,} goes in circles")
         seen.add(node)
         if file.read(node, 4) == b"TREE":
             count = file.number(node + 6, 2)
             file.spend(16 * count)
-            waiting += [file.number(node + 32 + 16 * child, 8) for child in range(count)]
+            waiting.extend(file.number(node + 32 + 16 * child, 8) for child in range(count))
             continue
         file.expect(node, b"SNOD")
         entries = file.number(node + 6, 2)
@@ -55,5 +56,6 @@ def _link(file: FileBytes, place: int) -> tuple[str, int | None]:
     place += (8 if flags & 4 else 0) + (1 if flags & 0x10 else 0)
     width = 1 << (flags & 3)
     length = file.number(place, width)
+    file.spend_piece(length)
     name = file.read(place + width, length).decode()
     return name, file.number(place + width + length, 8) if hard else None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 from .file_bytes import FileBytes, Unknown
 
-DATASPACE, LINK_INFO, DATATYPE, LINK, EXTERNAL_FILES, LAYOUT = 0x1, 0x2, 0x3, 0x6, 0x7, 0x8
+NOTHING, DATASPACE, LINK_INFO, DATATYPE, LINK, EXTERNAL_FILES, LAYOUT = 0x0, 0x1, 0x2, 0x3, 0x6, 0x7, 0x8
 FILTERS, ATTRIBUTE, CONTINUATION, SYMBOL_TABLE, ATTRIBUTE_INFO = 0xB, 0xC, 0x10, 0x11, 0x15
 """Kinds of messages."""
 
@@ -18,26 +19,27 @@ def messages(file: FileBytes, address: int) -> Iterator[tuple[int, int]]:
     """Yield the messages of a header: kinds, and where their data begin."""
     old = file.read(address, 1) == b"\x01"
     if old:
-        blocks = [(address + 16, file.number(address + 8, 4))]
+        blocks = deque([(address + 16, file.number(address + 8, 4))])
         heading, kind_size, extra = 8, 2, 0
     else:
         file.expect(address, b"OHDR")
         flags = file.number(address + 5, 1)
         start = address + 6 + (16 if flags & 0x20 else 0) + (4 if flags & 0x10 else 0)
         width = 1 << (flags & 3)
-        blocks = [(start + width, file.number(start, width))]
+        blocks = deque([(start + width, file.number(start, width))])
         extra = 2 if flags & 4 else 0
         heading, kind_size = 4 + extra, 1
     seen = set()
     while blocks:
-        place, size = blocks.pop(0)
+        place, size = blocks.popleft()
         if place in seen:
             raise ValueError(f"the header at {address:,} goes in circles")
         seen.add(place)
         file.spend(size)
-        file.read(place, size)
+        file.within(place, size)
         end = place + size
         while place + heading <= end:
+            file.spend_piece()
             kind, length = file.number(place, kind_size), file.number(place + kind_size, 2)
             shared = file.number(place + kind_size + 2, 1) & 2
             place += heading
@@ -49,8 +51,8 @@ def messages(file: FileBytes, address: int) -> Iterator[tuple[int, int]]:
                     file.expect(further, b"OCHK")
                     further, size = further + 4, size - 8  # without signature and checksum
                 blocks.append((further, max(0, size)))
-            elif shared and kind != 0:
+            elif shared and kind != NOTHING:
                 raise Unknown("types that stand elsewhere in the file are not read")
-            else:
+            elif kind != NOTHING:
                 yield kind, place
             place += length

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ class Node:
         self._file = file
         self._messages = list(messages(file, address))
         self._children: dict[str, int | None] | None = None
+        self._attribute_places: dict[str, int] | None = None
         self._nodes: dict[str, Node] = {}
 
     @property
@@ -70,21 +70,24 @@ class Node:
 
     def attributes(self) -> list[str]:
         """Return the names of the attributes."""
-        return [name for name, _ in self._attributes()]
+        return list(self._attributes())
 
     def attribute(self, name: str) -> Any:
         """Return an attribute, a text or a list of texts, or None if there is none of this name."""
-        for found, place in self._attributes():
-            if found == name:
-                return attribute(self._file, place)
-        return None
+        place = self._attributes().get(name)
+        return None if place is None else attribute(self._file, place)
 
-    def _attributes(self) -> Iterator[tuple[str, int]]:
-        for kind, place in self._messages:
-            if kind == ATTRIBUTE_INFO and dense_attributes(self._file, place):
-                raise Unknown(f"the attributes of {self.path or 'the file'} are stored in a way that is not read")
-            if kind == ATTRIBUTE:
-                yield attribute_name(self._file, place), place
+    def _attributes(self) -> dict[str, int]:
+        """Return where the attributes are, by name."""
+        if self._attribute_places is None:
+            places: dict[str, int] = {}
+            for kind, place in self._messages:
+                if kind == ATTRIBUTE_INFO and dense_attributes(self._file, place):
+                    raise Unknown(f"the attributes of {self.path or 'the file'} are stored in a way that is not read")
+                if kind == ATTRIBUTE:
+                    places.setdefault(attribute_name(self._file, place), place)
+            self._attribute_places = places
+        return self._attribute_places
 
     def array(self) -> np.ndarray:
         """Return the numbers, a view of the file; bfloat16 as its bits, two bytes each."""
