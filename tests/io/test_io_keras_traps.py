@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support import allocations, hdf5_files
+from support import allocations, hdf5_files, processes
 
 from numba_lstm.formats import hdf5
 from numba_lstm.formats.hdf5.file_bytes import FileBytes
@@ -120,3 +122,30 @@ def test_a_list_of_nothing_for_many_layers(tmp_path: Path) -> None:
     outer = {"class_name": "Sequential", "config": {"name": "outer", "layers": inner}}
     with pytest.raises(ValueError, match=r"a\.h5: .* lie over each other"):
         keras.load(path, config={"class_name": "Sequential", "config": {"layers": [outer]}})
+
+
+def test_names_of_many_layers(tmp_path: Path) -> None:
+    """Each is compared with few others: all pairs would be tens of billions."""
+    count = 200_000
+    values = b"".join(b"%012d/g\0\0" % index for index in range(count))
+    path = tmp_path / "a.h5"
+    path.write_bytes(hdf5_files.layer("l", hdf5_files.attribute("weight_names", hdf5_files.texts(16), count), values))
+    code = "import sys, pathlib; from numba_lstm.io import keras; assert not keras.describe(pathlib.Path(sys.argv[1]))"
+    processes.run(code, str(path))
+
+
+def test_names_of_many_models_around_a_layer(tmp_path: Path) -> None:
+    """They are looked for in the names of arrays, which have as many parts."""
+    count, size = 3_000, 4_000
+    values = b"a/" * (size // 2) * count
+    path = tmp_path / "a.h5"
+    path.write_bytes(hdf5_files.layer("a", hdf5_files.attribute("weight_names", hdf5_files.texts(size), count), values))
+    layers: list[Any] = [{"class_name": "LSTM", "config": {"name": name}} for name in "bcd"]
+    for _ in range(100):
+        layers = [{"class_name": "", "config": {"name": "a", "layers": layers}}]
+    code = "import json, sys; from numba_lstm.io import keras; keras.load(sys.argv[1], config=sys.argv[2])"
+    processes.run(
+        f"try:\n    {code}\nexcept ValueError as error:\n    assert 'no LSTM layer' in str(error), error",
+        str(path),
+        json.dumps({"class_name": "Sequential", "config": {"layers": layers}}),
+    )

@@ -9,6 +9,7 @@ of the recurrent kernel transposed; and a bias for each of the two products.  Ke
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -158,7 +159,7 @@ def _in_group(node: Node) -> list[Arrays]:
         sides = (node.find("forward_layer"), node.find("backward_layer"))
         return [arrays for side in sides if side for arrays in _in_group(side)]
     variables = node.find("cell/vars" if "cell" in names else "vars")
-    found = variables.names() if variables else []
+    found = set(variables.names()) if variables else set()
     nodes = [variables.find(name) for name in map(str, range(len(found))) if name in found] if variables else []
     if len(nodes) not in (2, 3):
         return []
@@ -177,16 +178,18 @@ def _by_name(root: Node, entry: Entry) -> list[Arrays]:
 
 def _within(paths: list[str], names: tuple[str, ...]) -> list[str]:
     """Return those paths that have a layer's names one after the other, as many of the last ones as any path has."""
-    for start in range(len(names)):
-        wanted = names[start:]
-        found = []
-        for path in paths:
-            parts = tuple(path.split("/"))
-            if any(parts[at : at + len(wanted)] == wanted for at in range(len(parts))):
-                found.append(path)
-        if found:
-            return found
-    return []
+    shared = [_shared(tuple(path.split("/")), names) for path in paths]
+    most = max(shared, default=0)
+    return [path for path, count in zip(paths, shared, strict=True) if count == most > 0]
+
+
+def _shared(parts: tuple[str, ...], names: tuple[str, ...]) -> int:
+    """Return how many of the last names stand in a path, one after the other."""
+    most = 0
+    for end in range(1, len(parts) + 1):
+        while most < min(end, len(names)) and parts[end - most - 1 : end] == names[-most - 1 :]:
+            most += 1
+    return most
 
 
 def _paths(group: Node, name: str) -> list[str]:
@@ -249,9 +252,10 @@ def _named(root: Node) -> Iterator[Stored]:
             kept = tuple(part for part in parts if not part.startswith(("forward_", "backward_")))
             owners.setdefault(kept or (layer,), []).append(path)
         inner = {names: names[names.index(layer) + 1 :] if layer in names else names[1:] for names in owners}
+        counts = Counter(inner.values())
         for names, paths in owners.items():
             # What stands first may be a name that only TensorFlow had for the layer, unless it tells some apart.
-            alone = list(inner.values()).count(inner[names]) == 1
+            alone = counts[inner[names]] == 1
             yield Stored((layer, *(inner[names] if alone else names)), "", _directions(group, paths) if group else [])
 
 
