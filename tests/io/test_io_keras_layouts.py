@@ -292,9 +292,45 @@ def _virtual(file: Any) -> None:
     file.create_virtual_dataset("a", layout)
 
 
+def _bfloat16(file: Any, big_endian: bool) -> None:
+    """Store 1.0, 2.0 as a type that has bfloat16's bits."""
+    kind = (h5py.h5t.IEEE_F16BE if big_endian else h5py.h5t.IEEE_F16LE).copy()
+    kind.set_fields(15, 7, 8, 0, 7)
+    kind.set_ebias(127)
+    array = h5py.h5d.create(file.id, b"a", kind, h5py.h5s.create_simple((2,)))
+    array.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array([0x3F80, 0x4000], ">u2" if big_endian else "<u2"), mtype=kind)
+
+
+def test_bfloat16_as_a_type() -> None:
+    node = hdf5.File(_file(lambda file: _bfloat16(file, big_endian=False))).root.find("a")
+    assert node is not None
+    assert node.is_bfloat16
+    assert node.array().tolist() == [0x3F80, 0x4000]
+
+
+@pytest.mark.parametrize("kind", ["V2", "<u2", ">u2", "<f2", "<f4", "<u4"])
+def test_bfloat16_as_an_attribute(kind: str, tmp_path: Path) -> None:
+    """Keras stores the bits as bytes without a meaning, and says in an attribute what they are."""
+    arrays = [np.full(shape, 0x3F80, "<u2") for shape in ((FEATURES, 4 * UNITS), (UNITS, 4 * UNITS), (4 * UNITS,))]
+
+    def make(file: Any) -> None:
+        for index, array in enumerate(arrays):
+            stored = array.view("V2") if kind == "V2" else array.astype(kind)
+            file.create_dataset(f"layers/lstm/cell/vars/{index}", data=stored).attrs["dtype"] = "bfloat16"
+
+    model = keras_files.sequential(keras_files.layer("LSTM", "lstm", units=UNITS, return_sequences=True))
+    path = keras_files.keras(tmp_path / "a.keras", model, _file(make))
+    if kind in ("V2", "<u2", ">u2"):
+        _check(keras.load(path)["lstm"], [np.ones(array.shape) for array in arrays])
+        return
+    with pytest.raises(ValueError, match=r"vars/0 holds .*, and is said to be bfloat16"):
+        keras.load(path)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda file: _bfloat16(file, big_endian=True), "big-endian bfloat16 is not read"),
         (lambda file: file.__setitem__("a", h5py.SoftLink("/b")), "a is a link to another place"),
         (lambda file: file.__setitem__("a", h5py.ExternalLink("/etc/passwd", "/")), "a is a link to another place"),
         (_external_data, "a lies in another file"),

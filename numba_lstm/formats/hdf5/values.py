@@ -70,6 +70,8 @@ def type_of(file: FileBytes, place: int) -> Type:
         return Type(f"{order}{'i' if bits & 8 else 'u'}{size}", size)
     if kind == 1 and not bits & 0x40 and (size, file.number(place + 13, 1)) in _FLOATS:
         name = _FLOATS[size, file.number(place + 13, 1)]
+        if name == "bfloat16" and order == ">":
+            raise Unknown("big-endian bfloat16 is not read")
         return Type(name if name == "bfloat16" else order + name, size)
     if kind == 3 and size:
         return Type("text", size)

@@ -122,7 +122,9 @@ def _numbers(node: Node) -> np.ndarray:
     """Return an array as float32 or float64."""
     array = node.array()
     if node.is_bfloat16:
-        return widened(array.view("<u2"))
+        if (array.dtype.kind, array.dtype.itemsize) != ("u", 2):
+            raise Refusal(f"{node.path} holds {array.dtype}, and is said to be bfloat16")
+        return widened(array)
     if array.dtype.kind != "f":
         raise Refusal(f"{node.path} holds {array.dtype}, such as quantised weights, not real numbers")
     return array if array.dtype.itemsize == 8 else array.astype(np.float32, copy=False)
