@@ -308,8 +308,10 @@ def activation(value: Any, version: str | None) -> Activation:
         raise Refusal(f"its activation is {value!r}, which is not known here")
     found = _ACTIVATIONS[value]
     for name in ("alpha", "negative_slope") if found.name == "LeakyRelu" else ("alpha",):
-        alpha = arguments.get(name)
-        if isinstance(alpha, int | float):
+        if name in arguments:
+            alpha = arguments[name]
+            if isinstance(alpha, bool) or not isinstance(alpha, int | float):
+                raise Refusal(f"its {name} is {alpha!r}")
             return found._replace(alpha=float(alpha))
     return found
 
