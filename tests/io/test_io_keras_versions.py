@@ -17,6 +17,8 @@ import numba_lstm
 from numba_lstm import cli
 from numba_lstm.io import keras
 
+h5py = pytest.importorskip("h5py")
+
 pytestmark = pytest.mark.usefixtures("threads")
 
 FEATURES, UNITS = 3, 5
@@ -173,6 +175,28 @@ def test_archives_that_do_not_say_their_version(metadata: list[str], tmp_path: P
         keras.load(path)
 
 
+@pytest.mark.parametrize("version", ["", "nightly", "2.15.0"])
+def test_versions_without_a_number(version: str, tmp_path: Path) -> None:
+    """They are none, not such as come before all others."""
+    arrays, model = weights(0), described("time_major")
+    grouped = keras_files.grouped({"layers/lstm/cell": arrays})
+    archive = keras_files.keras(tmp_path / "m.keras", model | {"keras_version": version}, grouped, version)
+    stored = keras_files.legacy(tmp_path / "m.h5", model, {"rnn": named("rnn/{}:0", arrays)}, None)
+    with h5py.File(stored, "r+") as file:
+        file.attrs["keras_version"] = file["model_weights"].attrs["keras_version"] = version.encode()
+    if version == "2.15.0":
+        for path in (archive, stored):
+            check(keras.load(path)["rnn"], arrays, "hard_sigmoid")
+        return
+    with pytest.raises(ValueError, match=r"m\.keras: .*give keras_version="):
+        keras.load(archive)
+    check(keras.load(archive, keras_version="2.15.0")["rnn"], arrays, "hard_sigmoid")
+    with pytest.raises(ValueError, match=r"m\.keras: keras_version should be a version such as '2\.15\.0', got: "):
+        keras.load(archive, keras_version=version)
+    with pytest.raises(ValueError, match=r"m\.h5: .*its keras_version is no version"):
+        keras.load(stored)
+
+
 # --- names ------------------------------------------------------------------------------------------------
 
 
@@ -235,7 +259,6 @@ def test_layers_of_one_name_beside_each_other(tmp_path: Path) -> None:
 
 def test_layers_that_a_class_has_under_one_name(tmp_path: Path) -> None:
     """In a file of weights, whose groups are called after the attributes of the class."""
-    h5py = pytest.importorskip("h5py")
     path = tmp_path / "w.weights.h5"
     path.write_bytes(keras_files.grouped({"first/cell": weights(1), "second/cell": weights(2)}))
     with h5py.File(path, "r+") as file:

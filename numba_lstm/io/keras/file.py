@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from ...formats import hdf5
 from ...formats.files import unchanged
+from . import versions
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
@@ -80,8 +81,8 @@ def _read(stream: BinaryIO, size: int) -> Saved:
         metadata = parse(_member(archive, _METADATA, 1 << 16)) if _METADATA in names else {}
         weights = archive.getinfo(_WEIGHTS)
         content = _member(archive, _WEIGHTS, _FLOOR + _RATIO * weights.compress_size)
-    version = metadata.get("keras_version")
-    return Saved(config, version if isinstance(version, str) else None, hdf5.File(content).root, len(content), False)
+    version = versions.known(metadata.get("keras_version"))
+    return Saved(config, version, hdf5.File(content).root, len(content), False)
 
 
 def _member(archive: zipfile.ZipFile, name: str, longest: int) -> bytes:
@@ -105,16 +106,19 @@ def _from_hdf5(content: bytes, size: int) -> Saved:
     arrays = root.find("model_weights") if root.attribute("layer_names") is None else root
     by_name = arrays is not None
     if arrays is not None and version is None:
-        version = arrays.attribute("keras_version") or "1"
+        version = arrays.attribute("keras_version")
+        version = "1" if version is None else version
     if version is None and "_layer_checkpoint_dependencies" in root.names():
         version = "2.12"
+    if version is not None and versions.known(version) is None:
+        raise ValueError("its keras_version is no version")
     if config is not None and not isinstance(config, str):
         raise ValueError("model_config is not a text")
     if config is not None and len(config) > _CONFIG_SIZE + _CONFIG_SHARE * size:
         raise ValueError(f"its model_config is too long: {len(config):,} characters")
     return Saved(
         None if config is None else parse(config.encode()),
-        version if isinstance(version, str) else None,
+        version,
         arrays or root,
         size,
         by_name,

@@ -39,6 +39,8 @@ def places_in(path: Path, config: str | Mapping[str, Any] | None, version: str |
     saved = file.read(path)
     try:
         given = None if config is None else _given(config)
+        if version is not None and versions.known(version) is None:
+            raise ValueError(f"keras_version should be a version such as '2.15.0', got: {version!r}")
         version = version or saved.version
         model = given if given is not None and _is_model(given) else saved.config if given is None else None
         if model is not None:

@@ -12,8 +12,8 @@ _BEFORE_3 = {"time_major", "implementation", "batch_input_shape"}
 
 def shown_by(model: Mapping[str, Any]) -> str | None:
     """Return the version of Keras that a description shows: its number, or 3 by what is in it; None if in doubt."""
-    version = model.get("keras_version")
-    if isinstance(version, str):
+    version = known(model.get("keras_version"))
+    if version is not None:
         return version
     # Keras 2.12 and later name modules too, in the archives whose metadata have the number.
     return "3" if "module" in model and not _has(model, _BEFORE_3) else None
@@ -31,6 +31,11 @@ def _has(model: Mapping[str, Any], options: set[str]) -> bool:
         elif isinstance(part, list):
             waiting += part
     return False
+
+
+def known(version: Any) -> str | None:
+    """Return what a file has as a version if it is one: a text that has a number."""
+    return version if isinstance(version, str) and numbers(version) else None
 
 
 def is_old(version: str) -> bool:
