@@ -197,6 +197,32 @@ def test_versions_without_a_number(version: str, tmp_path: Path) -> None:
         keras.load(stored)
 
 
+@pytest.mark.parametrize(
+    ("stored", "shown", "meant"),
+    [
+        ("2.10.0", "3.5.0", None),
+        ("2.10.0", None, None),  # names modules as Keras 3 does
+        (None, None, None),  # no version in a file: Keras 1
+        ("3.5.0", "2.4.0", None),
+        ("2.10.0", "2.4.0", "2.10.0"),
+        ("3.5.0", None, "3.5.0"),
+    ],
+)
+def test_a_description_of_another_keras_than_the_file(
+    stored: str | None, shown: str | None, meant: str | None, tmp_path: Path
+) -> None:
+    model = described(None) | ({"keras_version": shown} if shown else {})
+    path = keras_files.legacy(tmp_path / "w.h5", None, {"rnn": named("rnn/{}:0", weights(0))}, stored)
+    for version in ("2.15.0", "3.5.0"):
+        keras.load(path, config=model, keras_version=version)
+    if meant is None:
+        with pytest.raises(ValueError, match=r"w\.h5: .*hard_sigmoid means another function .*: give keras_version="):
+            keras.load(path, config=model)
+    else:
+        expected = keras.load(path, config=model, keras_version=meant)["rnn"](X)
+        np.testing.assert_array_equal(keras.load(path, config=model)["rnn"](X), expected)
+
+
 # --- names ------------------------------------------------------------------------------------------------
 
 

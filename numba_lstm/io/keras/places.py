@@ -41,16 +41,17 @@ def places_in(path: Path, config: str | Mapping[str, Any] | None, version: str |
         given = None if config is None else _given(config)
         if version is not None and versions.known(version) is None:
             raise ValueError(f"keras_version should be a version such as '2.15.0', got: {version!r}")
-        version = version or saved.version
         model = given if given is not None and _is_model(given) else saved.config if given is None else None
         if model is not None:
-            found = configs.entries(model, version or versions.shown_by(model))
+            shown = versions.shown_by(model)
+            of_model = versions.common(saved.version, shown) if given is not None else saved.version or shown
+            found = configs.entries(model, version or of_model)
             if found:
                 return _own([_with_arrays(saved, entry) for entry in _told_apart(found, saved.by_name)], saved.size)
         stored = _told_apart(weights.discover(saved.root, saved.by_name), saved.by_name)
         if given is None or model is not None:
             return _own([_unknown(one) for one in stored], saved.size)
-        return _optional(stored, given, version)
+        return _optional(stored, given, version or saved.version)
     except MemoryError:
         raise
     except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean

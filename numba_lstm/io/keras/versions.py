@@ -33,6 +33,13 @@ def _has(model: Mapping[str, Any], options: set[str]) -> bool:
     return False
 
 
+def common(of_file: str | None, of_model: str | None) -> str | None:
+    """Return the version of a file and a description of its model; None if it is not known, or they disagree on 3."""
+    if of_file is not None and of_model is not None and is_old(of_file) != is_old(of_model):
+        return None
+    return of_file or of_model
+
+
 def known(version: Any) -> str | None:
     """Return what a file has as a version if it is one: a text that has a number."""
     return version if isinstance(version, str) and numbers(version) else None
