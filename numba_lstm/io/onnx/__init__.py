@@ -26,11 +26,12 @@ from . import attributes as attribute_reader
 from . import stack
 from . import weights as weight_reader
 from .attributes import INSTEAD, Attributes, Refusal
+from .constants.deferred import Deferred
 from .constants.graph import Place, read
 from .constants.operation import OWN, QUANTIZED_LSTM, Operation
 from .constants.sizes import Size
 from .constants.tensors import NotConstant
-from .constants.values import Deferred, Values
+from .constants.values import Values
 from .external import files
 from .node import Node, Outputs
 from .supplies import NAMES, Supply

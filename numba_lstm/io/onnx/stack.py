@@ -11,10 +11,11 @@ import numpy as np
 from ...contract.architecture import Architecture
 from ...lstm import LSTM
 from .attributes import INSTEAD, Refusal
+from .constants.deferred import at
 from .constants.graph import Graph, Place
 from .constants.sizes import Size
 from .constants.tensors import NotConstant
-from .constants.values import Values, at
+from .constants.values import Values
 from .node import Node
 
 _SIZES = (3, 2)

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from .attributes import Attributes, Refusal
+from .constants.deferred import Deferred, Value, at, everywhere
 from .constants.operations import Budget
 from .constants.sizes import Size, Sizes, Unbound
 from .constants.tensors import NotConstant, wide
-from .constants.values import Deferred, Value, Values, at, everywhere
+from .constants.values import Values
 
 NAMES = ("sequence_lens", "initial_h", "initial_c")
 """Inputs of the operator that a model may fix, compute, or be given."""

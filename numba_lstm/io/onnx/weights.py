@@ -10,10 +10,11 @@ import numpy as np
 from ...contract.architecture import GATES, Architecture
 from ...contract.weight_form import SCALE
 from .attributes import Attributes, Refusal
+from .constants.deferred import Deferred
 from .constants.graph import Graph
 from .constants.operation import QUANTIZED_LSTM, Operation, check_inputs
 from .constants.tensors import NotConstant, declared, wide
-from .constants.values import Deferred, Values
+from .constants.values import Values
 from .quantized import Quantized, behind, of_operator, small
 
 T = TypeVar("T")

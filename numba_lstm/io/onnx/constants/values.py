@@ -14,132 +14,12 @@ from typing import Any
 import numpy as np
 
 from . import operations, shapes
-from .arithmetic import ELEMENTWISE
+from .deferred import DEEPEST, TOO_LONG, Deferred, Value
 from .graph import Graph
-from .moves import MOVES, data_inputs
-from .operation import QUANTIZED_LSTM, Operation
-from .operations import Budget
-from .sizes import Size, Sizes, Unbound, bound, open_sizes, vector
-from .tensors import NotConstant, array, onnx
-
-_DEEPEST = 80
-"""Operations that follow each other."""
-_TOO_LONG = "its computation is too long"
-
-
-class Deferred:
-    """A tensor that depends on sizes that are not known yet.
-
-    Parameters
-    ----------
-    operation : Operation
-        What makes it.
-    inputs : sequence of ndarray, Deferred or None
-        Of what.
-    output : int
-        Which output of the operation it is.
-    """
-
-    def __init__(self, operation: Operation, inputs: list[Value | None], output: int) -> None:
-        self.operation, self.inputs, self.output = operation, inputs, output
-        self.depth: int = 1 + max((each.depth for each in inputs if isinstance(each, Deferred)), default=0)
-        if self.depth > _DEEPEST:
-            raise NotConstant(_TOO_LONG)
-
-    def _at(self, known: Mapping[Size, int], budget: Budget, done: dict[int, np.ndarray]) -> np.ndarray:
-        if id(self) not in done:
-            inputs = [_at(each, known, budget, done) for each in self.inputs]
-            made = operations.compute(self.operation, inputs, budget)
-            if self.output >= len(made):
-                raise NotConstant(f"this output of {self.operation.kind} is not computed here")
-            done[id(self)] = made[self.output]
-        return done[id(self)]
-
-
-Value = np.ndarray | Deferred
-
-
-def _at(value: Any, known: Mapping[Size, int], budget: Budget, done: dict[int, np.ndarray]) -> Any:
-    if isinstance(value, Deferred):
-        return value._at(known, budget, done)
-    return value if value is None else bound(value, known)
-
-
-def at(value: Value, known: Mapping[Size, int], budget: Budget) -> np.ndarray:
-    """Return a tensor's numbers where some sizes are known; raise Unbound if others are missing."""
-    found: np.ndarray = _at(value, known, budget, {})
-    if found.dtype == object:
-        raise Unbound(open_sizes(found))
-    return found
-
-
-def everywhere(value: Value, budget: Budget) -> Any:
-    """Return the number, or the open size, that every place of a tensor has whatever sizes are; None if none is known.
-
-    What follows is proven: nothing is tried out.
-    """
-    return _Everywhere(budget).of(value)
-
-
-class _Everywhere:
-    """`everywhere`, for tensors that are made of each other."""
-
-    def __init__(self, budget: Budget) -> None:
-        self.budget = budget
-        self._found: dict[int, Any] = {}
-        self._sizes: dict[int, np.ndarray | None] = {}
-
-    def of(self, value: Value) -> Any:
-        if isinstance(value, np.ndarray):
-            flat = value.reshape(-1)
-            return flat[0] if flat.size and np.all(flat == flat[0]) else None
-        if id(value) not in self._found:
-            sizes = self._of_sizes(value)
-            self._found[id(value)] = self._spread(value) if sizes is None else self.of(sizes)
-        return self._found[id(value)]
-
-    def _of_sizes(self, value: Value | None) -> np.ndarray | None:
-        """Return open sizes that are moved about and cast, as they are uncast; None for other tensors."""
-        if value is None or isinstance(value, np.ndarray):
-            return value
-        if id(value) not in self._sizes:
-            inputs = [self._of_sizes(each) for each in value.inputs]
-            found = None
-            if _keeps_sizes(value.operation):
-                found = inputs[0]
-            elif value.operation.kind in MOVES and [n is None for n in inputs] == [n is None for n in value.inputs]:
-                with contextlib.suppress(NotConstant):
-                    found = operations.compute(value.operation, inputs, self.budget)[value.output]
-            self._sizes[id(value)] = None if found is None or found.dtype != object else found
-        return self._sizes[id(value)]
-
-    def _spread(self, value: Deferred) -> Any:
-        """Return what is everywhere because it is everywhere in what the tensor is made of."""
-        kind, inputs = value.operation.kind, value.inputs
-        if kind == "ConstantOfShape":
-            return value.operation.attributes.get("value", np.zeros(1, np.float32)).reshape(-1)[0]
-        moves = kind in MOVES
-        if not moves and kind not in ELEMENTWISE:
-            return None
-        moved = data_inputs(kind, len(inputs)) if moves else range(len(inputs))
-        parts = [self.of(each) for each in (inputs[place] for place in moved) if each is not None]
-        if any(part is None for part in parts):
-            return None
-        if moves or (_keeps_sizes(value.operation) and isinstance(parts[0], Size)):
-            return parts[0] if all(part == parts[0] for part in parts) else None
-        if any(isinstance(part, Size) for part in parts) or len(parts) < len(inputs):
-            return None
-        with contextlib.suppress(NotConstant):
-            return operations.compute(value.operation, [np.asarray(part) for part in parts], self.budget)[0][()]
-        return None
-
-
-_WIDE_ENOUGH = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.INT32, onnx.TensorProto.INT64}
-
-
-def _keeps_sizes(operation: Operation) -> bool:
-    """Whether an operation is a Cast to a type that has all numbers of steps or rows."""
-    return operation.kind == "Cast" and operation.attributes["to"] in _WIDE_ENOUGH
+from .moves import MOVES
+from .operation import QUANTIZED_LSTM
+from .sizes import Size, Sizes, Unbound, vector
+from .tensors import NotConstant, array
 
 
 class Values:
@@ -206,8 +86,8 @@ class Values:
     def _deeper(self, function: Any, *arguments: Any) -> Any:
         """Follow a tensor to what it is made of, not too far."""
         model = self.graph.model
-        if model.depth >= _DEEPEST:
-            raise NotConstant(_TOO_LONG)
+        if model.depth >= DEEPEST:
+            raise NotConstant(TOO_LONG)
         model.depth += 1
         try:
             return function(*arguments)
@@ -256,7 +136,7 @@ class Values:
 
     def passes_an_input(self, name: str) -> bool:
         """Whether a tensor has the numbers of an input of the model, moved about at most."""
-        for _ in range(_DEEPEST):
+        for _ in range(DEEPEST):
             graph = self.graph.home(name)
             if graph is None:
                 return False
