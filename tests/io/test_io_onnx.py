@@ -470,6 +470,92 @@ def test_something_between_layers_is_seen(tmp_path: Path) -> None:
             ours.load_lstm(onnx_files.save(made, tmp_path))
 
 
+def branch(nodes: list[Any], output: str, constants: dict[str, np.ndarray] | None = None) -> Any:
+    tensors = [onnx.numpy_helper.from_array(array, name) for name, array in (constants or {}).items()]
+    return helper.make_graph(nodes, "branch", [], [onnx_files.value(output, None)], tensors)
+
+
+def choice(condition: str, output: str, then: Any, other: Any = None) -> Any:
+    """Return an If; without another branch both are alike."""
+    return helper.make_node("If", [condition], [output], then_branch=then, else_branch=then if other is None else other)
+
+
+SQUEEZE = branch([helper.make_node("Squeeze", ["Y0", "one"], ["s"])], "s")
+AS_IT_IS = branch([helper.make_node("Identity", ["Y0"], ["i"])], "i")
+ONE_DIRECTION = [
+    helper.make_node("Shape", ["Y0"], ["sizes"]),
+    helper.make_node("Gather", ["sizes", "one"], ["count"]),
+    helper.make_node("Equal", ["count", "one"], ["single"]),
+]
+"""What PyTorch's exporter writes before the If that it makes of a squeeze."""
+FIRST_STEPS = {"from": np.array([0]), "until": np.array([100])}
+RELU = helper.make_node("Relu", ["S0"], ["r"])
+CUT = helper.make_node("Slice", ["S0", "from", "until", "from"], ["cut"])
+AS_A_TRUTH = [
+    helper.make_node("Slice", ["S0", "zeros", "ones", "axes"], ["number"]),
+    helper.make_node("Cast", ["number"], ["truth"], to=onnx.TensorProto.BOOL),
+]
+CONDITIONS: dict[str, tuple[list[Any], str | None]] = {
+    "squeezed if there is one direction": ([*ONE_DIRECTION, choice("single", "X0", SQUEEZE, AS_IT_IS)], None),
+    "squeezed in an inner If": (
+        [choice("yes", "X0", branch([choice("yes", "inner", SQUEEZE, AS_IT_IS)], "inner"))],
+        None,
+    ),
+    "Relu after it": (
+        [*ONE_DIRECTION, choice("single", "s0", SQUEEZE, AS_IT_IS), helper.make_node("Relu", ["s0"], ["X0"])],
+        "Relu is done to it",
+    ),
+    "Relu in it": (
+        [choice("yes", "X0", branch([SQUEEZE.node[0], helper.make_node("Relu", ["s"], ["r"])], "r"))],
+        "Relu is done to it",
+    ),
+    "Relu in an inner If": (
+        [choice("yes", "X0", branch([choice("yes", "a", branch([RELU], "r"))], "a"))],
+        "Relu is done to it",
+    ),
+    "Relu after a branch that gives what is around it": (
+        [choice("yes", "s0", branch([], "S0")), helper.make_node("Relu", ["s0"], ["X0"])],
+        "Relu is done to it",
+    ),
+    "the first steps": ([choice("yes", "X0", branch([CUT], "cut", FIRST_STEPS))], "something is done to it"),
+    "the first steps of an inner If": (
+        [choice("yes", "X0", branch([choice("yes", "c", branch([CUT], "cut", FIRST_STEPS))], "c"))],
+        "something is done to it",
+    ),
+    "by what is computed": (
+        [*AS_A_TRUTH, choice("truth", "X0", branch([], "S0"), branch([RELU], "r"))],
+        "If depends on it",
+    ),
+    "what it says is the place of": (
+        [
+            helper.make_node("Cast", ["S0"], ["places"], to=onnx.TensorProto.INT64),
+            helper.make_node("Gather", ["ones", "places"], ["X0"]),
+        ],
+        "Gather depends on it",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", CONDITIONS)
+def test_conditions_between_layers_hide_nothing(way: str, x: np.ndarray, tmp_path: Path) -> None:
+    nodes, reason = CONDITIONS[way]
+    made, names = stack("split", 1, np.random.default_rng(8), layers=2)
+    lower, *_, upper = (place for place, node in enumerate(made.graph.node) if node.op_type == "LSTM")
+    del made.graph.node[lower + 1 : upper]
+    made.graph.node.insert(lower + 1, helper.make_node("Squeeze", ["Y0", "one"], ["S0"]))
+    for place, node in enumerate(nodes):
+        made.graph.node.insert(lower + 2 + place, node)
+    constants = {"one": np.array([1]), "yes": np.array(True), "axes": np.arange(3)}
+    constants |= {"zeros": np.zeros(3, np.int64), "ones": np.ones(3, np.int64)}
+    made.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in constants.items())
+    path = onnx_files.save(made, tmp_path)
+    if reason is None:
+        np.testing.assert_array_equal(ours.load_lstm(path)(x)[0], one_by_one(ours.load(path), names, x))
+    else:
+        with pytest.raises(ValueError, match=f"'layer1' does not read the output of 'layer0', .*: {reason} on the way"):
+            ours.load_lstm(path)
+
+
 @pytest.mark.parametrize(
     ("attributes", "extra", "words"),
     [

@@ -14,7 +14,7 @@ from .attributes import INSTEAD, Refusal
 from .constants.deferred import at
 from .constants.graph import Graph, Place
 from .constants.sizes import Size
-from .constants.tensors import NotConstant
+from .constants.tensors import NotConstant, onnx
 from .constants.values import Values
 from .node import Node
 
@@ -85,8 +85,10 @@ def _check_passage(place: Place, node: Node, after: Place, steps: int, rows: int
     count, shape = node.directions, (steps, rows, node.directions, node.hidden_size)
     if np.prod(shape) > _MOST:
         raise NotConstant(f"{steps} steps of {rows} rows are too many to see what is done to them on the way")
-    # With a third, so that neither float16 nor an integer on the way has them.
-    y = (np.arange(np.prod(shape)) + 1 / 3).astype(node.dtype).reshape(shape)
+    # With a third, so that neither float16 nor an integer on the way has them; of both signs, which Relu does not keep.
+    y = np.arange(np.prod(shape)) + 1 / 3
+    y[1::2] *= -1
+    y = y.astype(node.dtype).reshape(shape)
     inward = y.reshape(steps, rows, count * node.hidden_size)
     probe = y.transpose(0, 2, 1, 3)
     if node.layout:
@@ -116,27 +118,34 @@ def _sizes(place: Place, lower: Node, after: Place) -> Iterator[list[tuple[int, 
     axes = known[1::-1] if lower.layout else known[:2]
     steps, rows = (size if size and size > 0 else None for size in axes)
     producers = _between(place, after)
-    beyond = max(_integers(place.graph, producers), default=0) + 2
+    beyond = max(_integers(producers), default=0) + 2
     yield [(steps or beyond, rows or _SIZES[1]), (steps or _SIZES[0], rows or beyond)]
     if declared is None:
-        for node in producers:
+        for graph, node in producers:
             if node.op_type != "Reshape" or len(node.input) != 2:
                 continue
-            target = _constant(place.graph, node.input[1])
+            target = _constant(graph, node.input[1])
             if target is not None and target.ndim == 1 and target.size in (3, 4) and target.dtype.kind in "iu":
                 first, second = (int(size) if size > 0 else other for size, other in zip(target, _SIZES, strict=False))
                 yield [(second, first) if lower.layout else (first, second)]
 
 
-def _between(place: Place, after: Place) -> list[Any]:
-    """Return the nodes through which the output of one comes to another."""
-    found: dict[int, Any] = {}
-    pending = [after.node.input[0]]
+def _between(place: Place, after: Place) -> list[tuple[Graph, Any]]:
+    """Return the nodes through which the output of one comes to another, each with its graph; those in branches too."""
+    found: dict[int, tuple[Graph, Any]] = {}
+    pending = [(place.graph, after.node.input[0])]
     while pending:
-        producer = place.graph.producers.get(pending.pop())
-        if producer is not None and producer is not place.node and id(producer) not in found:
-            found[id(producer)] = producer
-            pending += producer.input
+        graph, name = pending.pop()
+        home = graph.home(name)
+        producer = None if home is None else home.producers.get(name)
+        if home is None or producer is None or producer is place.node or id(producer) in found:
+            continue
+        found[id(producer)] = home, producer
+        pending += [(home, each) for each in producer.input]
+        for attribute in producer.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                inner = Graph(attribute.g, home.path, home, home.model)
+                pending += [(inner, each) for each in inner.outputs]
     return list(found.values())
 
 
@@ -148,9 +157,9 @@ def _constant(graph: Graph, name: str) -> np.ndarray | None:
     return value if isinstance(value, np.ndarray) and value.dtype != object else None
 
 
-def _integers(graph: Graph, nodes: list[Any]) -> Iterator[int]:
+def _integers(nodes: list[tuple[Graph, Any]]) -> Iterator[int]:
     """Yield integers that nodes are given: where to cut, what to take, how large something is to be."""
-    for node in nodes:
+    for graph, node in nodes:
         arrays = [array for name in node.input if name and (array := _constant(graph, name)) is not None]
         arrays += [np.array([attribute.i, *attribute.ints], np.int64) for attribute in node.attribute]
         for array in arrays:

@@ -16,7 +16,7 @@ import numpy as np
 from . import operations, shapes
 from .deferred import DEEPEST, TOO_LONG, Deferred, Value
 from .graph import Graph
-from .moves import MOVES
+from .moves import MOVES, data_inputs
 from .operation import QUANTIZED_LSTM
 from .sizes import Size, Sizes, Unbound, vector
 from .tensors import NotConstant, array
@@ -107,9 +107,12 @@ class Values:
             inputs = [vector(self.shape(name)) for name in node.input[:1]]
         else:
             inputs = [self.value(name) if name else None for name in node.input]
-        if kind not in operations.OF_SIZES and not self._moved.isdisjoint(node.input):
+        moved = {place for place, name in enumerate(node.input) if name in self._moved}
+        if kind not in operations.OF_SIZES and moved:
             if kind not in MOVES.keys() | {"Cast"}:
                 raise NotConstant(f"{kind} is done to it on the way")
+            if not moved.issubset(data_inputs(kind, len(node.input))):
+                raise NotConstant(f"{kind} depends on it on the way")
             self._moved.update(node.output)
         made: list[Value]
         arrays = [each for each in inputs if not isinstance(each, Deferred)]
@@ -128,11 +131,17 @@ class Values:
         condition = self.value(node.input[0]) if len(node.input) == 1 else None
         if not isinstance(condition, np.ndarray) or condition.dtype != np.bool_ or condition.size != 1:
             raise NotConstant("If computes it")
+        if node.input[0] in self._moved:
+            raise NotConstant("If depends on it on the way")
         proto = attributes["then_branch" if condition.reshape(()) else "else_branch"]
         graph = Graph(proto, self.graph.path, self.graph, model)
         inner = Values(graph)
-        inner._around = self
-        return {name: inner.value(own) for name, own in zip(node.output, graph.outputs, strict=False) if name}
+        # What is moved about here is it in the branch too, and what the branch has moved is it behind the If.
+        inner._around, inner._moved = self, self._moved
+        outputs = [(name, own) for name, own in zip(node.output, graph.outputs, strict=False) if name]
+        made = {name: inner.value(own) for name, own in outputs}
+        self._moved.update(name for name, own in outputs if own in self._moved)
+        return made
 
     def passes_an_input(self, name: str) -> bool:
         """Whether a tensor has the numbers of an input of the model, moved about at most."""
