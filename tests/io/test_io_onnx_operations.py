@@ -52,8 +52,12 @@ def computed(case: Case, opset: int, folder: Path) -> list[np.ndarray]:
 
 
 def expected(case: Case, opset: int) -> list[np.ndarray]:
+    """Return what a case is to others."""
+    return ran(model_of(case, opset)[0])
+
+
+def ran(made: Any) -> list[np.ndarray]:
     """Return what ONNX Runtime computes, or the reference if it has no such operator."""
-    made, _ = model_of(case, opset)
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -326,6 +330,52 @@ def test_bfloat16_is_rounded_and_widened(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, np.float32([1, 1 + 2**-6, 1 + 2**-7, -3, np.inf]))
     with pytest.raises(ValueError, match="Cast of opset 9 does not make tensor"):
         computed(("Cast", [x], {"to": onnx.TensorProto.BFLOAT16}), 9, tmp_path)
+
+
+FOUR_BITS: dict[str, tuple[list[tuple[str, str]], str | None]] = {
+    "dequantised": ([("DequantizeLinear", "w scale z")], None),
+    "moved and dequantised": ([("Reshape", "w shape"), ("Transpose", "v0"), ("DequantizeLinear", "v1 scale z")], None),
+    "cast": ([("Cast", "w")], None),
+    "of a type": ([("CastLike", "w scale")], None),
+    "with themselves": ([("CastLike", "w z"), ("DequantizeLinear", "v0 scale")], None),
+    "quantised": ([("QuantizeLinear", "x scale z"), ("DequantizeLinear", "v0 scale z")], "QuantizeLinear cannot be"),
+    "quantised by a moved zero point": (
+        [("Identity", "z"), ("QuantizeLinear", "x scale v0"), ("DequantizeLinear", "v1 scale z")],
+        "QuantizeLinear cannot be",
+    ),
+    "others of their type": ([("CastLike", "x w"), ("DequantizeLinear", "v0 scale z")], "CastLike cannot be computed"),
+    "added": ([("Add", "w w"), ("DequantizeLinear", "v0 scale z")], "Add of opset 21 does not take tensor.u?int4."),
+    "beside a zero point of 8 bits": ([("DequantizeLinear", "w scale eight")], "does not take tensor.* together"),
+}
+
+
+@pytest.mark.parametrize("kind", ["INT4", "UINT4"])
+@pytest.mark.parametrize("way", FOUR_BITS)
+def test_integers_of_four_bits(way: str, kind: str, tmp_path: Path) -> None:
+    """They are moved and widened as ONNX Runtime does, and nothing becomes one here: it would have to saturate."""
+    steps, words = FOUR_BITS[way]
+    constants = {"x": np.float32([[90, 20, 3, 4.5]]), "scale": np.float32(0.5), "shape": ints(4, 1)}
+    constants["eight"] = np.array(1, np.int8 if kind == "INT4" else np.uint8)
+    nodes = [
+        helper.make_node(step, inputs.split(), [f"v{n}"], **({"to": 1} if step == "Cast" else {}))
+        for n, (step, inputs) in enumerate(steps)
+    ]
+    last = nodes[-1].output[0]
+    made = onnx_files.model(nodes, constants, [], [onnx.ValueInfoProto(name=last)], 21)
+    for name, values_of in {"w": np.array([[7, 5, 0, 3]]) - 3 * (kind == "INT4"), "z": np.array(1)}.items():
+        of_kind = getattr(onnx.TensorProto, kind)
+        made.graph.initializer.append(helper.make_tensor(name, of_kind, values_of.shape, values_of.ravel().tolist()))
+    made.ir_version = 10
+    (wanted,) = ran(made) if words is None else [None]
+    made.graph.node.append(helper.make_node("LSTM", ["X", "W", "R"], ["Y"], name="lstm"))
+    (place,) = [place for place in graph.read(onnx_files.save(made, tmp_path))[0] if place.node.op_type == "LSTM"]
+    if wanted is not None:
+        found = values.Values.of(place.graph).value(last)
+        assert found.dtype == wanted.dtype
+        np.testing.assert_array_equal(found, wanted)
+    else:
+        with pytest.raises(ValueError, match=words):
+            values.Values.of(place.graph).value(last)
 
 
 # --- weights ----------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from ...simd.weights.dot_products import LARGEST
 from .attributes import Refusal
 from .constants.conversions import scaled
 from .constants.graph import Graph
-from .constants.tensors import NotConstant
+from .constants.tensors import INT4, UINT4, NotConstant
 from .constants.values import Values
 
 _FARTHEST = 256
@@ -173,7 +173,7 @@ def _dequantized(graph: Graph, node: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the whole numbers and scales of a DequantizeLinear; raise NotConstant if they have more than 8 bits."""
     values = [Values.of(graph).value(name) for name in node.input if name]
     arrays = [value for value in values if isinstance(value, np.ndarray)]
-    if len(arrays) < len(values) or arrays[0].dtype not in (np.int8, np.uint8):
+    if len(arrays) < len(values) or arrays[0].dtype not in (np.int8, np.uint8, INT4, UINT4):
         raise NotConstant("its numbers are not of 8 bits")
     graph.model.search.take(_COST * arrays[0].size)
     whole, scale = scaled(graph.model.operation(node), *arrays)

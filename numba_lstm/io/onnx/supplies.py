@@ -10,7 +10,7 @@ from .attributes import Attributes, Refusal
 from .constants.deferred import Deferred, Value, at, everywhere
 from .constants.operations import Budget
 from .constants.sizes import Size, Sizes, Unbound
-from .constants.tensors import NotConstant, wide
+from .constants.tensors import NotConstant, name_of, wide
 from .constants.values import Values
 
 NAMES = ("sequence_lens", "initial_h", "initial_c")
@@ -136,7 +136,7 @@ class Supply:
             if rows is None:
                 sizes[axis] = "batch"
             return f"has shape {found.shape}, not ({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
-        return None if found.dtype == self.dtype else f"holds {_named(found.dtype)}, not {_named(self.dtype)}"
+        return None if found.dtype == self.dtype else f"holds {name_of(found.dtype)}, not {name_of(self.dtype)}"
 
     # --- for whatever the sizes -------------------------------------------------------------------------------
 
@@ -176,7 +176,3 @@ class Supply:
         if isinstance(self.value, Deferred) or self.value.dtype == object:
             return "from the file, for any batch"
         return f"from the file, {self.value.shape}"
-
-
-def _named(dtype: np.dtype[Any]) -> str:
-    return "bfloat16" if dtype.kind == "V" else str(dtype)

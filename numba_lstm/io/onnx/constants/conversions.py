@@ -9,7 +9,7 @@ import numpy as np
 
 from .moves import axis_of
 from .operation import Operation
-from .tensors import BFLOAT16, DTYPES, narrowed, onnx, wide
+from .tensors import BFLOAT16, DTYPES, INT4, UINT4, name_of, narrowed, onnx, wide
 
 
 def _cast(operation: Operation, x: np.ndarray) -> np.ndarray:
@@ -29,6 +29,8 @@ def converted(x: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     """Return numbers in another type; raise ValueError where ONNX leaves to the machine what they become."""
     if x.dtype == dtype:
         return x
+    if dtype in (INT4, UINT4):
+        raise ValueError(f"to {name_of(dtype)}")
     x = wide(x)
     if dtype == BFLOAT16:
         return narrowed(x)
@@ -69,20 +71,21 @@ def scaled(
     operation: Operation, x: np.ndarray, scale: np.ndarray, zero: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the whole numbers, and beside them the float32 scales, whose products are what is dequantised."""
-    whole = x.astype(np.int64)
+    whole = wide(x).astype(np.int64)
     if zero is not None:
         if zero.shape != scale.shape:
             raise ValueError(f"zero points of shape {zero.shape}, scales of {scale.shape}")
         if x.dtype == np.int32 and zero.any():
             raise ValueError("a zero point of 32 bits")
-        whole = whole - _aligned(operation, x, zero).astype(np.int64)
+        whole = whole - wide(_aligned(operation, x, zero)).astype(np.int64)
     return whole, wide(_aligned(operation, x, scale)).astype(np.float32)
 
 
 def _quantized(operation: Operation, x: np.ndarray, scale: np.ndarray, zero: np.ndarray | None = None) -> np.ndarray:
     kind = operation.attributes.get("output_dtype", 0)
     dtype = zero.dtype if zero is not None else DTYPES.get(kind or onnx.TensorProto.UINT8)
-    if dtype is None or operation.attributes.get("precision", 0) or x.dtype != np.float32 or scale.dtype != np.float32:
+    known = dtype is not None and dtype.kind in "iu" and x.dtype == scale.dtype == np.float32
+    if not known or operation.attributes.get("precision", 0):
         raise ValueError("with types that are not known here")
     if zero is not None and zero.shape != scale.shape:
         raise ValueError(f"zero points of shape {zero.shape}, scales of {scale.shape}")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .tensors import BFLOAT16, NotConstant, array, onnx
+from .tensors import NotConstant, array, name_of, onnx
 
 OWN = ("", "ai.onnx")
 """Names of the domain of ONNX's own operators."""
@@ -28,7 +28,7 @@ _FIELDS = {
 }  # fmt: skip
 """Where the value of an attribute of a type lies."""
 
-_NAMES = {"float32": "float", "float64": "double", BFLOAT16.name: "bfloat16", "object": "int64"}
+_NAMES = {"float32": "float", "float64": "double", "object": "int64"}
 """ONNX's names of dtypes, where they differ from NumPy's.  Arrays of objects are of sizes, see `sizes`."""
 
 
@@ -142,7 +142,8 @@ def check_outputs(operation: Operation, outputs: Sequence[np.ndarray]) -> None:
 
 
 def _named(array: np.ndarray) -> str:
-    return f"tensor({_NAMES.get(array.dtype.name, array.dtype.name)})"
+    name = name_of(array.dtype)
+    return f"tensor({_NAMES.get(name, name)})"
 
 
 def check_inputs(operation: Operation, inputs: Sequence[np.ndarray | None]) -> None:

@@ -34,11 +34,16 @@ DTYPES: dict[int, np.dtype[Any]] = {
 }
 """Dtypes of tensors that are read, and what they become."""
 
-_NIBBLES: dict[int, np.dtype[Any]] = {
-    onnx.TensorProto.INT4: np.dtype(np.int8),
-    onnx.TensorProto.UINT4: np.dtype(np.uint8),
-}
-"""Integers of four bits, two in a byte.  The operators that take them take eight bits as well."""
+INT4, UINT4 = np.dtype([("int4", np.int8)]), np.dtype([("uint4", np.uint8)])
+"""Integers of four bits, one in a byte: they can be moved and widened, and not computed with, nor be made of others.
+
+With the dtypes of eight bits they would saturate where those do.
+"""
+
+_NIBBLES: dict[int, np.dtype[Any]] = {onnx.TensorProto.INT4: INT4, onnx.TensorProto.UINT4: UINT4}
+"""Those of which a file has two in a byte."""
+
+_PLAIN = {INT4: np.dtype(np.int8), UINT4: np.dtype(np.uint8)}
 
 
 class NotConstant(ValueError):
@@ -101,15 +106,26 @@ def narrowed(array: np.ndarray) -> np.ndarray:
 
 
 def wide(array: np.ndarray) -> np.ndarray:
-    """Return an array with bfloat16 as float32; others as they are."""
+    """Return an array with bfloat16 as float32, and with integers of four bits as such of eight; others as they are."""
+    if array.dtype in _PLAIN:
+        return array.view(_PLAIN[array.dtype])
     return widened(array.copy().view(np.uint16)) if array.dtype == BFLOAT16 else array
+
+
+def name_of(dtype: np.dtype[Any]) -> str:
+    """Return what a dtype is called, also one that NumPy lacks."""
+    if dtype in _PLAIN:
+        return "int4" if dtype == INT4 else "uint4"
+    return "bfloat16" if dtype == BFLOAT16 else dtype.name
 
 
 def _numbers(tensor: Any, dtype: np.dtype[Any]) -> np.ndarray:
     try:
         found = np.asarray(numpy_helper.to_array(tensor))
         # The package gives them as float32 or, since 1.19, in a dtype of its own: both are exact.
-        return narrowed(found) if dtype == BFLOAT16 else found.astype(dtype, copy=False)
+        if dtype == BFLOAT16:
+            return narrowed(found)
+        return found.astype(_PLAIN.get(dtype, dtype), copy=False).view(dtype)
     except (ValueError, TypeError) as error:
         raise ValueError(f"tensor {tensor.name!r}: {error}") from error
 
