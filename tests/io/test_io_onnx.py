@@ -373,6 +373,45 @@ def test_traps_are_refused(arrays: dict[str, np.ndarray], tmp_path: Path) -> Non
         ours.load(onnx_files.save(made, tmp_path))
 
 
+TWICE: dict[str, tuple[list[Any], list[str]]] = {
+    "two nodes": ([helper.make_node("Neg", ["W0"], ["W"]), helper.make_node("Identity", ["W0"], ["W"])], ["W0"]),
+    "one node": ([helper.make_node("Split", ["W0"], ["W", "W"], axis=2)], ["W0"]),
+    "a node and an initializer": ([helper.make_node("Neg", ["W0"], ["W"])], ["W0", "W"]),
+    "a node and an input": ([helper.make_node("Neg", ["W0"], ["W"])], ["W0"]),
+    "two initializers": ([], ["W", "W"]),
+    "a sparse initializer and another": ([], ["W"]),
+    "a sparse initializer and a node": ([helper.make_node("Neg", ["W0"], ["W"])], ["W0"]),
+    "two inputs": ([], ["W"]),
+}
+
+
+@pytest.mark.parametrize("inner", [False, True], ids=["graph", "branch"])
+@pytest.mark.parametrize("way", TWICE)
+def test_tensors_that_are_defined_twice_are_refused(
+    way: str, inner: bool, arrays: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    """Which of them is meant nobody can tell.  An initializer may be an input as well, which has it as its default."""
+    nodes, names = TWICE[way]
+    lstm = onnx_files.node(["X", "W", "R", "B"])
+    graph = helper.make_graph([*nodes, lstm], "graph", [], [onnx_files.value("Y", None)])
+    for number, name in enumerate(names):
+        graph.initializer.append(onnx.numpy_helper.from_array(arrays["W"] + number, name))
+    if way.startswith("a sparse"):
+        one = onnx.numpy_helper.from_array(np.ones(1, np.float32), "W"), onnx.numpy_helper.from_array(np.zeros(1, int))
+        graph.sparse_initializer.append(helper.make_sparse_tensor(*one, arrays["W"].shape))
+    for _ in range({"a node and an input": 1, "two inputs": 2}.get(way, 0)):
+        graph.input.append(onnx_files.value("W", arrays["W"].shape))
+    outer = [helper.make_node("If", ["yes"], ["Z"], then_branch=graph, else_branch=graph)] if inner else []
+    made = onnx_files.model(outer, {name: arrays[name] for name in "RB"} | {"yes": np.array(True)})
+    if not inner:
+        graph.initializer.extend(made.graph.initializer)
+        made.graph.CopyFrom(graph)
+    path = onnx_files.save(made, tmp_path)
+    for load in (ours.load, ours.load_lstm, ours.describe):
+        with pytest.raises(ValueError, match=f"^{path}: more than one tensor is named 'W'"):
+            load(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"\x00", b"PK\x03\x04", b"\x08\x08\x3a\xff", bytes(1000)])
 def test_what_is_no_model(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"

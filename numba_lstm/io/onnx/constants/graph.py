@@ -81,6 +81,11 @@ class Graph:
         The graph around it.
     model : Model
         The file.
+
+    Raises
+    ------
+    ValueError
+        If two of its tensors have one name.
     """
 
     def __init__(self, proto: Any, path: str, parent: Graph | None, model: Model) -> None:
@@ -93,6 +98,14 @@ class Graph:
         self.inputs = {value.name for value in proto.input}
         self.outputs = [value.name for value in proto.output]
         self.values: Any = None  # what is known of its tensors, see `values`
+        # An initializer may have the name of an input, whose default it is.
+        dense, sparse = proto.initializer, proto.sparse_initializer
+        constants = [*(tensor.name for tensor in dense), *(tensor.values.name for tensor in sparse)]
+        given, outputs = [value.name for value in proto.input], [name for node in self.nodes for name in node.output]
+        for names in (given + outputs, constants + outputs):
+            for name, count in Counter(names).items():
+                if name and count > 1:
+                    raise ValueError(f"more than one tensor is named {name!r}")
 
     def home(self, name: str) -> Graph | None:
         """Return the graph where a tensor is made or given, this one or one around it."""
