@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import onnx_files
+from support.allocations import at_most
 from support.onnx_files import helper, onnx
 
 from numba_lstm.io import onnx as ours
@@ -217,6 +218,17 @@ def test_operations_beside_onnx_runtime(group: str, tmp_path: Path) -> None:
             assert one.shape == other.shape, (opset, case)
             assert one.dtype == other.dtype, (opset, case)
             np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6, err_msg=f"{opset} {case}")
+
+
+@pytest.mark.parametrize("kind", ["DequantizeLinear", "QuantizeLinear"])
+def test_a_block_is_no_longer_than_its_axis(kind: str, tmp_path: Path) -> None:
+    """Whatever a small file says of its size."""
+    x = BYTES if kind == "DequantizeLinear" else numbers(4, 6) * 50
+    inputs = [x, BLOCKS[:1].repeat(2, axis=1), ints([1, 2, 3, 4, 5, 6], dtype=np.int8)]
+    (wanted,) = computed((kind, inputs, {"axis": 0, "block_size": 4}), 21, tmp_path)
+    with at_most(16 << 20):
+        (found,) = computed((kind, inputs, {"axis": 0, "block_size": 1 << 40}), 21, tmp_path)
+    np.testing.assert_array_equal(found, wanted)
 
 
 WRONG: list[tuple[int, Case, str]] = [

@@ -53,7 +53,7 @@ def _aligned(operation: Operation, x: np.ndarray, given: np.ndarray) -> np.ndarr
         counts = tuple(-(-size // block) if n == axis else size for n, size in enumerate(x.shape))
         if block < 0 or given.shape != counts:
             raise ValueError(f"scales of shape {given.shape}, {counts} for blocks of {block}")
-        return np.repeat(given, block, axis)[tuple(map(slice, x.shape))]
+        return np.repeat(given, min(block, x.shape[axis]), axis)[tuple(map(slice, x.shape))]
     if given.shape != (x.shape[axis],):
         raise ValueError(f"scales of shape {given.shape}, {x.shape[axis]} for axis {axis}")
     return given.reshape(-1, *[1] * (x.ndim - axis - 1))
