@@ -280,6 +280,20 @@ def test_what_no_opset_means_is_refused(opset: int, case: Case, words: str, tmp_
         computed(case, opset, tmp_path)
 
 
+LARGE = np.array([1, 1e20, 3, np.inf, 2], np.float32)
+
+
+@pytest.mark.parametrize("reverse", [0, 1])
+@pytest.mark.parametrize("x", [LARGE, LARGE[:1], LARGE[:0], np.stack([LARGE, -LARGE])], ids=lambda x: str(x.shape))
+def test_sums_without_the_last_one_have_nothing_of_it(x: np.ndarray, reverse: int, tmp_path: Path) -> None:
+    """A number that is added and taken off again leaves rounding errors, and infinity leaves NaN."""
+    case = "CumSum", [x, np.array(-1)], {"exclusive": 1, "reverse": reverse}
+    (found,) = computed(case, 14, tmp_path)
+    (wanted,) = expected(case, 14)
+    assert found.dtype == wanted.dtype
+    np.testing.assert_array_equal(found, wanted)
+
+
 OLD: list[tuple[int, Case, np.ndarray]] = [
     (6, ("Add", [X, numbers(4)], {"broadcast": 1, "axis": 1}), X + numbers(4)[:, None]),
     (6, ("Mul", [X, numbers(4, 5)], {"broadcast": 1}), X * numbers(4, 5)),

@@ -161,9 +161,10 @@ REDUCTIONS: dict[str, Callable[..., Any]] = {
 def _cumulative(operation: Operation, x: np.ndarray, axis: np.ndarray) -> np.ndarray:
     where = axis_of(int(axis.reshape(()).item()), x.ndim)
     x = np.flip(x, where) if operation.attributes["reverse"] else x
-    total = np.cumsum(x, where, x.dtype)
     if operation.attributes["exclusive"]:
-        total = total - x
+        x = np.roll(x, 1, where)
+        np.moveaxis(x, where, 0)[:1] = 0
+    total = np.cumsum(x, where, x.dtype)
     return np.flip(total, where) if operation.attributes["reverse"] else total
 
 
