@@ -333,6 +333,20 @@ def test_zeros_of_some_sizes_are_none(tmp_path: Path) -> None:
         ours.load_lstm(built.path)
 
 
+def test_the_mask_of_a_dropout_is_not_what_it_drops(tmp_path: Path) -> None:
+    """Ones, of zeros that are made for the batch at hand."""
+    nodes = [
+        *STATE_SHAPE,
+        op("ConstantOfShape", "target", "zeros"),
+        op("Dropout", "zeros", "kept mask"),
+        op("Cast", "mask", "h", to=onnx.TensorProto.FLOAT),
+    ]
+    built = Built(nodes, FIXED, tmp_path)
+    built.check(batch(np.random.default_rng(7)))
+    with pytest.raises(ValueError, match="has an initial_h of its own"):
+        ours.load_lstm(built.path)
+
+
 # --- lengths ----------------------------------------------------------------------------------------------
 
 LENGTHS: dict[str, tuple[list[Any], dict[str, Any]]] = {

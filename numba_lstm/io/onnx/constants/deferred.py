@@ -113,7 +113,7 @@ class _Everywhere:
         if kind == "ConstantOfShape":
             return value.operation.attributes.get("value", np.zeros(1, np.float32)).reshape(-1)[0]
         moves = kind in MOVES
-        if not moves and kind not in ELEMENTWISE:
+        if (not moves and kind not in ELEMENTWISE) or (kind == "Dropout" and value.output):  # which is its mask
             return None
         moved = data_inputs(kind, len(inputs)) if moves else range(len(inputs))
         parts = [self.of(each) for each in (inputs[place] for place in moved) if each is not None]
