@@ -595,6 +595,25 @@ def test_conditions_between_layers_hide_nothing(way: str, x: np.ndarray, tmp_pat
             ours.load_lstm(path)
 
 
+@pytest.mark.parametrize("rows", [2**32, 2**40], ids=str)
+def test_sizes_that_are_too_large_to_try(rows: int, tmp_path: Path) -> None:
+    """Their product is 0 in 64 bits."""
+    made, _ = stack("transpose", 1, np.random.default_rng(8), layers=2)
+    made.graph.input.append(onnx_files.value("X", [rows, rows, SIZES[0]]))
+    path = onnx_files.save(made, tmp_path)
+    with pytest.raises(ValueError, match=f"^{path}: .* steps of {rows} rows are too many to see what is done to them"):
+        ours.load_lstm(path)
+
+
+def test_damage_between_layers_is_an_error_of_the_file(tmp_path: Path) -> None:
+    made, _ = stack("transpose", 1, np.random.default_rng(8), layers=2)
+    shape = next(tensor for tensor in made.graph.initializer if tensor.name == "shape")
+    shape.raw_data = shape.raw_data[:-3]
+    path = onnx_files.save(made, tmp_path)
+    with pytest.raises(ValueError, match=f"^{path}: .*tensor 'shape' of shape \\(3,\\) has 2.625 numbers"):
+        ours.load_lstm(path)
+
+
 @pytest.mark.parametrize(
     ("attributes", "extra", "words"),
     [

@@ -149,9 +149,13 @@ def load_lstm(path: StrPath, nodes: str | Sequence[str] | None = None, *, weight
             raise ValueError(f"nodes should be names, each once, got: {names}")
         chosen = [_chosen(path, places, name) for name in names]
     try:
-        return stack.join(chosen, [_node(path, place, weights) for place in chosen])
+        taken = [_node(path, place, weights) for place in chosen]
     except Refusal as refusal:
         raise ValueError(f"{path}: {printable(str(refusal))}") from None
+    try:
+        return stack.join(chosen, taken)
+    except ValueError as error:  # a Refusal, or damage of what lies between layers
+        raise ValueError(f"{path}: {printable(str(error))}") from error
 
 
 def describe(path: Path) -> list[Found]:

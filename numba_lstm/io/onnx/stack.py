@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -82,14 +83,15 @@ def _check_chain(place: Place, node: Node, after: Place, above: Node) -> None:
 
 def _check_passage(place: Place, node: Node, after: Place, steps: int, rows: int) -> None:
     """Raise NotConstant unless what a node computes of so many steps and rows arrives at another one as it is."""
-    count, shape = node.directions, (steps, rows, node.directions, node.hidden_size)
-    if np.prod(shape) > _MOST:
+    shape = (steps, rows, node.directions, node.hidden_size)
+    count = math.prod(shape)  # of any size, unlike NumPy's
+    if count > _MOST:
         raise NotConstant(f"{steps} steps of {rows} rows are too many to see what is done to them on the way")
     # With a third, so that neither float16 nor an integer on the way has them; of both signs, which Relu does not keep.
-    y = np.arange(np.prod(shape)) + 1 / 3
+    y = np.arange(count) + 1 / 3
     y[1::2] *= -1
     y = y.astype(node.dtype).reshape(shape)
-    inward = y.reshape(steps, rows, count * node.hidden_size)
+    inward = y.reshape(steps, rows, -1)
     probe = y.transpose(0, 2, 1, 3)
     if node.layout:
         inward, probe = inward.transpose(1, 0, 2), y.transpose(1, 0, 2, 3)
