@@ -777,6 +777,25 @@ def test_what_is_made_of_itself_twice_is_made_once(rows: bool, tmp_path: Path) -
     Built(shapes, FIXED, tmp_path).check(batch(np.random.default_rng(0), 2))
 
 
+def test_weights_of_many_nodes_are_widened_once(tmp_path: Path) -> None:
+    arrays = onnx_files.random_arrays(np.random.default_rng(0), (1 << 15, HIDDEN), 1)
+    nodes = [onnx_files.node(["X", *arrays], f"n{n}", [f"y{n}"]) for n in range(50)]
+    made = onnx_files.model(nodes, {}, opset=22)
+    for name, array in arrays.items():
+        halves = (array.view(np.uint32) >> 16).astype(np.uint16)
+        made.graph.initializer.append(
+            helper.make_tensor(name, onnx.TensorProto.BFLOAT16, array.shape, halves.tobytes(), raw=True)
+        )
+    path = onnx_files.save(made, tmp_path)
+    with at_most(24 << 20):
+        found = ours.load(path)
+    first, *others = found.values()
+    assert len(others) == 49
+    assert first.weights.W.dtype == first.weights.B.dtype == np.float32
+    for node in others:
+        assert all(getattr(node.weights, name) is getattr(first.weights, name) for name in ("W", "R", "B", "P"))
+
+
 # --- chains of operations ---------------------------------------------------------------------------------
 
 

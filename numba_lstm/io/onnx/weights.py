@@ -13,7 +13,7 @@ from .attributes import Attributes, Refusal
 from .constants.deferred import Deferred
 from .constants.graph import Graph
 from .constants.operation import QUANTIZED_LSTM, Operation, check_inputs
-from .constants.tensors import NotConstant, declared, wide
+from .constants.tensors import BFLOAT16, NotConstant, declared, wide
 from .constants.values import Values
 from .quantized import Quantized, behind, of_operator, small
 
@@ -117,7 +117,7 @@ def read(
     if asked is None and plain and W.quantized() is not None and R.quantized() is not None:
         form = "int8"
     (w, w_scale), (r, r_scale) = W.kept(form), R.kept(form)
-    B, P = (wide(arrays[name]) if name in arrays else None for name in ("B", "P"))
+    B, P = (_widened(values, tensors[name], arrays[name]) if name in arrays else None for name in ("B", "P"))
     return Weights(w, r, B, P, form, w_scale, r_scale), dtype
 
 
@@ -129,6 +129,14 @@ def _constant(values: Values, role: str, tensor: str) -> np.ndarray:
     if isinstance(value, Deferred) or value.dtype == object:
         raise Refusal(f"its {role} is not in the file: it depends on sizes of what the model is given")
     return value
+
+
+def _widened(values: Values, tensor: str, array: np.ndarray) -> np.ndarray:
+    """Return numbers that NumPy has; those of bfloat16 become float32 once, however many nodes have them."""
+    if array.dtype != BFLOAT16:
+        return array
+    key = (values.graph.home(tensor), tensor, "numbers")
+    return values.graph.model.once(key, 4 * array.size, lambda: wide(array))
 
 
 def _check(shapes: Mapping[str, tuple[int, ...]], attributes: Attributes, eight_bits: bool) -> None:
@@ -177,7 +185,7 @@ class _Matrix:
 
     def _numbers(self) -> np.ndarray:
         if self._parts is None:
-            return wide(self._array)
+            return _widened(self._values, self._tensor, self._array)
         return self._once("numbers", 4, self._of_operator(self._parts).numbers)
 
     def _in(self, form: str) -> tuple[np.ndarray, np.ndarray | None]:
