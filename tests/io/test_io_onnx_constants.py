@@ -796,6 +796,36 @@ def test_weights_of_many_nodes_are_widened_once(tmp_path: Path) -> None:
         assert all(getattr(node.weights, name) is getattr(first.weights, name) for name in ("W", "R", "B", "P"))
 
 
+@pytest.mark.parametrize("step", [0, 4], ids=["one place", "places that overlap"])
+def test_tensors_in_another_file_are_read_once(step: int, tmp_path: Path) -> None:
+    """Many may be at one place; together they are not larger than the file."""
+    arrays = onnx_files.random_arrays(np.random.default_rng(0), (1 << 14, HIDDEN), 1)
+    content = arrays["W"].tobytes()
+    (tmp_path / "weights.bin").write_bytes(content + bytes(50 * step))
+    made = onnx_files.model([], {"R": arrays["R"]})
+    for n in range(50):
+        shape = [(1, 16, 1 << 14), (1, 16, 1 << 14, 1)][n % 2]
+        tensor = onnx.TensorProto(name=f"W{n}", dims=shape, data_type=onnx.TensorProto.FLOAT, raw_data=b"")
+        onnx.external_data_helper.set_external_data(tensor, "weights.bin", n * step, len(content))
+        tensor.ClearField("raw_data")
+        made.graph.initializer.append(tensor)
+        name = tensor.name
+        if n % 2:
+            name += "s"
+            made.graph.node.append(helper.make_node("Squeeze", [tensor.name, "last"], [name]))
+        made.graph.node.append(helper.make_node("LSTM", ["X", name, "R"], [f"y{n}"], f"n{n}"))
+    made.graph.initializer.append(onnx.numpy_helper.from_array(np.array([3]), "last"))
+    path = onnx_files.save(made, tmp_path)
+    with at_most(8 << 20):
+        found = ours.load(path)
+    np.testing.assert_array_equal(found["n0"].weights.W, arrays["W"])
+    assert len(found) == (1 if step else 50)
+    for name, node in found.items():
+        np.testing.assert_array_equal(node.weights.W, arrays["W"], err_msg=name)
+    for obstacle in found.obstacles.values():
+        assert "tensors in weights.bin would be larger than it" in obstacle
+
+
 # --- chains of operations ---------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from .operation import OWN, Operation
 from .operation import read as read_operation
 from .operations import Budget
-from .tensors import external_bytes, onnx
+from .tensors import Files, external_bytes, onnx
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ _GROWTH = 32
 class Model:
     """What holds for all graphs of a file."""
 
-    folder: Path
+    files: Files
     """Where tensors lie that are kept in other files."""
     budget: Budget
     opsets: Mapping[str, int]
@@ -65,7 +65,7 @@ class Model:
 
     def operation(self, node: Any) -> Operation:
         """Return what a node does; raise NotConstant if it is not by the letter of its opset."""
-        return read_operation(node, self.opsets.get(_domain(node)), self.folder)
+        return read_operation(node, self.opsets.get(_domain(node)), self.files)
 
 
 class Graph:
@@ -146,7 +146,7 @@ def read(path: Path) -> tuple[list[Place], list[Any]]:
     # Small files have small constants.
     limit = _GROWTH * (len(content) + external_bytes(model.graph, path.parent)) + 2**16
     functions = frozenset((_domain(each), each.name) for each in model.functions)
-    whole = Model(path.parent, Budget(limit), _opsets(model), functions, Budget(limit))
+    whole = Model(Files(path.parent), Budget(limit), _opsets(model), functions, Budget(limit))
     found: list[tuple[Any, Graph]] = []
     for node, graph in _walk(Graph(model.graph, "", None, whole), 0):
         if len(found) == _MOST_NODES:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .tensors import NotConstant, array, name_of, onnx
+from .tensors import Files, NotConstant, array, name_of, onnx
 
 OWN = ("", "ai.onnx")
 """Names of the domain of ONNX's own operators."""
@@ -47,7 +46,7 @@ class Operation(NamedTuple):
     """How many are asked for."""
 
 
-def read(node: Any, opset: int | None, folder: Path) -> Operation:
+def read(node: Any, opset: int | None, files: Files) -> Operation:
     """Return what a node does, given the opset of its domain; raise NotConstant if it is not by the letter of that."""
     kind = node.op_type if node.domain in OWN else f"{node.domain}.{node.op_type}"
     schema = schema_of(kind, opset)
@@ -59,14 +58,14 @@ def read(node: Any, opset: int | None, folder: Path) -> Operation:
             raise NotConstant(f"{form} has no attribute {attribute.name[:40]!r}")
         if attribute.name in attributes:
             raise NotConstant(f"{form} has its attribute {attribute.name!r} twice")
-        attributes[attribute.name] = _value(attribute, declared.type.name, form, folder)
+        attributes[attribute.name] = _value(attribute, declared.type.name, form, files)
     for name, declared in schema.attributes.items():
         if name in attributes:
             continue
         if declared.required:
             raise NotConstant(f"{form} has to have an attribute {name!r}")
         if declared.default_value.name:
-            attributes[name] = _value(declared.default_value, declared.type.name, form, folder)
+            attributes[name] = _value(declared.default_value, declared.type.name, form, files)
     assert opset is not None
     return Operation(kind, opset, schema.since_version, attributes, len(node.output))
 
@@ -119,7 +118,7 @@ def _quantized_lstm() -> Any:
 _QUANTIZED_LSTM = _quantized_lstm()
 
 
-def _value(attribute: Any, kind: str, form: str, folder: Path) -> Any:
+def _value(attribute: Any, kind: str, form: str, files: Files) -> Any:
     """Return an attribute as plain numbers, bytes or arrays; a graph as it is."""
     # Files of the first version of the format leave the type out.
     if attribute.type not in (0, onnx.AttributeProto.AttributeType.Value(kind)) or attribute.ref_attr_name:
@@ -128,7 +127,7 @@ def _value(attribute: Any, kind: str, form: str, folder: Path) -> Any:
         raise NotConstant(f"{form} has an attribute {attribute.name!r} that is {kind.lower()}")
     value = getattr(attribute, _FIELDS[kind])
     if kind == "TENSOR":
-        return array(value, folder)
+        return array(value, files)
     return list(value) if kind.endswith("S") else value
 
 

@@ -59,15 +59,63 @@ def declared(tensor: Any) -> tuple[tuple[int, ...], str]:
     return tuple(tensor.dims), {"float": "float32", "double": "float64"}.get(kind, kind)
 
 
-def array(tensor: Any, folder: Path) -> np.ndarray:
+class Files:
+    """The files beside a model in which tensors lie.
+
+    What several tensors have at one place is read once, and together they are not larger than their file.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the model lies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made: dict[tuple[Path, int, int, int], np.ndarray] = {}
+        self._left: dict[Path, int] = {}
+
+    def numbers(self, tensor: Any, dtype: np.dtype[Any], size: int) -> np.ndarray:
+        """Return the numbers of a tensor, which take so many bytes, in a row."""
+        path, offset = self._place(tensor, size)
+        key = path, offset, tensor.data_type, math.prod(tensor.dims)
+        if key not in self._made:
+            with path.open("rb") as file:
+                whole = file.seek(0, 2)
+                if offset + size > whole:
+                    raise ValueError(f"tensor {tensor.name!r}: {path.name} ends before it")
+                left = self._left.get(path, whole) - size
+                if left < 0:
+                    raise NotConstant(f"the tensors in {path.name} would be larger than it")
+                self._left[path] = left
+                file.seek(offset)
+                raw = file.read(size)
+            inner = onnx.TensorProto(dims=key[3:], data_type=tensor.data_type, name=tensor.name, raw_data=raw)
+            self._made[key] = _numbers(inner, dtype)
+        return self._made[key]
+
+    def _place(self, tensor: Any, size: int) -> tuple[Path, int]:
+        """Return the file in which a tensor lies, which has to be beside the model or below, and where in it."""
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        path = _beside(entries.get("location", ""), self._folder, tensor.name)
+        try:
+            offset, length = int(entries.get("offset", 0)), int(entries.get("length", size))
+        except ValueError:
+            raise ValueError(f"tensor {tensor.name!r}: its place in {path.name} is no number") from None
+        if length != size or offset < 0:
+            raise ValueError(f"tensor {tensor.name!r}: {length} bytes from {offset} on, its shape needs {size}")
+        return path, offset
+
+
+def array(tensor: Any, files: Files) -> np.ndarray:
     """Return a tensor's numbers.
 
     Parameters
     ----------
     tensor : TensorProto
         With its numbers, or a place in another file.
-    folder : Path
-        Where the model lies.
+    files : Files
+        Those beside the model.
 
     Raises
     ------
@@ -87,9 +135,7 @@ def array(tensor: Any, folder: Path) -> np.ndarray:
     if kind in _NIBBLES:
         size = (size + 1) // 2
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        raw = _external(tensor, folder, size * item)
-        tensor = onnx.TensorProto(dims=tensor.dims, data_type=kind, name=tensor.name, raw_data=raw)
-        return _numbers(tensor, dtype)
+        return files.numbers(tensor, dtype, size * item).reshape(shape)
     fields = tensor.float_data, tensor.double_data, tensor.int32_data, tensor.int64_data, tensor.uint64_data
     there = len(tensor.raw_data) / item if tensor.HasField("raw_data") else max(map(len, fields))
     if there != size:
@@ -128,23 +174,6 @@ def _numbers(tensor: Any, dtype: np.dtype[Any]) -> np.ndarray:
         return found.astype(_PLAIN.get(dtype, dtype), copy=False).view(dtype)
     except (ValueError, TypeError) as error:
         raise ValueError(f"tensor {tensor.name!r}: {error}") from error
-
-
-def _external(tensor: Any, folder: Path, size: int) -> bytes:
-    """Return the bytes of a tensor in another file, which has to lie beside the model or below."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    path = _beside(entries.get("location", ""), folder, tensor.name)
-    try:
-        offset, length = int(entries.get("offset", 0)), int(entries.get("length", size))
-    except ValueError:
-        raise ValueError(f"tensor {tensor.name!r}: its place in {path.name} is no number") from None
-    if length != size or offset < 0:
-        raise ValueError(f"tensor {tensor.name!r}: {length} bytes from {offset} on, its shape needs {size}")
-    with path.open("rb") as file:
-        if offset + size > file.seek(0, 2):
-            raise ValueError(f"tensor {tensor.name!r}: {path.name} ends before it")
-        file.seek(offset)
-        return file.read(size)
 
 
 def _beside(location: str, folder: Path, name: str) -> Path:

@@ -68,7 +68,7 @@ class Values:
     def _look(self, name: str) -> Value:
         graph = self.graph
         if name in graph.tensors:
-            return array(graph.tensors[name], graph.model.folder)
+            return array(graph.tensors[name], graph.model.files)
         if name in graph.producers:
             node = graph.producers[name]
             self._known.update(self._deeper(self._computed, node))
