@@ -17,6 +17,7 @@ from support.onnx_files import helper, onnx
 
 from numba_lstm import cli
 from numba_lstm.io import onnx as ours
+from numba_lstm.io.onnx.constants import operations
 
 runtime = pytest.importorskip("onnxruntime")
 
@@ -824,6 +825,47 @@ def test_tensors_in_another_file_are_read_once(step: int, tmp_path: Path) -> Non
         np.testing.assert_array_equal(node.weights.W, arrays["W"], err_msg=name)
     for obstacle in found.obstacles.values():
         assert "tensors in weights.bin would be larger than it" in obstacle
+
+
+MANY = 600
+OF_MANY: dict[str, list[Any]] = {
+    "states": [
+        *STATE_SHAPE,
+        op("ConstantOfShape", "target", "zeros"),
+        op("Max", " ".join(["zeros"] * MANY), "most"),
+        *(op("Identity", "most", f"h{n}") for n in range(MANY)),
+        *(op("LSTM", f"X W R   h{n}", f"y{n}", name=f"n{n}") for n in range(MANY)),
+    ],
+    "layers": [
+        op("Max", " ".join(["one"] * MANY), "axis"),
+        *(op("LSTM", f"x{n} W1 R", f"y{n}", name=f"n{n}") for n in range(MANY)),
+        *(op("Squeeze", f"y{n} axis", f"x{n + 1}") for n in range(MANY)),
+        op("MatMul", "X wider", "x0"),
+    ],
+}
+
+
+@pytest.mark.parametrize("way", OF_MANY)
+def test_many_nodes_are_not_tried_without_end(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is made of the same many tensors; a call of one of them computes what it reads, for the sizes at hand."""
+    arrays = weights(np.random.default_rng(1))
+    wider = {"wider": np.ones((WIDTH, HIDDEN), np.float32), "W1": np.ones((1, 4 * HIDDEN, HIDDEN), np.float32)}
+    given = [onnx_files.value("X", ["steps", "rows", WIDTH])]
+    path = onnx_files.save(onnx_files.model(OF_MANY[way], FIXED | wider | arrays, given, opset=17), tmp_path)
+    counts, compute = [0], operations.compute
+
+    def counted(operation: Any, inputs: Any, budget: Any) -> Any:
+        counts[0] += 1 + len(inputs)
+        return compute(operation, inputs, budget)
+
+    monkeypatch.setattr(operations, "compute", counted)
+    found = ours.load(path)
+    assert len(found) == MANY
+    with pytest.raises(ValueError, match=f"^{path}: .*the model has too many operations"):
+        ours.load_lstm(path)
+    assert counts[0] < MANY * MANY
+    x = np.ones((STEPS, ROWS, found["n599"].input_size), np.float32)
+    np.testing.assert_array_equal(found["n599"](x).Y, found["n599"](x, initial_h=H32).Y)
 
 
 # --- chains of operations ---------------------------------------------------------------------------------

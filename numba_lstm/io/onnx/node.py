@@ -14,6 +14,7 @@ from ...execution.variable_length import run_padded
 from ...kernels.cells.cell_rule import CellRule
 from .._shapes import check_shape
 from .attributes import Attributes
+from .constants.operations import Tries
 from .supplies import Supply
 from .weights import Weights
 
@@ -175,7 +176,7 @@ class Node:
             network = self._network = Network(weights.architecture, parameters, self.dtype, rule, weights.form)
         return network
 
-    def beyond_lstm(self) -> str | None:
+    def beyond_lstm(self, tries: Tries) -> str | None:
         """Return what the node does that a layer of an `LSTM` does not."""
         weights = self.weights
         if not self.attributes.rule._replace(clip=math.inf).plain:
@@ -186,7 +187,7 @@ class Node:
             return "has peepholes"
         if self.direction == "reverse":
             return "runs from the end to the start"
-        return next((why for why in (each.beyond_lstm() for each in self.supplies.values()) if why), None)
+        return next((why for why in (each.beyond_lstm(tries) for each in self.supplies.values()) if why), None)
 
     def described(self) -> dict[str, object]:
         """Return sizes and options for a reader, those that are not usual."""

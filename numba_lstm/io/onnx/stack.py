@@ -29,8 +29,8 @@ _LARGEST, _FEW = 2**31, 16
 
 def join(places: list[Place], nodes: list[Node]) -> LSTM:
     """Return the LSTM whose layers are some nodes, the first one first; or raise Refusal."""
-    for node in nodes:
-        obstacle = node.beyond_lstm()
+    for place, node in zip(places, nodes, strict=True):
+        obstacle = node.beyond_lstm(place.graph.model.tries)
         if obstacle:
             raise Refusal(f"{node.name!r} {obstacle}: onnx.load gives a node that does it")
     first = nodes[0]
@@ -106,7 +106,7 @@ def _arrived(place: Place, name: str, probe: np.ndarray, sizes: tuple[int, int])
     values = Values(place.graph, {place.node.output[0]: probe})
     shape = values.shape_of_rank(place.node.input[0], 3)
     known = {size: length for size, length in zip(shape, sizes, strict=False) if isinstance(size, Size)}
-    return at(values.value(name), known, budget)
+    return at(values.value(name), known, budget, place.graph.model.tries)
 
 
 def _sizes(place: Place, lower: Node, after: Place) -> Iterator[list[tuple[int, int]]]:
@@ -142,6 +142,7 @@ def _between(place: Place, after: Place) -> list[tuple[Graph, Any]]:
         producer = None if home is None else home.producers.get(name)
         if home is None or producer is None or producer is place.node or id(producer) in found:
             continue
+        home.model.tries.take(len(producer.input))
         found[id(producer)] = home, producer
         pending += [(home, each) for each in producer.input]
         for attribute in producer.attribute:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .attributes import Attributes, Refusal
 from .constants.deferred import Deferred, Value, at, everywhere
-from .constants.operations import Budget
+from .constants.operations import Budget, Tries
 from .constants.sizes import Size, Sizes, Unbound
 from .constants.tensors import NotConstant, name_of, wide
 from .constants.values import Values
@@ -61,7 +61,7 @@ class Supply:
             self.needed, self.passed = str(reason), values.passes_an_input(tensor)
             return self
         try:
-            probe = self.at(self._probe())
+            probe = self.at(self._probe(), values.graph.model.tries)
         except NotConstant:  # for other sizes it may be right
             return self
         obstacle = self._misfit(probe, None)
@@ -91,7 +91,7 @@ class Supply:
             raise ValueError(f"{self.name} has to be given: that of the file {obstacle}")
         return wide(found)
 
-    def at(self, X: tuple[int, ...]) -> np.ndarray:
+    def at(self, X: tuple[int, ...], tries: Tries | None = None) -> np.ndarray:
         """Return the tensor for an X of some shape; raise NotConstant if that is not enough to know it."""
         assert self.value is not None
         if isinstance(self.value, np.ndarray) and self.value.dtype != object:
@@ -103,14 +103,14 @@ class Supply:
         rows = self._rows(X)
         steps = X[0] * X[1]
         try:
-            return at(self.value, known, self._budget(rows, steps))
+            return at(self.value, known, self._budget(rows, steps), tries)
         except Unbound as missing:
             if len(missing.sizes) != 1:
                 raise
             (size,) = missing.sizes
         # The one size that is not known is the number of rows if the tensor has as many: the operator takes no other.
         for count in (rows + 1, rows):
-            found = at(self.value, known | {size: count}, self._budget(count, steps))
+            found = at(self.value, known | {size: count}, self._budget(count, steps), tries)
             if found.ndim <= self._row_axis() or found.shape[self._row_axis()] != count:
                 raise Unbound([size])
         return found
@@ -140,21 +140,24 @@ class Supply:
 
     # --- for whatever the sizes -------------------------------------------------------------------------------
 
-    def beyond_lstm(self) -> str | None:
+    def beyond_lstm(self, tries: Tries) -> str | None:
         """Return what an `LSTM`, whose states are zeros and lengths full unless they are given, has no place for."""
         if self.needed is not None:
             some = self.name if self.name == "sequence_lens" else f"an {self.name}"
             return None if self.passed else f"has {some} that the model computes ({self.needed})"
         if self.value is None:
             return None
-        whole = everywhere(self.value, Budget(_SPARE + _TIMES * 8 * (self._size() + 1)))
+        try:
+            whole = everywhere(self.value, Budget(_SPARE + _TIMES * 8 * (self._size() + 1)), tries)
+        except NotConstant as reason:
+            return f"has {self.name} that cannot be told: {reason}"
         if self.name == "sequence_lens":
             steps = self.X[1 if self._attributes.layout else 0]
             return None if isinstance(whole, Size) and whole == steps else "has fixed lengths of sequences"
         if isinstance(whole, Size) or whole is None or wide(np.asarray(whole)):
             return f"has an {self.name} of its own"
         try:
-            self.at(self._probe())
+            self.at(self._probe(), tries)
         except NotConstant as reason:
             return f"has an {self.name} that cannot be told: {reason}"
         return None

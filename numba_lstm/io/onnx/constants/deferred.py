@@ -12,7 +12,7 @@ from . import operations
 from .arithmetic import ELEMENTWISE
 from .moves import MOVES, data_inputs
 from .operation import Operation
-from .operations import Budget
+from .operations import Budget, Tries
 from .sizes import Size, Unbound, bound, open_sizes
 from .tensors import NotConstant, onnx
 
@@ -40,46 +40,61 @@ class Deferred:
         if self.depth > DEEPEST:
             raise NotConstant(TOO_LONG)
 
-    def _at(self, known: Mapping[Size, int], budget: Budget, done: dict[int, np.ndarray]) -> np.ndarray:
-        if id(self) not in done:
-            inputs = [_at(each, known, budget, done) for each in self.inputs]
-            made = operations.compute(self.operation, inputs, budget)
-            if self.output >= len(made):
-                raise NotConstant(f"this output of {self.operation.kind} is not computed here")
-            done[id(self)] = made[self.output]
-        return done[id(self)]
-
 
 Value = np.ndarray | Deferred
 
 
-def _at(value: Any, known: Mapping[Size, int], budget: Budget, done: dict[int, np.ndarray]) -> Any:
-    if isinstance(value, Deferred):
-        return value._at(known, budget, done)
-    return value if value is None else bound(value, known)
+def at(value: Value, known: Mapping[Size, int], budget: Budget, tries: Tries | None = None) -> np.ndarray:
+    """Return a tensor's numbers where some sizes are known; raise Unbound if others are missing.
 
-
-def at(value: Value, known: Mapping[Size, int], budget: Budget) -> np.ndarray:
-    """Return a tensor's numbers where some sizes are known; raise Unbound if others are missing."""
-    found: np.ndarray = _at(value, known, budget, {})
+    Operations are counted by ``tries`` while a file is loaded, and not when a node is called.
+    """
+    found: np.ndarray = _At(known, budget, tries).of(value)
     if found.dtype == object:
         raise Unbound(open_sizes(found))
     return found
 
 
-def everywhere(value: Value, budget: Budget) -> Any:
+class _At:
+    """`at`, for tensors that are made of each other."""
+
+    def __init__(self, known: Mapping[Size, int], budget: Budget, tries: Tries | None) -> None:
+        self.known, self.budget, self.tries = known, budget, tries
+        self._found: dict[int, np.ndarray] = {}
+
+    def of(self, value: Value) -> np.ndarray:
+        if id(value) not in self._found:
+            self._found[id(value)] = self._made(value) if isinstance(value, Deferred) else self._bound(value)
+        return self._found[id(value)]
+
+    def _bound(self, value: np.ndarray) -> np.ndarray:
+        if self.tries is not None and value.dtype == object:
+            self.tries.take(value.size)
+        return bound(value, self.known)
+
+    def _made(self, value: Deferred) -> np.ndarray:
+        if self.tries is not None:
+            self.tries.take(len(value.inputs))
+        inputs = [each if each is None else self.of(each) for each in value.inputs]
+        made = operations.compute(value.operation, inputs, self.budget)
+        if value.output >= len(made):
+            raise NotConstant(f"this output of {value.operation.kind} is not computed here")
+        return made[value.output]
+
+
+def everywhere(value: Value, budget: Budget, tries: Tries) -> Any:
     """Return the number, or the open size, that every place of a tensor has whatever sizes are; None if none is known.
 
-    What follows is proven: nothing is tried out.
+    What follows is proven, with no sizes in particular.  Raise NotConstant if ``tries`` are used up.
     """
-    return _Everywhere(budget).of(value)
+    return _Everywhere(budget, tries).of(value)
 
 
 class _Everywhere:
     """`everywhere`, for tensors that are made of each other."""
 
-    def __init__(self, budget: Budget) -> None:
-        self.budget = budget
+    def __init__(self, budget: Budget, tries: Tries) -> None:
+        self.budget, self.tries = budget, tries
         self._found: dict[int, Any] = {}
         self._sizes: dict[int, np.ndarray | None] = {}
 
@@ -88,6 +103,7 @@ class _Everywhere:
             flat = value.reshape(-1)
             return flat[0] if flat.size and np.all(flat == flat[0]) else None
         if id(value) not in self._found:
+            self.tries.take(len(value.inputs))
             sizes = self._of_sizes(value)
             self._found[id(value)] = self._spread(value) if sizes is None else self.of(sizes)
         return self._found[id(value)]
@@ -97,6 +113,7 @@ class _Everywhere:
         if value is None or isinstance(value, np.ndarray):
             return value
         if id(value) not in self._sizes:
+            self.tries.take(len(value.inputs))
             inputs = [self._of_sizes(each) for each in value.inputs]
             found = None
             if _keeps_sizes(value.operation):

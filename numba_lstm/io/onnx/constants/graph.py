@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from .operation import OWN, Operation
 from .operation import read as read_operation
-from .operations import Budget
+from .operations import Budget, Tries
 from .tensors import Files, external_bytes, onnx
 
 T = TypeVar("T")
@@ -24,6 +24,9 @@ _DEEPEST = 50
 
 _GROWTH = 32
 """How many times as large as its file what is made of a model's constants may be: four bits become 32, a few times."""
+
+_TRIES = 100_000
+"""Inputs of operations that are tried, which takes less than a second."""
 
 
 @dataclass
@@ -39,6 +42,7 @@ class Model:
     """Domains and names of its own functions."""
     search: Budget
     """For seeing which numbers weights were before they were dequantised: where it ends, they stay as they are."""
+    tries: Tries
     depth: int = 0
     """Of the computation that is under way."""
     made: dict[Hashable, Any] = field(default_factory=dict)
@@ -146,7 +150,7 @@ def read(path: Path) -> tuple[list[Place], list[Any]]:
     # Small files have small constants.
     limit = _GROWTH * (len(content) + external_bytes(model.graph, path.parent)) + 2**16
     functions = frozenset((_domain(each), each.name) for each in model.functions)
-    whole = Model(Files(path.parent), Budget(limit), _opsets(model), functions, Budget(limit))
+    whole = Model(Files(path.parent), Budget(limit), _opsets(model), functions, Budget(limit), Tries(_TRIES))
     found: list[tuple[Any, Graph]] = []
     for node, graph in _walk(Graph(model.graph, "", None, whole), 0):
         if len(found) == _MOST_NODES:

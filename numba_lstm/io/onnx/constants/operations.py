@@ -51,6 +51,23 @@ class Budget:
         self.left -= size
 
 
+class Tries:
+    """Inputs of operations that may be looked at while a file is loaded, beside the one time that each is made.
+
+    A small file can ask for much: a thousand nodes whose states are made of the same thousand tensors, which are tried
+    out for each node.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.left = limit
+
+    def take(self, inputs: int) -> None:
+        """Count an operation by its inputs, or raise NotConstant if there have been too many."""
+        self.left -= 1 + inputs
+        if self.left < 0:
+            raise NotConstant("the model has too many operations to try them out for each of its nodes")
+
+
 def compute(operation: Operation, inputs: Sequence[np.ndarray | None], budget: Budget) -> list[np.ndarray]:
     """Return the outputs of an operation.
 

@@ -41,6 +41,7 @@ class Values:
         self.graph, self._anew = graph, anew
         self._known: dict[str, Value] = dict(given or {})
         self._moved = set(self._known)
+        self._tries = None if given is None else graph.model.tries
         self._shapes: dict[str, Sizes | str] = {}
         self._around = None if graph.parent is None else Values.of(graph.parent)
 
@@ -101,6 +102,8 @@ class Values:
             return self._branch(node)
         if kind not in operations.KNOWN:  # before its inputs are, which may be large
             raise NotConstant(f"{kind} computes it")
+        if self._tries is not None:
+            self._tries.take(len(node.input))
         operation = model.operation(node)
         inputs: list[Value | None]
         if kind in operations.OF_SIZES:
@@ -137,7 +140,7 @@ class Values:
         graph = Graph(proto, self.graph.path, self.graph, model)
         inner = Values(graph)
         # What is moved about here is it in the branch too, and what the branch has moved is it behind the If.
-        inner._around, inner._moved = self, self._moved
+        inner._around, inner._moved, inner._tries = self, self._moved, self._tries
         outputs = [(name, own) for name, own in zip(node.output, graph.outputs, strict=False) if name]
         made = {name: inner.value(own) for name, own in outputs}
         self._moved.update(name for name, own in outputs if own in self._moved)
