@@ -473,6 +473,43 @@ def test_a_restart(tmp_path: Path, network: Any, recording: np.ndarray) -> None:
         np.testing.assert_array_equal(np.float32(found[n]), alone(network, heard))
 
 
+def test_who_comes_back_and_says_nothing_can_come_again(tmp_path: Path, network: Any, recording: np.ndarray) -> None:
+    """A connection that dies right after the restart does not take the session with it; one that goes on does."""
+    path = tmp_path / "sessions"
+    file_of_states(path).write({"a": kept(7)})
+
+    async def greeted(server: Running) -> dict[str, Any]:
+        async with server.connect("a") as sock:
+            return await hello(sock)
+
+    async def refused(server: Running) -> None:
+        async with server.connect("a") as sock:
+            await hello(sock)
+            await sock.send("hello")
+            with pytest.raises(ConnectionClosedError):
+                await sock.recv()
+
+    async def goes_on(server: Running) -> None:
+        async with server.connect("a") as sock:
+            await hello(sock)
+            await say(sock, recording[0])
+
+    with serving("--states", str(path)) as server:
+        for call in (greeted, refused, greeted):
+            asyncio.run(call(server))
+            server.wait_for(0)
+        assert asyncio.run(greeted(server)) == {"session": "a", "chunks": 7}
+        server.wait_for(0)
+        assert "1 sessions kept" in server.end()
+    (found,) = file_of_states(path).read(60).values()
+    for value, expected in zip(found, kept(7), strict=True):
+        np.testing.assert_array_equal(value, expected)
+    with serving("--states", str(path)) as server:
+        asyncio.run(goes_on(server))
+        server.wait_for(0)
+        assert "0 sessions kept" in server.end()
+
+
 def test_without_a_file_sessions_end(recording: np.ndarray) -> None:
     async def call(server: Running) -> None:
         async with server.connect() as sock:

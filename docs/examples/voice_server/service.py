@@ -71,6 +71,8 @@ class Client:
 
     def __init__(self, name: str, session: Session, kept: Kept | None, send: Send) -> None:
         self.name, self.session, self.send = name, session, send
+        self.kept = kept
+        """What the client came back for, as long as it has not gone on."""
         self.chunks = 0
         self._context = bytes(2 * CONTEXT)
         if kept is not None:
@@ -78,6 +80,7 @@ class Client:
 
     async def hear(self, data: bytes) -> bytes:
         """Return the answer to a chunk."""
+        self.kept = None
         window = self._context + data
         self._context = data[-2 * CONTEXT :]
         probability = await self.session.step(np.frombuffer(window, "<i2"))
@@ -161,6 +164,8 @@ class Service:
                 await client.end(FAILED, "the chunk could not be computed")
         finally:
             self._clients.discard(client)
+            if client.kept is not None:  # its connection may have died right away: it can come again
+                self.away[client.name] = client.kept
             await client.session.close()
 
     async def _enter(self, scope: Scope, send: Send) -> Client | None:
