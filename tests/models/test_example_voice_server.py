@@ -37,6 +37,7 @@ import load  # noqa: E402
 import metrics  # noqa: E402
 import silero_vad as silero  # noqa: E402
 import states  # noqa: E402
+from service import Service  # noqa: E402
 from websockets.asyncio.client import connect  # noqa: E402
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError  # noqa: E402
 
@@ -508,6 +509,47 @@ def test_who_comes_back_and_says_nothing_can_come_again(tmp_path: Path, network:
         asyncio.run(goes_on(server))
         server.wait_for(0)
         assert "0 sessions kept" in server.end()
+
+
+class Still:
+    """Sessions, and each of them, that compute nothing."""
+
+    state = (np.zeros((1, 128), np.float32), np.zeros((1, 128), np.float32))
+
+    async def open(self, state: Any = None) -> Any:
+        return self
+
+    async def step(self, x: np.ndarray) -> np.ndarray:
+        return np.zeros(1, np.float32)
+
+    async def close(self) -> None:
+        pass
+
+
+def test_who_is_lost_with_an_answer_while_the_server_leaves_is_kept(tmp_path: Path) -> None:
+    """As is who waits for none."""
+    file = file_of_states(tmp_path / "sessions")
+
+    async def main() -> None:
+        service = Service(Still(), file)
+        received = iter(["websocket.connect", "websocket.receive"])
+        leaving: list[asyncio.Task[None]] = []
+
+        async def receive() -> Any:
+            return {"type": next(received), "bytes": bytes(2 * CHUNK)}
+
+        async def send(message: Any) -> None:
+            if "bytes" in message:
+                leaving.append(asyncio.create_task(service.leave()))
+                while not service.leaving:
+                    await asyncio.sleep(0)
+                raise ConnectionResetError
+
+        await service({"query_string": b""}, receive, send)
+        await leaving[0]
+
+    asyncio.run(main())
+    assert [one.chunks for one in file.read(60).values()] == [1]
 
 
 def test_without_a_file_sessions_end(recording: np.ndarray) -> None:

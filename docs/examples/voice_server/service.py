@@ -156,7 +156,8 @@ class Service:
             if self.leaving:
                 await self._told.wait()  # its state is still wanted
         except OSError:  # the client is lost, with what was to be sent to it
-            pass
+            if self.leaving:
+                await self._told.wait()  # as above
         except Exception:
             log.exception("a chunk could not be computed")
             self.closed[FAILED] += 1
