@@ -37,6 +37,8 @@ import load  # noqa: E402
 import metrics  # noqa: E402
 import silero_vad as silero  # noqa: E402
 import states  # noqa: E402
+import uvicorn  # noqa: E402
+import voice_server  # noqa: E402
 from service import Service  # noqa: E402
 from websockets.asyncio.client import connect  # noqa: E402
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError  # noqa: E402
@@ -550,6 +552,63 @@ def test_who_is_lost_with_an_answer_while_the_server_leaves_is_kept(tmp_path: Pa
 
     asyncio.run(main())
     assert [one.chunks for one in file.read(60).values()] == [1]
+
+
+def test_the_port_is_taken_until_the_states_are_written() -> None:
+    """The next server reads the states as soon as it has the port."""
+    listener = voice_server.listening("127.0.0.1", 0)
+    address = listener.getsockname()
+    found: list[bool] = []
+
+    class Leaving:
+        async def leave(self) -> None:
+            found.append(taken(address))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        """Never called."""
+
+    async def main() -> None:
+        server = voice_server.Server(uvicorn.Config(app, lifespan="off", log_config=None), Leaving())
+        serving = asyncio.create_task(server.serve([listener]))
+        while not server.started:
+            await asyncio.sleep(0)
+        server.should_exit = True
+        await serving
+
+    asyncio.run(main())
+    assert found == [True]
+    assert not taken(address)
+
+
+def taken(address: tuple[str, int]) -> bool:
+    """Whether another server could not listen at an address."""
+    try:
+        socket.create_server(address).close()
+    except OSError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("query", [b"", b"session=a"])
+def test_who_comes_while_the_server_leaves_is_told_to_come_again(query: bytes) -> None:
+    """Also who has just been told the name to go on with, which this server does not know any more."""
+    sent: list[Any] = []
+
+    async def main() -> None:
+        service = Service(Still(), None)
+        await service.leave()
+
+        async def receive() -> Any:
+            return {"type": "websocket.connect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await service({"query_string": query}, receive, send)
+
+    asyncio.run(main())
+    reason = "the server ends: try again later"
+    assert sent[1:] == [{"type": "websocket.close", "code": 1012, "reason": reason}]
 
 
 def test_without_a_file_sessions_end(recording: np.ndarray) -> None:

@@ -29,6 +29,8 @@ from numba_lstm.serving import FullError
 WRONG_KIND, WRONG_SIZE, FAILED, RESTARTS, FULL, UNKNOWN = 1003, 1007, 1011, 1012, 1013, 4404
 """Codes of closing."""
 
+ENDS = RESTARTS, "the server ends: try again later"
+
 KEPT = 600.0
 """Seconds for which a session that was left in a restart can be gone on with."""
 
@@ -171,6 +173,8 @@ class Service:
 
     async def _enter(self, scope: Scope, send: Send) -> Client | None:
         """Return a new client, or one that comes back, or tell it why not."""
+        if self.leaving:  # in particular, names mean nothing now
+            return await self._turn_away(send, *ENDS)
         name = parse_qs(scope["query_string"].decode("latin-1")).get("session", [None])[0]
         kept = self._waiting(name)
         if name is not None and kept is None:
@@ -182,8 +186,7 @@ class Service:
         gone = self._waiting(name) is not kept  # somebody else was faster
         if gone or self.leaving:
             await session.close()
-            refusal = (UNKNOWN, "no such session any more") if gone else (RESTARTS, "the server ends: try again later")
-            return await self._turn_away(send, *refusal)
+            return await self._turn_away(send, *(ENDS if self.leaving else (UNKNOWN, "no such session any more")))
         if name is not None:
             del self.away[name]
         client = Client(name or secrets.token_urlsafe(12), session, kept, send)

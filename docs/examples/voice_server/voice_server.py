@@ -108,9 +108,8 @@ class Server(uvicorn.Server):
         self._service = service
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more connections, end the service, and then what is left."""
-        for server in self.servers:
-            server.close()
+        """End the service, then take no more connections, and end what is left."""
+        # The port is given back last: whoever has it next reads the states at once.
         await self._service.leave()
         await super().shutdown(sockets)
 
