@@ -167,11 +167,13 @@ class Batcher:
 
         Sessions that are open can still be asked for their `Session.state`.
         """
+        self._engine.check_caller()
         self._engine.close()
         await asyncio.get_running_loop().run_in_executor(None, self._engine.join)
 
     def close_sync(self) -> None:
         """Do the same as `close` for a thread."""
+        self._engine.check_caller()
         self._engine.close()
         self._engine.join()
 

@@ -113,7 +113,7 @@ class Engine:
 
     def start(self) -> Future[Any]:
         """Start the thread, if that has not been done; return what tells when it is ready to compute."""
-        self._check_caller()
+        self.check_caller()
         with self.locked():
             self._check_open()
             if self._thread is None:
@@ -145,7 +145,7 @@ class Engine:
 
     def submit(self, step: Step) -> None:
         """Have a step taken.  The caller holds the lock."""
-        self._check_caller()
+        self.check_caller()
         self._check_open()
         self._waiting.append(step)
         if len(self._waiting) >= self._wanted:
@@ -161,12 +161,12 @@ class Engine:
 
     def state(self, row: int) -> Future[Any]:
         """Return what will be the states of a row."""
-        self._check_caller()
+        self.check_caller()
         return self._ask(lambda: self._network.state(row))
 
     def set_state(self, row: int, hx: Any) -> Future[Any]:
         """Replace the states of a row."""
-        self._check_caller()
+        self.check_caller()
         return self._ask(lambda: self._network.set_state(row, hx))
 
     def taken(self, row: int) -> Future[Any]:
@@ -174,7 +174,7 @@ class Engine:
 
         A step that is just being computed is one of them, though it may be withdrawn by now.
         """
-        self._check_caller()
+        self.check_caller()
         return self._ask(lambda: int(self._taken[row]))
 
     def close(self, at_once: bool = False) -> None:
@@ -231,10 +231,12 @@ class Engine:
             self._bell.put(None)
             self._asleep = False
 
-    def _check_caller(self) -> None:
+    def check_caller(self) -> None:
         """Raise if the thread itself, in a function of the caller's, asks for what it would wait for without end."""
         if self._thread is threading.current_thread():
-            raise RuntimeError("before and after cannot ask the Batcher that calls them for steps or states")
+            raise RuntimeError(
+                "before and after cannot ask the Batcher that calls them for steps or states, nor close it or a session"
+            )
 
     def _check_open(self) -> None:
         if self._closing:

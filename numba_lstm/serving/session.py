@@ -178,12 +178,14 @@ class Session:
 
     async def close(self) -> None:
         """Give the place to others.  Who waits for a step of this session gets a `ClosedError`."""
+        self._engine.check_caller()
         left = self._left()
         if left is not None:
             await asyncio.shield(asyncio.wrap_future(left))
 
     def close_sync(self) -> None:
         """Do the same as `close` for a thread."""
+        self._engine.check_caller()
         left = self._left()
         if left is not None:
             left.result()

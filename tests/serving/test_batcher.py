@@ -432,7 +432,7 @@ def test_outputs_are_plain_arrays(steps: int) -> None:
         Batcher(NETWORK, after=lambda y: np.ma.masked_less(y, 0))
 
 
-@pytest.mark.parametrize("ask", ["step", "steps", "state", "open"])
+@pytest.mark.parametrize("ask", ["step", "steps", "state", "open", "close", "aclose", "close all", "aclose all"])
 def test_a_function_cannot_wait_for_who_calls_it(ask: str) -> None:
     asked: list[Any] = []
 
@@ -448,6 +448,10 @@ def test_a_function_cannot_wait_for_who_calls_it(ask: str) -> None:
             "steps": lambda: second.steps,
             "state": lambda: second.state,
             "open": batcher.open_sync,
+            "close": second.close_sync,
+            "aclose": lambda: asyncio.run(second.close()),
+            "close all": batcher.close_sync,
+            "aclose all": lambda: asyncio.run(batcher.close()),
         }
         asked.append(questions[ask])
         with pytest.raises(RuntimeError, match="before and after cannot ask the Batcher that calls them"):
