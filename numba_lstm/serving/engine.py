@@ -283,12 +283,13 @@ class Engine:
         if self._errands or self._unfinished or self._closing:
             return 0
         self._wanted = 1
-        if not self._waiting:
+        first = next(iter(self._waiting), None)  # a finalizer on this thread may withdraw it meanwhile
+        if first is None:
             return None
         # More is to be expected of those who had an answer lately: who is alone is not held up.
         now = perf_counter()
         self._wanted = int(np.count_nonzero(self._answered > now - self._max_wait))
-        return self._waiting[0].since + self._max_wait - now if len(self._waiting) < self._wanted else 0
+        return first.since + self._max_wait - now if len(self._waiting) < self._wanted else 0
 
     def _batch(self) -> list[Step]:
         """Return the steps that are to be computed now: of each session one, since they follow each other."""
@@ -301,7 +302,7 @@ class Engine:
         self._unfinished = []
         rows = {step.row for step in steps}
         later = []
-        for step in self._waiting:
+        for step in list(self._waiting):  # of which a finalizer on this thread may withdraw some meanwhile
             if step.withdrawn:
                 continue
             if step.row in rows:

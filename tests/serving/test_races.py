@@ -21,6 +21,7 @@ from support.streams import same_bits
 
 from numba_lstm import LSTM
 from numba_lstm.serving import Batcher, ClosedError, FullError, Session
+from numba_lstm.serving import engine as engine_module
 from numba_lstm.serving import session as session_module
 from numba_lstm.serving.network import CHUNK_STEPS
 from numba_lstm.serving.step import Step, answer
@@ -60,6 +61,11 @@ class Door:
     async def wait(self) -> None:
         """Wait until a batch has come to the door."""
         assert await asyncio.to_thread(self.arrived.acquire, True, HANG)
+
+
+def step_of(session: Session, x: np.ndarray, kind: type[Step] = Step) -> Step:
+    """Return a step for which no thread waits yet."""
+    return kind(session._row, x, np.empty((len(x), 5), np.float32), None)
 
 
 # --- who waits is answered ------------------------------------------------------------------------------------
@@ -245,6 +251,67 @@ def test_a_session_that_is_collected_by_the_thread_that_computes(monkeypatch: py
         session = run(lambda: _opened(batcher))
         same_bits(session.step_sync(X), OUTPUT)
         session.close_sync()
+
+
+def test_a_step_that_is_withdrawn_while_a_batch_is_chosen() -> None:
+    """By a finalizer that Python runs on the thread that chooses; whoever waits behind it is still answered."""
+
+    class Lost(Step):
+        """One whose owner is collected when it is looked at."""
+
+        __slots__ = ("_withdrawn",)
+
+        @property
+        def withdrawn(self) -> bool:  # type: ignore[override]
+            if not self._withdrawn:
+                engine.withdraw(self)
+            return self._withdrawn
+
+        @withdrawn.setter
+        def withdrawn(self, withdrawn: bool) -> None:
+            self._withdrawn = withdrawn
+
+    door = Door()
+    with door.batcher(max_sessions=4) as batcher, ThreadPoolExecutor(1) as pool:
+        engine = batcher._engine
+        first, *others = [batcher.open_sync() for _ in range(4)]
+        door.shut()
+        begun = pool.submit(first.step_sync, X)
+        assert door.arrived.acquire(timeout=HANG)
+        steps = [step_of(session, X[:1], kind) for session, kind in zip(others, [Lost, Step, Step], strict=True)]
+        with engine.locked():
+            for step in steps:
+                engine.submit(step)
+        door.open.set()
+        for step in steps[1:]:
+            step.future.result(HANG)
+            same_bits(step.y, OUTPUT[:1])
+        assert not steps[0].done
+        same_bits(begun.result(HANG), OUTPUT)
+        for session in (first, *others):
+            session.close_sync()
+
+
+def test_the_only_step_is_withdrawn_while_the_thread_looks_whom_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a finalizer, when it has seen that somebody waits."""
+    armed: list[Step] = []
+    withdrawn = threading.Event()
+
+    def clock() -> float:
+        if armed and threading.current_thread() is engine._thread:
+            engine.withdraw(armed.pop())
+            withdrawn.set()
+        return time.perf_counter()
+
+    monkeypatch.setattr(engine_module, "perf_counter", clock)
+    with Batcher(NETWORK, max_wait=HANG) as batcher, batcher.open_sync() as lost, batcher.open_sync() as session:
+        engine = batcher._engine
+        same_bits(session.step_sync(X[:1]), OUTPUT[:1])
+        with engine.locked():
+            armed.append(step_of(lost, X))
+            engine.submit(armed[0])
+        assert withdrawn.wait(HANG)
+        same_bits(session.step_sync(X[1:]), OUTPUT[1:])
 
 
 def test_ctrl_c_just_after_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
