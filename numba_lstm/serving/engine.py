@@ -271,8 +271,11 @@ class Engine:
                 left = self._patience()
                 if left is not None and left <= 0:
                     self._asleep = False
-                    errands, self._errands = self._errands, []
+                    # A finalizer may ask for more while the batch is chosen: that comes after a batch it may be about.
+                    count = len(self._errands)
                     steps = [] if self._given_up else self._batch()
+                    errands = self._errands[:count]
+                    del self._errands[:count]
                     self._ended = self._closing and not (errands or steps)
                     return errands, steps
             with contextlib.suppress(Empty):
@@ -299,7 +302,6 @@ class Engine:
                 self._network.drop(step)
             else:
                 steps.append(step)
-        self._unfinished = []
         rows = {step.row for step in steps}
         later = []
         for step in list(self._waiting):  # of which a finalizer on this thread may withdraw some meanwhile
@@ -310,7 +312,7 @@ class Engine:
             else:
                 rows.add(step.row)
                 steps.append(step)
-        self._waiting = later
+        self._unfinished, self._waiting = [], later  # at last, so that an error before leaves nobody out
         return steps
 
     def _compute(self, steps: list[Step]) -> None:

@@ -23,7 +23,7 @@ from numba_lstm import LSTM
 from numba_lstm.serving import Batcher, ClosedError, FullError, Session
 from numba_lstm.serving import engine as engine_module
 from numba_lstm.serving import session as session_module
-from numba_lstm.serving.network import CHUNK_STEPS
+from numba_lstm.serving.network import CHUNK_STEPS, ServedNetwork
 from numba_lstm.serving.step import Step, answer
 
 HANG = 60
@@ -118,6 +118,38 @@ def test_what_before_raises_at_first(error: BaseException) -> None:
     if expected is RuntimeError:
         with pytest.raises(RuntimeError, match="before raised StopIteration"):
             run(batcher.open)
+    batcher.close_sync()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_while_a_batch_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for the thread that it ends is told: for a state or a step, or for the rest of a chunk."""
+
+    def drop(network: ServedNetwork, step: Step) -> None:
+        raise MemoryError("no memory for the states")
+
+    monkeypatch.setattr(ServedNetwork, "drop", drop)
+
+    door = Door()
+    batcher = door.batcher(max_sessions=3)
+    sessions = [batcher.open_sync() for _ in range(3)]
+    long, lost, other = [step_of(session, X) for session in sessions]
+    engine = batcher._engine
+    door.shut()
+    with engine.locked():
+        engine.submit(long)
+        engine.submit(lost)
+    assert door.arrived.acquire(timeout=HANG)
+    engine.withdraw(lost)
+    with engine.locked():
+        engine.submit(other)
+    state = engine.state(sessions[1]._row)
+    door.open.set()
+    for future in (state, long.future, other.future):
+        with pytest.raises(MemoryError, match="no memory for the states"):
+            future.result(HANG)
+    for session in sessions:
+        session.close_sync()
     batcher.close_sync()
 
 
