@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -127,10 +128,10 @@ class Journal:
 
     def __init__(self, path: str | os.PathLike[str], anew: bool = False) -> None:
         self.path = Path(path)
-        there = self.path.exists()
-        if anew or not there:
+        there = self.path.exists() or not self._made()
+        if there and anew:
             with ExitStack() as before:
-                if there and sys.platform != "win32":  # where nothing can be replaced that is open
+                if sys.platform != "win32":  # where nothing can be replaced that is open
                     before.enter_context(self._opened())
                 write_whole(self.path, lambda file: file.write(HEADER))
         self._file = self._opened()
@@ -179,6 +180,27 @@ class Journal:
     ) -> None:
         with errors_name(self.path):  # of what a full disk did not take, and does not take now
             self._file.close()
+
+    def _made(self) -> bool:
+        """Make the file with nothing but a header, unless it is there by now; return whether that was done."""
+        place = target_of(self.path).place
+        temporary = place.with_name(f".{secrets.token_hex(8)}.tmp")
+        with errors_name(self.path):
+            try:
+                with open(temporary, "xb") as file:
+                    file.write(HEADER)
+                try:
+                    os.link(temporary, place)  # unlike a replacement, this takes the name from nobody
+                except FileExistsError:
+                    raise
+                except OSError:  # there are file systems without links
+                    with open(place, "xb") as file:
+                        file.write(HEADER)
+            except FileExistsError:
+                return False
+            finally:
+                temporary.unlink(missing_ok=True)
+        return True
 
     def _opened(self) -> BinaryIO:
         """Open the file, as long as nobody else has it."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,31 @@ def test_what_is_being_written_is_not_begun_anew(tmp_path: Path) -> None:
     assert path.read_bytes() == HEADER + line_of(*ROWS[0])
     Journal(path, anew=True).__exit__(None, None, None)
     assert path.read_bytes() == HEADER
+
+
+@pytest.mark.parametrize("anew", [False, True])
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_comes_before_it_is_made_is_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool, anew: bool
+) -> None:
+    """Two that both found no file: the second one does not take the name from the first one's rows."""
+    pytest.importorskip("fcntl")
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    path = tmp_path / "r.csv"
+    with Journal(path) as file:
+        monkeypatch.setattr(Path, "exists", lambda path: False)
+        with pytest.raises(InUseError):
+            Journal(path, anew)
+        file.add(*ROWS[0])
+    assert path.read_bytes() == HEADER + line_of(*ROWS[0])
+    Journal(path, anew).__exit__(None, None, None)
+    assert path.read_bytes() == HEADER + (b"" if anew else line_of(*ROWS[0]))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["r.csv"]
+
+
+def no_links(*arguments: Any) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
 
 def test_a_file_that_was_replaced_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
