@@ -42,17 +42,14 @@ class Scores:
         def inputs() -> list[Path]:
             return [] if options.fasta is None else [options.fasta]
 
-        replaces = options.force or options.resume
-        if options.output.suffix.lower() == ".csv" and options.output.is_file() and not replaces:
-            raise InputError(
-                f"{options.output} is there already: --resume goes on with it if its command was stopped, "
-                "--force starts anew"
-            )
-        self._output = Output(options.output, _SUFFIXES, inputs, replaces)
-        self._is_file = options.output != STANDARD and target_of(options.output).is_file
-        self._is_parquet = self._output.suffix == ".parquet"
+        self._replaces: bool = options.force or options.resume
         self._rows: Path = options.output
         """The file that grows."""
+        self._is_parquet = options.output.suffix.lower() == ".parquet"
+        if options.output.suffix.lower() == ".csv":
+            self._check_rows()
+        self._output = Output(options.output, _SUFFIXES, inputs, self._replaces)
+        self._is_file = options.output != STANDARD and target_of(options.output).is_file
         if not self._is_file and (self._resume or self._is_parquet):
             what = "--resume goes on with" if self._resume else "Parquet is written to"
             raise InputError(f"{what} a regular file, and {options.output} is none")
@@ -60,10 +57,7 @@ class Scores:
             pyarrow()
             self._rows = options.output.with_name(options.output.name + ".partial")
             Output(self._rows, [".partial"], inputs, force=True)
-            if self._rows.exists() and not replaces:
-                raise InputError(
-                    f"{self._rows} is there from a run that was stopped: --resume goes on with it, --force starts anew"
-                )
+            self._check_rows()
 
     @property
     def is_standard(self) -> bool:
@@ -76,6 +70,7 @@ class Scores:
             if self._is_parquet and self._resume and self._output.path.exists() and not self._rows.exists():
                 yield from stored_parquet(self._output.path, records)
             elif self._is_file:
+                self._check_rows()  # some time has passed
                 self._journal = self._open.enter_context(Journal(self._rows, anew=not self._resume))
                 if self._resume:
                     yield from self._journal.stored(records)
@@ -118,6 +113,20 @@ class Scores:
     ) -> None:
         with self._errors():
             self._open.close()
+
+    def _check_rows(self) -> None:
+        """Refuse rows that are there, if they are neither to be replaced nor to be gone on with."""
+        if self._replaces:
+            return
+        if self._is_parquet and self._rows.exists():
+            raise InputError(
+                f"{self._rows} is there from a run that was stopped: --resume goes on with it, --force starts anew"
+            )
+        if not self._is_parquet and self._rows.is_file():
+            raise InputError(
+                f"{self._rows} is there already: --resume goes on with it if its command was stopped, "
+                "--force starts anew"
+            )
 
     def _write(self, line: bytes) -> None:
         with self._errors():

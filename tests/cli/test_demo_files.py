@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import gzip
 import os
@@ -20,6 +21,8 @@ from support.processes import HANG, PACKAGE, posix, run
 
 import numba_lstm
 from numba_lstm import cli, demo
+from numba_lstm.cli._console import InputError
+from numba_lstm.cli._scores import Scores
 from numba_lstm.demo import scoring
 from numba_lstm.demo.journal import HEADER, read_journal
 
@@ -123,6 +126,23 @@ def test_an_output_that_is_there(folder: Path, capsys: Any) -> None:
     assert Path("out.csv").read_bytes() == b"mine\n"
     printed(capsys, *words, "--force")
     assert Path("out.csv").read_bytes() == whole
+
+
+@pytest.mark.parametrize(("output", "rows"), [("out.csv", "out.csv"), ("out.parquet", "out.parquet.partial")])
+def test_an_output_that_comes_while_it_gets_ready(folder: Path, output: str, rows: str) -> None:
+    """That of another command, say, which took less time for its kernels, and has ended since."""
+    if output.endswith(".parquet"):
+        pytest.importorskip("pyarrow")
+    options = argparse.Namespace(output=Path(output), fasta=None, force=False, resume=False)
+    scores = Scores(options)
+    Path(rows).write_bytes(b"mine\n")
+    with scores, pytest.raises(InputError, match=rf"{rows} is there .*--resume goes on with it"):
+        list(scores.stored(iter([])))
+    assert Path(rows).read_bytes() == b"mine\n"
+    options.force = True
+    with Scores(options) as scores:
+        assert list(scores.stored(iter([]))) == []
+    assert Path(rows).read_bytes() == HEADER
 
 
 @pytest.mark.parametrize("count", [0, 1, 30, 60])
