@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment of the command: quiet, and a status that a shell reports as 130."""
+"""Ctrl-C at any moment of the command: quiet, and a status that a shell reports as 130; SIGTERM tidies up first."""
 
 from __future__ import annotations
 
@@ -58,6 +58,32 @@ def test_ctrl_c(moment: str, program: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(AT_THE_MOMENT.format(name=name, event=event))
     done = started(tmp_path, program)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+NESTED = """
+import signal, sys
+from numba_lstm.cli._console import tidy_termination
+with tidy_termination():
+    try:
+        with tidy_termination():
+            try:
+                signal.raise_signal(int(sys.argv[1]))
+            finally:
+                print("written", flush=True)
+    finally:
+        print("ended", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_all_that_is_open_is_tidied_up_before_a_signal_ends_it(number: signal.Signals) -> None:
+    """An output that is written while workers run: they are ended as well."""
+    done = subprocess.run(
+        [sys.executable, "-c", NESTED, str(int(number))],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True, text=True, timeout=HANG, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (-number, "written\nended\n", "")
 
 
 def test_who_ignores_it_goes_on(tmp_path: Path) -> None:
