@@ -727,6 +727,19 @@ def test_small_files_stay_small(way: str, tmp_path: Path) -> None:
             ours.load_lstm(built.path)
 
 
+@pytest.mark.parametrize("shape", [["steps", 1 << 26, WIDTH], [1 << 40, 1 << 40, WIDTH]], ids=str)
+def test_sizes_that_a_model_declares_are_not_made(shape: list[Any], tmp_path: Path) -> None:
+    """They cost nothing to declare; a call has as many rows as its X."""
+    nodes, constants = ZEROS["ConstantOfShape"]
+    built = Built(nodes, constants, tmp_path, shape=shape)
+    with at_most(16 << 20):
+        node = ours.load(built.path)["lstm"]
+        with pytest.raises(ValueError, match="has an initial_h that cannot be told: ConstantOfShape makes more of it"):
+            ours.load_lstm(built.path)
+    x = batch(np.random.default_rng(0))
+    np.testing.assert_array_equal(node(x).Y, node(x, initial_h=H32).Y)
+
+
 def many_of(kind: str, *inputs: str) -> list[Any]:
     """Return nodes in which an operation is given a trillion times as many as X has rows."""
     nodes = [*ROWS_OF_X, op("Mul", "rows huge", "many"), op("Concat", "one many one", "sizes", axis=0)]

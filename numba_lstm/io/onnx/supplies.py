@@ -25,6 +25,9 @@ _SPARE = 2**16
 _TIMES = 32
 """All layers of a network often have their states in one tensor."""
 
+_MOST = 2**25
+"""Bytes that may be taken for them to try a node when it is loaded, whatever sizes the model declares."""
+
 
 class Supply:
     """What a node reads as one of its states, or as lengths.
@@ -101,23 +104,26 @@ class Supply:
             if isinstance(size, Size) and known.setdefault(size, length) != length:
                 raise NotConstant(f"X of shape {X} does not fit the model")
         rows = self._rows(X)
+        # There is an X of this shape where a node is called; where one is loaded, a file has declared it.
+        most = None if tries is None else _MOST
         steps = X[0] * X[1]
         try:
-            return at(self.value, known, self._budget(rows, steps), tries)
+            return at(self.value, known, self._budget(rows, steps, most), tries)
         except Unbound as missing:
             if len(missing.sizes) != 1:
                 raise
             (size,) = missing.sizes
         # The one size that is not known is the number of rows if the tensor has as many: the operator takes no other.
         for count in (rows + 1, rows):
-            found = at(self.value, known | {size: count}, self._budget(count, steps), tries)
+            found = at(self.value, known | {size: count}, self._budget(count, steps, most), tries)
             if found.ndim <= self._row_axis() or found.shape[self._row_axis()] != count:
                 raise Unbound([size])
         return found
 
-    def _budget(self, rows: int, steps: int) -> Budget:
+    def _budget(self, rows: int, steps: int, most: int | None) -> Budget:
         numbers = rows * self._attributes.directions * self._hidden_size + steps
-        return Budget(_SPARE + _TIMES * 8 * numbers)
+        limit = _SPARE + _TIMES * 8 * numbers
+        return Budget(limit if most is None else min(limit, most))
 
     def _rows(self, X: tuple[int, ...]) -> int:
         return X[0] if self._attributes.layout else X[1]
