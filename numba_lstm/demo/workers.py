@@ -158,18 +158,13 @@ class Workers:
         """Return a result, however long it takes, and tell if nobody is there to compute it."""
         # Not by future.result with a time: a result that is on its way when the time is over can be lost for good.
         result = self._results.submit(future.result)
-        while True:
-            try:
-                scores: np.ndarray = result.result(_LOOK)
-            except concurrent.futures.TimeoutError:
-                if result.done():  # not ours
-                    raise
-                before, self._deserted = self._deserted, not self.threads()
-                if self._deserted and not before and self._waiting is not None:
-                    self._waiting()
-            else:
-                self._deserted = False
-                return scores
+        while not concurrent.futures.wait([result], _LOOK).done:
+            before, self._deserted = self._deserted, not self.threads()
+            if self._deserted and not before and self._waiting is not None:
+                self._waiting()
+        scores: np.ndarray = result.result()
+        self._deserted = False
+        return scores
 
     @contextmanager
     def _understood(self) -> Iterator[None]:

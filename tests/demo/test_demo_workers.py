@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import signal
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -119,6 +121,31 @@ def test_a_scheduler_that_goes_away(deserted: Any, monkeypatch: pytest.MonkeyPat
     ours = Workers(scheduler=deserted.scheduler_address, waiting=deserted.close)
     with ours, pytest.raises(RuntimeError, match="the scheduler of the cluster is gone"):
         list(score_records(RECORDS[:4], ours.scores))
+
+
+class Late(concurrent.futures.Future):
+    """A result that comes when the time to wait for it has just passed."""
+
+    def result(self, timeout: float | None = None) -> Any:
+        if timeout is not None:
+            raise concurrent.futures.TimeoutError
+        return super().result()
+
+
+@pytest.mark.parametrize("error", [None, TimeoutError("the task's own")])
+def test_a_result_that_comes_when_the_time_is_over(error: Exception | None) -> None:
+    result, scores = Late(), np.ones(3, np.float32)
+    if error is None:
+        result.set_result(scores)
+    else:
+        result.set_exception(error)
+    ours = Workers(1)
+    ours._results = SimpleNamespace(submit=lambda function: result)
+    if error is None:
+        assert ours._waited_for(result) is scores
+    else:
+        with pytest.raises(TimeoutError, match="the task's own"):
+            ours._waited_for(result)
 
 
 def test_what_cannot_be_a_scheduler() -> None:
