@@ -39,7 +39,7 @@ import silero_vad as silero  # noqa: E402
 import states  # noqa: E402
 import uvicorn  # noqa: E402
 import voice_server  # noqa: E402
-from service import Service  # noqa: E402
+from service import Client, Service  # noqa: E402
 from websockets.asyncio.client import connect  # noqa: E402
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError  # noqa: E402
 
@@ -609,6 +609,25 @@ def test_who_comes_while_the_server_leaves_is_told_to_come_again(query: bytes) -
     asyncio.run(main())
     reason = "the server ends: try again later"
     assert sent[1:] == [{"type": "websocket.close", "code": 1012, "reason": reason}]
+
+
+def test_a_connection_that_is_closed_already_hides_the_end_from_nobody() -> None:
+    """uvicorn takes a message to it for a mistake of the application's."""
+    told: list[int] = []
+
+    async def good(message: Any) -> None:
+        told.append(message["code"])
+
+    async def closed(message: Any) -> None:
+        raise RuntimeError("Unexpected ASGI message 'websocket.close', after sending 'websocket.close'.")
+
+    async def main() -> None:
+        service = Service(Still(), None)
+        service._clients = {Client(str(n), Still(), None, send) for n, send in enumerate((closed, good, closed, good))}
+        await service.leave()
+
+    asyncio.run(main())
+    assert told == [1012, 1012]
 
 
 def test_without_a_file_sessions_end(recording: np.ndarray) -> None:

@@ -163,7 +163,7 @@ class Service:
         except Exception:
             log.exception("a chunk could not be computed")
             self.closed[FAILED] += 1
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, RuntimeError):  # lost, or closed by the server
                 await client.end(FAILED, "the chunk could not be computed")
         finally:
             self._clients.discard(client)
@@ -228,7 +228,7 @@ class Service:
         self.closed[RESTARTS] += 1
         try:
             await asyncio.wait_for(client.end(RESTARTS, state if kept else "sessions are not kept"), 1)
-        except (OSError, asyncio.TimeoutError):  # lost, or it does not read
+        except (OSError, RuntimeError, asyncio.TimeoutError):  # lost, closed by the server, or it does not read
             log.warning("a client could not be told of the end")
 
     def _write(self, clients: list[Client]) -> set[str]:
