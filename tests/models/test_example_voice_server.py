@@ -32,6 +32,7 @@ for package in ("starlette", "uvicorn", "websockets"):
 FOLDER = ROOT / "docs" / "examples" / "voice_server"
 sys.path.append(str(FOLDER))
 
+import connection  # noqa: E402
 import front_end  # noqa: E402
 import load  # noqa: E402
 import metrics  # noqa: E402
@@ -41,7 +42,9 @@ import uvicorn  # noqa: E402
 import voice_server  # noqa: E402
 from service import Client, Service  # noqa: E402
 from websockets.asyncio.client import connect  # noqa: E402
+from websockets.client import ClientProtocol  # noqa: E402
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError  # noqa: E402
+from websockets.uri import parse_uri  # noqa: E402
 
 pytestmark = posix
 
@@ -385,6 +388,70 @@ def test_a_client_that_does_not_read(server: Running, network: Any, recording: n
 
     asyncio.run(call())
     server.wait_for(0)
+
+
+class HalfDead(asyncio.Transport):
+    """One that waits, when it is closed, for a client that does not read the little that is left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closing, self.aborted = False, asyncio.Event()
+        self.socket = socket.socket()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.socket if name == "socket" else default
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def write(self, data: Any) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closing = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def abort(self) -> None:
+        assert self.closing
+        self.socket.close()
+        self.aborted.set()
+
+
+@pytest.mark.parametrize("end", ["no pong", "nonsense", "refusal"])
+def test_a_client_that_does_not_read_the_last_bytes_is_cut_off(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So few that the transport never asked to wait for them."""
+    monkeypatch.setattr(connection, "SLOW", 0.0)
+    accepted = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        accepted.set()
+        if end == "refusal":
+            await send({"type": "websocket.close", "code": 1003})
+        elif end == "nonsense":
+            await receive()
+        else:
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        config = uvicorn.Config(app, ws=connection.Connection, log_config=None)
+        one, transport = connection.Connection(config, uvicorn.server.ServerState(), {}), HalfDead()
+        one.close_timeout = 0.0
+        one.connection_made(transport)
+        caller = ClientProtocol(parse_uri("ws://localhost/listen"))
+        caller.send_request(caller.connect())
+        one.data_received(b"".join(caller.data_to_send()))
+        await accepted.wait()
+        if end == "no pong":
+            one.keepalive_timeout()
+        elif end == "nonsense":
+            one.data_received(b"\xff" * 9)
+        await asyncio.wait_for(transport.aborted.wait(), HANG)
+
+    asyncio.run(main())
 
 
 def test_a_full_house(server: Running, recording: np.ndarray) -> None:

@@ -68,7 +68,7 @@ class Connection(WebSocketsSansIOProtocol):
     """A connection that is cut off when its client does not read, with a short way for chunks and answers.
 
     uvicorn waits with the next message until the last one can be sent, so that what waits does not grow; but it would
-    wait for ever.
+    wait for ever, as a transport does that is closed while something is left.
 
     Nearly all that is received are chunks of one frame each, and all that is sent is a few bytes.  They need little of
     what a WebSocket may be otherwise.  A client that sends anything else, but for frames that steer the connection, is
@@ -135,6 +135,17 @@ class Connection(WebSocketsSansIOProtocol):
         """Go on as before when there is."""
         super().resume_writing()
         self._stop_counting()
+
+    def keepalive_timeout(self) -> None:
+        """Close the connection of a client that does not answer, whether or not it reads what is left."""
+        super().keepalive_timeout()
+        self.loop.call_later(SLOW, self.transport.abort)
+
+    async def run_asgi(self) -> None:
+        """Serve the client; when that is over, it has as long for what is left."""
+        await super().run_asgi()
+        if not self.disconnected:
+            self.loop.call_later(self.close_timeout + SLOW, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let nothing stay behind."""
