@@ -35,6 +35,9 @@ _SIZE, _SHARE = 1 << 21, 1 / 16
 """Bytes that an index may have: this much, and a share of the files beside it.  Python's objects take 25 bytes for each
 of its own at most."""
 
+_LONGEST_NAME = 255
+"""Bytes that names of files have at most, on nearly all file systems."""
+
 _SHOWN = 3
 
 
@@ -212,4 +215,7 @@ def _siblings(path: Path) -> list[str]:
 
 
 def _is_plain(name: str) -> bool:
-    return name not in ("", ".", "..") and not any(letter in name for letter in "/\\:\0")
+    """Return whether a file in a folder may have a name."""
+    if name in ("", ".", "..") or any(letter in name for letter in "/\\:\0"):
+        return False
+    return len(name.encode(errors="surrogatepass")) <= _LONGEST_NAME

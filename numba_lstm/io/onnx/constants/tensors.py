@@ -181,7 +181,11 @@ def _beside(location: str, folder: Path, name: str) -> Path:
     given = Path(location)
     harmless = location and "\0" not in location and not given.is_absolute() and ".." not in given.parts
     path = folder / given
-    if not harmless or not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
+    try:
+        there = harmless and path.resolve().is_relative_to(folder.resolve()) and path.is_file()
+    except OSError:  # of a name that is too long for one
+        there = False
+    if not there:
         raise ValueError(f"tensor {name!r} should lie in {location!r}, and no such file is beside the model")
     return path
 
