@@ -11,9 +11,9 @@ from .architecture import Architecture
 from .checks.arrays import float_dtype
 from .checks.attributes import meant
 from .checks.constructor import boolean, generator, probability
+from .checks.subclasses import own_call
 from .loading import IncompatibleKeys, take
 from .parameter import Parameter, as_it_is, cast, drawn, frozen, skip_drawing
-from .subclasses import own_call
 from .weights import Weights, changing
 
 Self = TypeVar("Self", bound="Module")

@@ -189,6 +189,7 @@ import os, signal, sys, threading, time
 from numba.core.compiler_lock import global_compiler_lock
 from numba_lstm.execution.launch_lock import compile_lock
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has it ignored
 lock = {"ours": compile_lock, "Numba's": global_compiler_lock}[sys.argv[1]]
 taken = threading.Event()
 
