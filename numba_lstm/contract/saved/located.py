@@ -152,7 +152,6 @@ class Located:
         """What a message about an unknown prefix looks through."""
         return {*self._names, *(each + self._first for each in self.prefixes)}
 
-
     def names(self, prefix: str) -> list[str]:
         """Return the whole names of what belongs to one of them; nothing if there is none under the prefix."""
         return [name for found in self._groups.get(prefix, {}).values() for name in found.values()]
