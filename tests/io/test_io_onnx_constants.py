@@ -14,27 +14,17 @@ import pytest
 from support import onnx_files
 from support.allocations import at_most
 from support.onnx_files import helper, onnx
+from support.onnx_runtime import theirs
 
 from numba_lstm import cli
 from numba_lstm.io import onnx as ours
 from numba_lstm.io.onnx.constants import operations
-
-runtime = pytest.importorskip("onnxruntime")
 
 pytestmark = pytest.mark.usefixtures("threads")
 
 STEPS, ROWS, WIDTH, HIDDEN = 5, 3, 2, 4
 SOURCES = {"h": "initial_h", "c": "initial_c", "lengths": "sequence_lens"}
 """Inputs of a node, by the names of the tensors that the nodes before it make for them."""
-
-
-def theirs(made: Any, feeds: Mapping[str, np.ndarray], outputs: list[str] | None = None) -> list[np.ndarray]:
-    """Run a model with ONNX Runtime."""
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    session = runtime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return list(session.run(outputs, dict(feeds)))
 
 
 def weights(generator: np.random.Generator, directions: int = 1) -> dict[str, np.ndarray]:

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from support import onnx_files
+from support.onnx_runtime import theirs
 
 from numba_lstm.io import onnx as ours
-
-runtime = pytest.importorskip("onnxruntime")
 
 pytestmark = pytest.mark.usefixtures("threads")
 
@@ -23,15 +22,6 @@ ACTIVATIONS = [
 WITHOUT_DEFAULTS = {"Affine", "ScaledTanh", "ThresholdedRelu"}
 WITH_ALPHA = {"Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid", "Elu"}
 WITH_BETA = {"Affine", "ScaledTanh", "HardSigmoid"}
-
-
-def theirs(made: Any, feeds: dict[str, Any]) -> list[np.ndarray]:
-    """Run a model with ONNX Runtime."""
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    session = runtime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return list(session.run(None, feeds))
 
 
 def compare(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from support import onnx_files
 from support.onnx_files import helper, numpy_helper, onnx
+from support.onnx_runtime import theirs
 
 from numba_lstm import LSTM, cli
 from numba_lstm.io import onnx as ours
@@ -40,15 +41,6 @@ def model(node: Any, constants: Mapping[str, np.ndarray], inputs: Mapping[str, n
     made = onnx_files.model([node], constants, declared, outputs, opset)
     made.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     return made
-
-
-def theirs(made: Any, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """Run a model with ONNX Runtime."""
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    session = runtime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return list(session.run(None, dict(feeds)))
 
 
 def node(given: Mapping[str, Any], name: str = "lstm", **attributes: Any) -> Any:
