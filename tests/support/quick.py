@@ -23,7 +23,8 @@ QUICK = MappingProxyType(
         "test_errors": EVERYTHING,
         "test_parameters": EVERYTHING,
         "test_packed_sequence": EVERYTHING,
-        "test_stream": {"test_steps_equal", "test_pool_equals", "test_state", "test_reset", "test_step_errors"},
+        "test_stream": {"test_steps_equal", "test_pool_equals", "test_state", "test_reset"},
+        "test_stream_errors": {"test_step_errors"},
         "test_sliding_window": EVERYTHING,
         # files
         "test_io": EVERYTHING,
