@@ -10,32 +10,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 import pytest
+from support.serving import HANG, NETWORK, run
 from support.streams import same_bits
 
-from numba_lstm import LSTM
 from numba_lstm.serving import Batcher, ClosedError, FullError, Session
 from numba_lstm.serving import engine as engine_module
 from numba_lstm.serving import session as session_module
 from numba_lstm.serving.network import CHUNK_STEPS, ServedNetwork
 from numba_lstm.serving.step import Step, answer
 
-HANG = 60
-"""Seconds after which a test is stuck."""
-
-NETWORK = LSTM(3, 5, num_layers=2, seed=0).eval()
 X = np.random.default_rng(0).standard_normal((60, 3), np.float32)
 OUTPUT = NETWORK(X)[0]
-
-
-def run(main: Callable[[], Awaitable[Any]]) -> Any:
-    return asyncio.run(asyncio.wait_for(main(), HANG))
 
 
 class Door:
