@@ -54,7 +54,7 @@ def test_who_and_what(metadata: email.message.Message) -> None:
 
 def test_licences(metadata: email.message.Message, wheel: list[str]) -> None:
     """Of everything in the wheel, and their texts with it."""
-    assert metadata["License-Expression"] == "BSD-3-Clause AND MIT"
+    assert metadata["License-Expression"] == "BSD-3-Clause AND MIT AND CC-BY-4.0"
     texts = metadata.get_all("License-File", [])
     assert {"LICENSE", "numba_lstm/demo/LICENSE"} <= set(texts)
     inside = [name for name in wheel if "/licenses/" in name]
