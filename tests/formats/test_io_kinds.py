@@ -95,7 +95,9 @@ def test_files_of_keras_under_other_names(tmp_path: Path, name: str, original: s
 
 @pytest.mark.parametrize("name", ["model.bin", "model.pt", "model", "model.npz", "model.h5"])
 def test_onnx_under_other_names(tmp_path: Path, name: str, capsys: Any) -> None:
-    onnx_files = pytest.importorskip("onnx_files")
+    pytest.importorskip("onnx")
+    from support import onnx_files
+
     arrays = onnx_files.random_arrays(np.random.default_rng(0), (3, 5), 1)
     model = onnx_files.model([onnx_files.node(["X", "W", "R", "B"], "lstm", ["Y"])], arrays)
     path = tmp_path / name

@@ -67,7 +67,9 @@ def test_docstring_examples(name: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 def write_onnx_model() -> None:
     """Write ``model.onnx`` with a node LSTM named "encoder", of 3 inputs and hidden_size 5."""
-    onnx_files = pytest.importorskip("onnx_files", exc_type=ImportError)
+    pytest.importorskip("onnx")
+    from support import onnx_files
+
     arrays = onnx_files.random_arrays(np.random.default_rng(0), (3, 5), 1)
     node = onnx_files.node(("X", "W", "R", "B", "sequence_lens"), name="encoder", hidden_size=5)
     constants = {name: arrays[name] for name in ("W", "R", "B")}
@@ -235,7 +237,7 @@ def run(block: str, names: dict[str, Any]) -> None:
     """Run a block in the current folder, with names that it may use; add what it defines."""
     path = Path("block.py")
     path.write_text(block, encoding="utf-8")
-    names.update(runpy.run_path(str(path), names))
+    names.update(runpy.run_path(str(path), names, "__main__"))
 
 
 def test_documents_of_a_release() -> None:
