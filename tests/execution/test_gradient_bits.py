@@ -144,16 +144,18 @@ def test_python_threads_share_what_is_kept() -> None:
 
 
 BESIDE_OTHERS = """
-import subprocess, sys
+import sys
 import numpy as np
 from support.cases import Shape, module, random_case
 from support.gradient_cases import assert_same_gradients, named, random_given
 from support.gradient_routes import backward_crew
+from support.places import ROOT
 from numba_lstm.execution.planning.machine import ASSUMED
+sys.path.append(str(ROOT))  # at the end: an installed numba_lstm goes before the sources
+from asv_bench.busy import spinning
 
 ASSUMED["cpus"] = 1 << 10
-others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
-try:
+with spinning(3):
     for shape in (Shape(64, 256, 2, steps=60, rows=1), Shape(20, 80, 2, bidirectional=True, steps=300, rows=4)):
         case = random_case(shape, 1)
         given = random_given(case)
@@ -164,9 +166,6 @@ try:
             with backward_crew(size):
                 for _ in range(15):
                     assert_same_gradients(named(backward(*given)), expected)
-finally:
-    for other in others:
-        other.kill()
 """
 
 

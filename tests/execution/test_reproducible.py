@@ -41,7 +41,7 @@ def test_every_way_is_taken(form: str | None) -> None:
 def _digest(**environment: str) -> str:
     """Return the digest that a process with this environment prints."""
     command = [sys.executable, "-m", "support.routes", str(PROCESS_EXAMPLES)]
-    variables = {"NUMBA_NUM_THREADS": "3", **os.environ, **environment}
+    variables = {**os.environ, "NUMBA_NUM_THREADS": "3", **environment}
     done = subprocess.run(command, cwd=TESTS, env=variables, capture_output=True, text=True, timeout=600, check=False)
     if "No threading layer could be loaded" in done.stderr:
         pytest.skip(f"no {environment['NUMBA_THREADING_LAYER']} here")

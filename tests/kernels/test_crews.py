@@ -13,49 +13,33 @@ import numpy as np
 import pytest
 from support.cases import Shape, assert_same_bits, module, random_case
 from support.choices import check_choices
+from support.crews import SHAPES, SIZES, check_crew, use_crew
 from support.places import TESTS
 from support.processes import HANG, HOST, half_width, run
 
 import numba_lstm
+from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution import launch_lock
+from numba_lstm.execution.network import Network
 from numba_lstm.execution.planning.machine import ASSUMED, Way
+from numba_lstm.execution.planning.schedule import Batch
 from numba_lstm.host import idle_cores
 from numba_lstm.kernels.crew import crew_words, meet, regroup, share, sign_in, sign_out
 from numba_lstm.kernels.frame import FRAME_SIZE, PLACES
 from numba_lstm.simd.atomics import clock, words
 from numba_lstm.simd.vectors import pointer
 
-SHAPES = {
-    "one row": Shape(13, 100, 2, steps=9, rows=1),
-    "one unit": Shape(3, 1, steps=5, rows=1),
-    "two layers, one step": Shape(40, 64, 2, steps=1, rows=1),
-    "some rows": Shape(24, 51, 3, steps=14, rows=7),
-    "bidirectional": Shape(20, 52, 2, bidirectional=True, steps=30, rows=1),
-    "bidirectional, some rows": Shape(20, 45, 2, bidirectional=True, steps=8, rows=9),
-    "projected": Shape(12, 300, 2, proj_size=130, steps=6, rows=2),
-    "projected, bidirectional": Shape(9, 40, 3, True, True, 21, 17, 3),
-    "many steps": Shape(4, 33, 2, steps=700, rows=1),
-}
 
-
-def use_crew(monkeypatch: pytest.MonkeyPatch, size: int, patience: int = 20_000) -> None:
-    """Have every plan from now on ask for a crew of this size."""
-    monkeypatch.setitem(ASSUMED, "way", Way(1, size, patience))
-
-
-@pytest.mark.parametrize("size", [2, 3, 4, 7])
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=("float32", "float64"))
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_same_bits(shape: Shape, dtype: type, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = random_case(shape, 3, dtype)
-    use_crew(monkeypatch, 1)
-    expected = module(case)(case.x, case.hx)
-    expected_from_zero = module(case)(case.x)
-    use_crew(monkeypatch, size)
-    lstm = module(case)
-    for _ in range(3):  # a crew may have another size each time
-        assert_same_bits(lstm(case.x, case.hx), expected)
-        assert_same_bits(lstm(case.x), expected_from_zero)
+def test_same_bits(shape: Shape, dtype: type, size: int) -> None:
+    check_crew(random_case(shape, 3, dtype), size)
+
+
+def test_same_bits_with_as_many_threads() -> None:
+    """The tests have as many threads as there are CPUs, and larger crews are not complete there."""
+    run("from support.crews import check_crews\ncheck_crews()", NUMBA_NUM_THREADS=str(max(SIZES)))
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -153,6 +137,8 @@ def test_default_is_a_crew_for_a_large_network() -> None:
         numba_lstm.set_num_threads(1)
         expected = module(case)(case.x, case.hx)
         numba_lstm.set_num_threads(2)
+        network = Network(Architecture(256, 256, 2), case.state_dict, np.dtype(np.float32))
+        assert network.plan(Batch(20, 1)).numbers[PLACES.crew] == 2
         assert_same_bits(module(case)(case.x, case.hx), expected)
     finally:
         numba_lstm.set_num_threads(before)
@@ -203,12 +189,14 @@ def test_a_member_without_a_core_leaves_and_the_others_do_its_part(size: int) ->
 
 
 BESIDE_OTHERS = """
-import subprocess, sys
+import sys
 from support.cases import Shape, assert_same_bits, module, random_case
+from support.places import ROOT
 from numba_lstm.execution.planning.machine import ASSUMED, Way
+sys.path.append(str(ROOT))  # at the end: an installed numba_lstm goes before the sources
+from asv_bench.busy import spinning
 
-others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
-try:
+with spinning(3):
     for shape in (Shape(64, 256, 2, steps=60, rows=1), Shape(20, 80, 2, bidirectional=True, steps=300, rows=4)):
         case = random_case(shape, 1)
         ASSUMED["way"] = Way(1, 1, 0)
@@ -218,21 +206,12 @@ try:
             lstm = module(case)
             for _ in range(15):
                 assert_same_bits(lstm(case.x, case.hx), expected)
-finally:
-    for other in others:
-        other.kill()
 """
 
 
 def test_same_bits_beside_busy_processes() -> None:
     """Members lose their cores at any moment, crews regroup, launches go with fewer threads."""
-    paths = [str(TESTS), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "4", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    done = subprocess.run(
-        [sys.executable, "-c", BESIDE_OTHERS],
-        env=environment, capture_output=True, text=True, timeout=HANG, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    run(BESIDE_OTHERS, NUMBA_NUM_THREADS="4")
 
 
 class Clock:
