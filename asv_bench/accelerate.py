@@ -8,12 +8,14 @@ two bidirectional layers, and a linear layer; as it is, and in graphs of ``torch
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import report
+from . import report, turns
+from .peers import TOLERANCE
 from .shapes import GROUPS, Shape, select, sequence, states, words
 from .timing import pin, seconds_per_call
 
@@ -112,8 +114,8 @@ def compare(
     return Row(name, *(float(np.median(taken[key])) for key in calls), difference)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; return 1 if results differ by more than rounding."""
     parser = argparse.ArgumentParser(prog="python -m asv_bench.accelerate", description=__doc__)
     parser.add_argument("shapes", nargs="*", default=["public"], metavar="SHAPE", help=f"or {', '.join(GROUPS)}")
     parser.add_argument("--threads", type=int, default=1)
@@ -151,7 +153,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text += f"medians of {options.rounds} rounds. "
     text += f"Slower than torch: {', '.join(map(words, slower))}." if slower else "None is slower than torch."
     report.publish("accelerate", text, report.own_circumstances("torch"), options.page)
+    return turns.complain(
+        [f"{row.name}: differs by {row.difference:.1e}" for row in rows if not row.difference <= TOLERANCE]
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -21,6 +21,12 @@ from .streams import module, normal
 NETWORKS = {"128 to 128": Shape(128, 128), "256 to 3 x 256": Shape(256, 256, 3)}
 SESSIONS = 1, 8, 64, 256
 
+TURNS = 5
+"""Of the stream and the batcher."""
+
+IN_STEP = 3
+"""Rounds that do not count: before the first answer nobody is waited for, and the first batches are parts."""
+
 
 def stream_seconds(shape: Shape, sessions: int) -> float:
     """Time the step of a stream in which so many rows advance."""
@@ -32,23 +38,26 @@ async def _rounds(shape: Shape, sessions: int, rounds: int) -> float:
     """Return the seconds of a round of steps of so many tasks, whose sessions have been opened before."""
     x = normal(sessions, shape.input_size)
 
-    async def caller(session: nl.serving.Session, n: int) -> None:
-        for _ in range(rounds):
+    async def caller(session: nl.serving.Session, n: int, steps: int) -> None:
+        for _ in range(steps):
             await session.step(x[n])
 
     async with nl.serving.Batcher(module(shape), max_sessions=max(SESSIONS)) as batcher:
         opened = [await batcher.open() for _ in range(sessions)]
+        await asyncio.gather(*(caller(session, n, IN_STEP) for n, session in enumerate(opened)))
         start = time.perf_counter()
-        await asyncio.gather(*(caller(session, n) for n, session in enumerate(opened)))
+        await asyncio.gather(*(caller(session, n, rounds) for n, session in enumerate(opened)))
         seconds = time.perf_counter() - start
         for session in opened:
             await session.close()
     return seconds / rounds
 
 
-def batcher_seconds(shape: Shape, sessions: int, rounds: int) -> float:
-    """Time a round, as the median of several times so many."""
-    return statistics.median(asyncio.run(_rounds(shape, sessions, rounds)) for _ in range(5))
+def seconds(shape: Shape, sessions: int, rounds: int) -> tuple[float, float, float]:
+    """Return the medians of a stream's steps, of the batcher's rounds, and of what these take more; they take turns."""
+    pairs = [(stream_seconds(shape, sessions), asyncio.run(_rounds(shape, sessions, rounds))) for _ in range(TURNS)]
+    stream, batcher = map(statistics.median, zip(*pairs, strict=True))
+    return stream, batcher, statistics.median(whole - step for step, whole in pairs)
 
 
 def rows(rounds: int) -> list[list[str]]:
@@ -56,9 +65,8 @@ def rows(rounds: int) -> list[list[str]]:
     lines = []
     for name, shape in NETWORKS.items():
         for sessions in SESSIONS:
-            stream, batcher = stream_seconds(shape, sessions) * 1e6, batcher_seconds(shape, sessions, rounds) * 1e6
-            own = (batcher - stream) / sessions
-            cells = [f"{stream:,.1f}", f"{batcher:,.1f}", f"{own:.1f}", f"{sessions / batcher * 1e6:,.0f}"]
+            stream, batcher, own = (taken * 1e6 for taken in seconds(shape, sessions, rounds))
+            cells = [f"{stream:,.1f}", f"{batcher:,.1f}", f"{own / sessions:.1f}", f"{sessions / batcher * 1e6:,.0f}"]
             lines.append([name, str(sessions), *cells])
     return lines
 

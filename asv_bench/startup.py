@@ -48,29 +48,32 @@ def start(service: str, python: str, cache: str) -> Start:
     return Start(figures["import"], figures["first"], figures["resident"])
 
 
-def fastest(service: str, python: str, caches: Iterable[str]) -> Start:
-    """Return the lowest figures of runs, one with each of these folders of compiled kernels."""
-    return Start(*map(min, zip(*(start(service, python, cache) for cache in caches), strict=True)))
+def fastest(starts: Iterable[Start]) -> Start:
+    """Return the lowest figures."""
+    return Start(*map(min, zip(*starts, strict=True)))
+
+
+def starts(peers: str | None) -> dict[str, Start]:
+    """Return the lowest figures of several starts by lines of the table; what is compared takes turns."""
+    found: dict[str, list[Start]] = {}
+    for _ in range(REPEATS):
+        with tempfile.TemporaryDirectory() as folder:
+            for service in SERVICES:
+                for kernels in ("nothing compiled", "kernels from the cache"):
+                    figures = start(service, sys.executable, f"{folder}/{service}")
+                    found.setdefault(f"{service}, {kernels}", []).append(figures)
+            if peers:
+                found.setdefault("torch", []).append(start("torch", peers, folder))
+    return {line: fastest(some) for line, some in found.items()}
 
 
 def rows(peers: str | None) -> list[list[str]]:
     """Return the lines of the table."""
-
-    def line(name: str, figures: Start) -> list[str]:
+    lines = []
+    for name, figures in starts(peers).items():
         whole = figures.import_seconds + figures.first_seconds
         seconds = [f"{value:.2f}" for value in (figures.import_seconds, figures.first_seconds, whole)]
-        return [name, *seconds, f"{figures.resident / 2**20:.0f}"]
-
-    lines = []
-    for service in SERVICES:
-        with tempfile.TemporaryDirectory() as folder:
-            empty = [f"{folder}/{k}" for k in range(REPEATS)]
-            filled = empty[:1] * REPEATS
-            lines.append(line(f"{service}, nothing compiled", fastest(service, sys.executable, empty)))
-            lines.append(line(f"{service}, kernels from the cache", fastest(service, sys.executable, filled)))
-    if peers:
-        with tempfile.TemporaryDirectory() as folder:
-            lines.append(line("torch", fastest("torch", peers, [folder] * REPEATS)))
+        lines.append([name, *seconds, f"{figures.resident / 2**20:.0f}"])
     return lines
 
 

@@ -68,16 +68,23 @@ NEIGHBOURS = {"t(next multiple of 16, B)": next_full_size, "t(H, B + 1)": next_b
 
 
 def compare(pairs: Iterable[Pair], times: dict[Point, float], timed: Callable[[Point], float] = measure) -> Ratios:
-    """Return the ratio of each pair: of its times or, if that is suspicious, of what it takes one after the other."""
+    """Return the ratio of each pair: of its times or, if that is suspicious, of what it takes one after the other.
+
+    A pair may become suspicious when its neighbour is timed again for the sake of another one, and turns out faster.
+    """
     ratios = {(p, other): times[p] / times[other] for p, other in pairs}
     together: dict[Pair, list[float]] = {}
-    for _ in range(REPEATS):
-        for pair in [pair for pair, ratio in ratios.items() if ratio > SUSPICIOUS]:
-            again = [timed(point) for point in pair]
-            for point, taken in zip(pair, again, strict=True):
-                times[point] = min(taken, times[point])
-            together.setdefault(pair, []).append(again[0] / again[1])
-            ratios[pair] = statistics.median(together[pair])
+    while suspicious := [pair for pair, ratio in ratios.items() if pair not in together and ratio > SUSPICIOUS]:
+        for _ in range(REPEATS):
+            for pair in suspicious:
+                again = [timed(point) for point in pair]
+                for point, taken in zip(pair, again, strict=True):
+                    times[point] = min(taken, times[point])
+                together.setdefault(pair, []).append(again[0] / again[1])
+        ratios = {
+            (p, other): statistics.median(together[p, other]) if (p, other) in together else times[p] / times[other]
+            for p, other in ratios
+        }
     return ratios
 
 

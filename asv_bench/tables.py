@@ -25,7 +25,10 @@ from typing import NamedTuple
 from . import accuracy, clients, isa, neighbours, pictures, reliability, report, trained
 from .clients.programs import PROGRAMS
 
-ROUNDS = 2
+ROUNDS = 3
+
+PEERS = "torch", "onnxruntime", "onnx", "openvino", "jax"
+"""Packages of the engines beside which parts are timed."""
 
 PAGES = {
     "readme": report.ROOT / "README.md",
@@ -88,9 +91,7 @@ PARTS = {
     "startup": Part("startup --peers {peers} --page {streams}", {"streams": ["startup"]}),
     "proteins": Part("proteins --peers {peers} --page {engines}", {"engines": ["proteins"]}),
     "training": Part(f"training {BESIDE} --page {{training}}", {"training": ["training"]}),
-    "accelerate": Part(
-        "accelerate --compiled --rounds {rounds} --page {training}", {"training": ["accelerate"]}, "peers"
-    ),
+    "accelerate": Part("accelerate --compiled --page {training}", {"training": ["accelerate"]}, "peers"),
     "clients": Part("clients --page {models}", {"models": ["clients"]}, "clients"),
     "accuracy": Part("accuracy --peers {peers} --page {accuracy}", {"accuracy": ["accuracy"]}),
     "reliability": Part("reliability --page {reliability}", {"reliability": ["reliability"]}),
@@ -170,7 +171,8 @@ def finish(folder: Path) -> None:
 def check(pythons: dict[str, str], names: Sequence[str]) -> None:
     """Refuse what would fail at the end, before anything is timed.
 
-    That is no plots, versions that do not go together, and packages of `clients` that are not there.
+    That is no plots, versions that do not go together, and packages that are not there: without one of the peers the
+    others would be the best.
     """
     pictures.figure_class()
     known: dict[str, str] = {}
@@ -179,6 +181,10 @@ def check(pythons: dict[str, str], names: Sequence[str]) -> None:
         if any(known.get(name, version) != version for name, version in found.items()):
             raise SystemExit(f"{python} has {found}, other interpreters {known}: accelerated modules would be others")
         known |= found
+    if any("{peers}" in PARTS[name].command or PARTS[name].python == "peers" for name in names):
+        missing = set(PEERS) - set(report.versions_of(pythons["peers"], *PEERS))
+        if missing:
+            raise SystemExit(f"{pythons['peers']} has no {', '.join(sorted(missing))}: --peers names another")
     if "clients" in names:
         packages = {entry.package for entry in PROGRAMS.values()}
         missing = packages - set(report.versions_of(pythons["clients"], *packages))

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+import numba_lstm
+
 from .. import engines, machine, shapes, timing
 
 
@@ -84,6 +86,7 @@ class Double:
 
     def setup(self, name: str) -> None:
         """Make a module and an input, and call once."""
+        numba_lstm.set_num_threads(1)
         self.call = engines.numba_lstm_call(shapes.case(shapes.select([name])[name], np.float64))
         self.call()
 

@@ -9,6 +9,11 @@ import tempfile
 from .. import startup
 
 
+def _warm(folder: str) -> startup.Start:
+    """Return the lowest figures of starts whose kernels were compiled before."""
+    return startup.fastest(startup.start("numba_lstm", sys.executable, folder) for _ in range(startup.REPEATS))
+
+
 class Start:
     """Import, first call, and the memory of a small service."""
 
@@ -20,11 +25,11 @@ class Start:
 
     def track_import(self, folder: str) -> float:
         """Return the time of the import alone."""
-        return startup.fastest("numba_lstm", sys.executable, [folder] * startup.REPEATS).import_seconds
+        return _warm(folder).import_seconds
 
     def track_first_call_from_cache(self, folder: str) -> float:
         """Return the time of a first call whose kernels were compiled before."""
-        return startup.fastest("numba_lstm", sys.executable, [folder] * startup.REPEATS).first_seconds
+        return _warm(folder).first_seconds
 
     def track_first_call_cold(self, folder: str) -> float:
         """Return the same without a compiled kernel at hand."""
@@ -33,7 +38,7 @@ class Start:
 
     def track_resident_memory(self, folder: str) -> float:
         """Return what a service has after its first step."""
-        return startup.fastest("numba_lstm", sys.executable, [folder] * startup.REPEATS).resident
+        return _warm(folder).resident
 
     track_import.unit = "s"  # type: ignore[attr-defined]
     track_first_call_from_cache.unit = "s"  # type: ignore[attr-defined]

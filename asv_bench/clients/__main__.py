@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -98,7 +99,7 @@ def summary(results: dict[str, dict[str, Any]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; return 1 if a program has failed."""
+    """Print the table; return 1 if a program has failed, or has results without anything in common."""
     parser = argparse.ArgumentParser(
         prog="python -m asv_bench.clients", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -117,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = report.markdown_table(HEADS, [row(name, figures) for name, figures in results.items()])
     text += f"\n\n{report.paragraph(summary(results))}"
     report.publish("clients", text, report.own_circumstances("torch"), options.page)
-    return int(any("error" in figures for figures in results.values()))
+    return int(any("error" in figures or not math.isfinite(figures["difference"]) for figures in results.values()))
 
 
 if __name__ == "__main__":

@@ -92,7 +92,17 @@ def test_suspicious_pairs_are_timed_together() -> None:
     ratios = compare(pairs[:2], times, again)
     assert largest(ratios, 1) == [(0.95, (10, 1))]
     assert ratios[pairs[1]] == 0.25
-    assert timed == [(10, 1), (16, 1)]
+    assert timed == [(10, 1), (16, 1)] * REPEATS
     assert times[10, 1] == 1.9
     assert compare(pairs[2:], times, again)[pairs[2]] == pytest.approx(3 / 1.9)
-    assert len(timed) == 2 + 2 * REPEATS
+    assert len(timed) == 4 * REPEATS
+
+
+def test_pairs_become_suspicious_by_others() -> None:
+    """The neighbour was slow for a moment, which another pair brings to light."""
+    from asv_bench.sweep import compare
+
+    times = {(10, 1): 2.2, (16, 1): 3.0, (16, 2): 2.0}
+    pairs = [((10, 1), (16, 1)), ((16, 1), (16, 2))]
+    ratios = compare(pairs, times, lambda point: {(10, 1): 2.2, (16, 1): 2.0, (16, 2): 2.0}[point])
+    assert ratios == {pairs[0]: pytest.approx(1.1), pairs[1]: 1.0}
