@@ -11,6 +11,7 @@ Here the LSTM of Silero VAD hears a recording step by step. Errors are those of 
 float64: what is best is at the lower left. torch and ONNX Runtime with their own int8, quantized as they do it by
 default, are drawn where they are installed. The times are of the machine that built this page, whether it was idle or
 not; :doc:`/performance` has those of an idle one.
+Its network and the recording are in ``docs/examples/silero_vad`` of the repository: run this in ``docs/examples``.
 """
 
 import logging

@@ -7,6 +7,7 @@ between calls, and computes what is new. Silero VAD, a published detector of voi
 this way, and says how probable it is that they hold speech.
 
 :doc:`/examples/silero_vad/silero_vad` explains the program, and :doc:`/howto/streams` how to stream other networks.
+Its network and the recording are in ``docs/examples/silero_vad`` of the repository: run this in ``docs/examples``.
 """
 
 import runpy

@@ -16,7 +16,8 @@ from safetensors.numpy import load_file
 
 from numba_lstm.serving import Linear
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "silero_vad"))
+# At first: the package of the network's authors, which may be installed as well, has the same name.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "silero_vad"))
 from silero_vad import CHUNK, CONTEXT, FRAME, HOP, STRIDES, WEIGHTS, VoiceNetwork
 
 WINDOW = CONTEXT + CHUNK

@@ -102,20 +102,19 @@ async function start(connect) {
   stop("");
   on("microphone").disabled = on("recording").disabled = true;
   const context = new AudioContext({ sampleRate: 16000 });
-  running = { context, line: null, release: () => {} };
+  const mine = running = { context, line: null, release: () => {} };
   on("stop").disabled = false;
   try {
     await context.audioWorklet.addModule("chunks.js");
     const chunks = new AudioWorkletNode(context, "chunks", { numberOfOutputs: 0 });
     const release = await connect(context, chunks);
-    if (!running) return release();  // stopped meanwhile
-    running.release = release;
-    running.line = new Line();
-    const { line } = running;
+    if (running !== mine) return release();  // stopped meanwhile, and perhaps started again
+    const line = new Line();
+    Object.assign(mine, { release, line });
     chunks.port.onmessage = ({ data }) => line.send(data);
     await context.resume();
   } catch (error) {
-    stop(`${error.name}: ${error.message}`);
+    if (running === mine) stop(`${error.name}: ${error.message}`);
   }
 }
 
