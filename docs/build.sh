@@ -5,5 +5,6 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 install '.[docs]'
+rm -rf docs/gallery  # which may have the pages of examples that are gone
 sphinx-build -q -W --keep-going -n -E -d "$work/doctrees" docs "$site"
 echo "built: $site/index.html"

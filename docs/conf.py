@@ -29,8 +29,8 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "two_modes",
 ]
-# keras.md is a part of bring_your_model; the folder of examples is read by the gallery.
-exclude_patterns = ["_build", "keras.md", "examples/plot_*", "examples/GALLERY_HEADER.rst"]
+# The folder of examples is read by the gallery.
+exclude_patterns = ["_build", "examples/plot_*", "examples/GALLERY_HEADER.rst"]
 nitpicky = True
 myst_enable_extensions = ["colon_fence", "dollarmath", "substitution"]
 myst_substitutions = {"version": version}
@@ -52,6 +52,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"/plot_",
     "ignore_pattern": re.escape("silero_vad.py"),
     "abort_on_example_error": True,
+    "run_stale_examples": True,  # the library may have changed where an example has not
     "image_scrapers": "two_modes.scrape",
     "reset_modules": ("matplotlib", "two_modes.style"),
     "download_all_examples": False,

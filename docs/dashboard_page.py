@@ -59,7 +59,8 @@ def description(dashboard: Path, index: dict[str, Any]) -> str:
     revisions = {name: measured(dashboard, name) for name in index["benchmarks"]}
     dates = index["revision_to_date"]
     times = sorted(dates[str(revision)] for revision in {each for some in revisions.values() for each in some})
-    first, last = (datetime.datetime.fromtimestamp(times[k] / 1000, datetime.UTC).date().isoformat() for k in (0, -1))
+    utc = datetime.timezone.utc
+    first, last = (datetime.datetime.fromtimestamp(times[k] / 1000, utc).date().isoformat() for k in (0, -1))
     machines = ", ".join(f"{about['cpu']}, {about['os']}" for about in index["machines"].values())
     parts = [
         '<p><a id="open-dashboard" href="dashboard/index.html">Open the dashboard</a>: '

@@ -1,7 +1,8 @@
 # Read by build.sh and dashboard.sh, whose argument is the folder of the site: a clean environment with the project and
 # the extras that are named, in a folder that is removed at the end.
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-site=$(realpath -m "${1:-docs/_build/site}")
+repository=$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")
+site=$(realpath -m "${1:-$repository/docs/_build/site}")
+cd "$repository"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
