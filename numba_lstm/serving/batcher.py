@@ -37,13 +37,16 @@ class Batcher:
         What is done to the inputs of a batch, (n, input_size), to make the LSTM's, (n, H_in), and to its outputs,
         (n, H_out), to make what callers get.  Results do not depend on the batch if each row's do not, to the last
         bit: a matrix product of NumPy cannot say so, `Linear` can.
-    input_size, input_dtype : int, dtype, optional
-        Features of what ``before`` takes, and their dtype, by default the LSTM's.
+    input_size : int
+        Features of what ``before`` takes: needed with it, and only then.
+    input_dtype : dtype, optional
+        Of what ``before`` takes, by default the LSTM's.
 
     Raises
     ------
     ValueError
-        If the LSTM is bidirectional, or a number is not positive.
+        If the LSTM is bidirectional, a number is out of its range, ``before`` and ``input_size`` do not come together,
+        or ``after`` does not make (n, features).
     RuntimeError
         If dropout would apply: call ``eval`` first.
     TypeError

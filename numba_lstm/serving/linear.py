@@ -75,6 +75,13 @@ class Linear:
         -------
         (..., N) array
             Of its own.
+
+        Raises
+        ------
+        RuntimeError
+            If the last axis is not K.
+        ValueError, TypeError
+            If x is no array of this dtype with one to three axes.
         """
         x = as_array(x, "x")
         match_dtype("x", "x", x, self.dtype)

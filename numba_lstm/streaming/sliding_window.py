@@ -113,6 +113,11 @@ class SlidingWindow(Exclusive):
         """Take the windows in flight through the step of the last input, if that has not been done.
 
         The next `push` would do it first, and answer so much later.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread uses the window.
         """
         with self._free_lock():
             try:
@@ -123,7 +128,13 @@ class SlidingWindow(Exclusive):
                 raise
 
     def reset(self) -> None:
-        """Forget all inputs."""
+        """Forget all inputs.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread uses the window.
+        """
         with self._free_lock():
             self._forget()
 

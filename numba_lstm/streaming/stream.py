@@ -206,6 +206,13 @@ class Stream(Exclusive):
         h, c : (num_layers, n, H_out) and (num_layers, n, H_cell) arrays
             Copies.
 
+        Raises
+        ------
+        RuntimeError
+            If another thread uses the stream.
+        ValueError, TypeError
+            If ``rows`` are not different integers below the batch size.
+
         Examples
         --------
         >>> from numba_lstm import LSTM
@@ -228,6 +235,13 @@ class Stream(Exclusive):
             (h, c), as `get_state` gives them.
         rows : sequence of n different integers, optional
             The sequences, in the order of the states; all by default.
+
+        Raises
+        ------
+        RuntimeError
+            If a size does not fit, or another thread uses the stream.
+        ValueError, TypeError
+            If ``rows`` are not different integers below the batch size, or ``hx`` is no pair of arrays of this dtype.
         """
         chosen = self._chosen(rows)
         h, c = batch_states(self._architecture, self._dtype, hx, self._batch_size if rows is None else len(chosen))
@@ -245,6 +259,13 @@ class Stream(Exclusive):
         ----------
         rows : sequence of different integers, optional
             The sequences that end; all by default.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread uses the stream.
+        ValueError, TypeError
+            If ``rows`` are not different integers below the batch size.
         """
         chosen = self._chosen(rows)
         with self._free_lock():

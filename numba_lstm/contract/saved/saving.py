@@ -109,6 +109,8 @@ class SavedModule(QuantizableModule):
             If it is something else, one of several files of a checkpoint, damaged, or has no complete LSTM under this
             prefix; or if the module there computes something else than torch's, as its class or what is beside its
             parameters tells.  The message begins with the path.
+        ValueError, TypeError
+            If an argument is none of what it may be.
         MemoryError
             If there is no room for the weights twice: those of the file, and the module's.  With ``weights`` the
             latter are small.
