@@ -95,7 +95,7 @@ def _outputs(options: argparse.Namespace, inputs: Callable[[], list[Path]]) -> l
             raise InputError(f"standard input has no name for a file in {options.output}: name one with -o")
         targets = [options.output / source.with_suffix(_SUFFIX).name for source in options.inputs]
     elif len(options.inputs) > 1:
-        raise InputError(f"{len(options.inputs)} inputs need a folder for their results, and {options.output} is none")
+        raise InputError(f"{len(options.inputs)} inputs need a folder for their results, which {options.output} is not")
     twice = sorted({str(target) for target in targets if targets.count(target) > 1})
     if twice:
         raise InputError(f"several inputs would have their results in {listed(twice)}: run them one by one")

@@ -101,9 +101,9 @@ def test_none_that_can_be_computed(folder: Path, capsys: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("a.npy b.npy -o out.npz", "2 inputs need a folder for their results, and out.npz is none"),
-        ("a.npy b.npy -o none/", "2 inputs need a folder for their results, and none is none"),
-        ("a.npy b.npy -o -", "2 inputs need a folder for their results, and - is none"),
+        ("a.npy b.npy -o out.npz", "2 inputs need a folder for their results, which out.npz is not"),
+        ("a.npy b.npy -o none/", "2 inputs need a folder for their results, which none is not"),
+        ("a.npy b.npy -o -", "2 inputs need a folder for their results, which - is not"),
         ("a.npy - -o results", "standard input has no name for a file in results"),
         ("a.npy results/a.npy -o results", "several inputs would have their results in 'results/a.npz'"),
         ("- - -o results", "standard input is one array"),

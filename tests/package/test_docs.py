@@ -235,7 +235,7 @@ def test_blocks_of_pages(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def run(block: str, names: dict[str, Any]) -> None:
     """Run a block in the current folder, with names that it may use; add what it defines."""
-    path = Path("block.py")
+    path = Path("block.py").absolute()  # processes that it starts look for it elsewhere
     path.write_text(block, encoding="utf-8")
     names.update(runpy.run_path(str(path), names, "__main__"))
 
