@@ -137,7 +137,7 @@ def accelerate(
 
 def _complain_of_another_form(name: str, module: Any, weights: str | None) -> None:
     """Raise if a module is accelerated in another form; with no form given, one that is accelerated stays as it is."""
-    before = accelerated_over(module)
+    before = module if isinstance(module, OURS) else accelerated_over(module)
     if before is None or before._numba_lstm_form == weights or (weights is None and before is module):
         return
     raise ValueError(

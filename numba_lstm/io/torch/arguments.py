@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .tensors import autocast_dtypes, autocast_enabled, check_tangents, check_tensor, dense, torch
+from ...contract.checks.calls import checked_lstm_call, packed_call
+from .tensors import array_in, autocast_dtypes, autocast_enabled, check_tangents, check_tensor, dense, torch
 from .weights import CELL, Packed
 
 _NAMES = ("input", "hx[0]", "hx[1]")
@@ -17,7 +18,8 @@ def _tensor(name: str, tensor: Any, packed: Packed, called: str) -> Any:
     if getattr(tensor, "dtype", None) is not packed.dtype:
         check_tensor(name, tensor)
         raise ValueError(
-            f"{name} dtype ({tensor.dtype}) does not match weight dtype ({packed.dtype}). "
+            f"{'RNN input' if name == 'input' else name} dtype ({tensor.dtype}) does not match weight dtype "
+            f"({packed.dtype}). "
             f"Convert {name}: {name}.to({packed.dtype}), or convert model: model.to({tensor.dtype})"
         )
     return dense(name, tensor, called)
@@ -39,6 +41,8 @@ def tensors_given(
 ) -> tuple[Any, Any, tuple[Any, ...]]:
     """Return input and states as tensors of the parameters' dtype, and under autocast the dtypes of the results."""
     if hx is not None and not (isinstance(hx, (tuple, list)) and len(hx) == 2):
+        if isinstance(hx, (tuple, list)):
+            raise ValueError(f"hx should be a tuple (h_0, c_0) of two Tensors, got {len(hx)}")
         raise TypeError(f"hx should be a tuple (h_0, c_0) of two Tensors, got: {type(hx).__name__}")
     dtypes: tuple[Any, ...] = ()
     if autocast_enabled():
@@ -55,6 +59,15 @@ def tensors_given(
     states = _tensor("hx[0]", hx[0], packed, called), _tensor("hx[1]", hx[1], packed, called)
     check_tangents([input, *hx])
     return x, states, dtypes
+
+
+def check_sizes(module: Any, packed: Packed, input: Any, states: Any, batch_sizes: Any = None) -> None:
+    """Raise the error that the call would end with, before anything is drawn or reordered for it."""
+    network, x, hx = packed.network, array_in(input), states and tuple(map(array_in, states))
+    if batch_sizes is not None:
+        packed_call(network.architecture, network.dtype, x, batch_sizes.numpy(), hx, None)
+    elif module._numba_lstm_kind is not CELL:
+        checked_lstm_call(network.architecture, network.dtype, bool(module.batch_first), x, hx)
 
 
 def results_of(dtypes: tuple[Any, ...], *arrays: np.ndarray) -> Any:

@@ -11,6 +11,11 @@ from ...lstm import LSTM
 from .tensors import torch
 
 
+def drops(module: Any) -> bool:
+    """Return whether dropout between layers applies."""
+    return bool(module.training and getattr(module, "dropout", 0) and module.num_layers > 1)
+
+
 def drawn_masks(module: Any, input: Any) -> list[Any]:
     """Draw which elements dropout keeps of the output of every layer but the last, if it applies.
 
@@ -26,7 +31,7 @@ def drawn_masks(module: Any, input: Any) -> list[Any]:
         Of booleans, (L, N, D * H_out) with the batch second, (L, D * H_out), or (rows, D * H_out).  They come from
         torch's generator, and are the elements that torch's own module would keep.  None in eval mode.
     """
-    if not (module.training and getattr(module, "dropout", 0) and module.num_layers > 1):
+    if not drops(module):
         return []
     lead = list(input.shape[:-1])
     if module.batch_first and len(lead) == 2:

@@ -14,8 +14,8 @@ import numpy as np
 
 from ...contract.packed_sequence import PackedSequence
 from . import operators, owners
-from .arguments import results_of, tensors_given
-from .dropout import drawn_masks, with_masks
+from .arguments import check_sizes, results_of, tensors_given
+from .dropout import drawn_masks, drops, with_masks
 from .gradients import Call, Given, recorded
 from .tensors import (
     LeftToTorch,
@@ -27,6 +27,7 @@ from .tensors import (
     no_gradients,
     overridden,
     overriding,
+    records_gradients,
     torch,
 )
 from .weights import CELL, LAYERS, Kind, Packed, Packing, tensors_of
@@ -112,8 +113,11 @@ def _call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
         if isinstance(input, TorchPacked) and kind is LAYERS:
             return _call_packed(module, packed, input, hx)
         input, states, dtypes = tensors_given(module, packed, input, hx)
-        masks = drawn_masks(module, input) if module.training else []
-        if _has_gradients(module, packed, input, states):
+        has_gradients, masks = _has_gradients(module, packed, input, states), []
+        if module.training and drops(module):
+            check_sizes(module, packed, input, states)  # a call that is refused draws nothing
+            masks = drawn_masks(module, input)
+        if has_gradients:
             result, *after = _recorded(module, packed, input, states, masks, dtypes)
             return result, after[0] if kind is CELL else tuple(after)
         core = _core(module, packed, masks, batch_first=getattr(module, "batch_first", False))
@@ -135,8 +139,11 @@ def _call_packed(module: Any, packed: Packed, input: Any, hx: Any) -> Any:
     """Run a packed sequence."""
     data, batch_sizes, *orders = input
     data, states, dtypes = tensors_given(module, packed, data, hx, batch_sizes)
+    has_gradients = _has_gradients(module, packed, data, states)
+    if has_gradients or drops(module):
+        check_sizes(module, packed, data, states, batch_sizes)
     masks = drawn_masks(module, data)
-    if _has_gradients(module, packed, data, states):
+    if has_gradients:
         order, inverse = orders
         states = _reordered(states, order)
         data, *after = _recorded(module, packed, data, states, masks, dtypes, batch_sizes.numpy())
@@ -164,7 +171,7 @@ def _core(module: Any, packed: Packed, masks: list[Any], *, batch_first: bool = 
 
 def _has_gradients(module: Any, packed: Packed, input: Any, states: Any) -> bool:
     """Return whether somebody may ask for gradients of a call; raise if there are none."""
-    if not torch.is_grad_enabled():
+    if not records_gradients():
         return False
     if not any(tensor.requires_grad for tensor in (input, *(states or ()), *packed.seen.tensors)):
         return False

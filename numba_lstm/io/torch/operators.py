@@ -12,7 +12,7 @@ from ...contract.architecture import Architecture
 from .dropout import drawn_masks, with_masks
 from .gradients import Call, Given, gradients, handle_of, kept, no_second_gradients
 from .owners import attributes, packing_of, sizes_of
-from .tensors import DTYPES, array_in, autocast_enabled, torch
+from .tensors import DTYPES, array_in, autocast_enabled, is_plain_thread, torch
 from .weights import CELL, LAYERS, Kind, Packed
 
 _compiler: Any = getattr(torch, "compiler", None)
@@ -29,8 +29,11 @@ is_compiling = _compiler.is_compiling if DEFINED else _never
 
 
 def is_exporting() -> bool:
-    """Return whether that is ``torch.export``, whose programs are for elsewhere."""
-    return bool(_compiler._is_exporting_flag)
+    """Return whether that is ``torch.export``, whose programs are for elsewhere; in this thread, and in no other.
+
+    The compiler follows this thread, or a mode sees its operators.
+    """
+    return bool(_compiler._is_exporting_flag) and (_compiler.is_dynamo_compiling() or not is_plain_thread())
 
 
 _SIZES = "int input_size, int hidden_size, int num_layers, bool bias, bool bidirectional, int proj_size"

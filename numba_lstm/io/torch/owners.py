@@ -28,6 +28,11 @@ _FORM = "_numba_lstm_form"
 """The attribute of those whose weights are kept in a form; it goes with copies and pickles."""
 
 
+def _all_live() -> list[Any]:
+    """Return the modules of `live`, whose own iterator other threads may disturb."""
+    return [module for reference in live.valuerefs() if (module := reference()) is not None]
+
+
 def set_form(module: Any, form: str | None) -> None:
     """Say in which form a module keeps weights; in none if that is None."""
     module.__dict__.pop(_FORM, None)
@@ -39,7 +44,7 @@ def accelerated_over(module: Any) -> Any:
     """Return the accelerated module that has the attributes of a module, which may be itself; or None."""
     if PACKING not in module.__dict__:
         return None
-    return next((each for each in list(live.values()) if each.__dict__ is module.__dict__), None)
+    return next((each for each in _all_live() if each.__dict__ is module.__dict__), None)
 
 
 def packing_in(module: Any) -> Packing:
@@ -58,7 +63,7 @@ def packing_of(kind: Kind, weights: list[Any], form: str | None) -> Packing:
     found = _found.get(key)
     module = found and found()
     if module is None or _memory(kind, module, weights, form) != memory:
-        module = next((each for each in list(live.values()) if _memory(kind, each, weights, form) == memory), None)
+        module = next((each for each in _all_live() if _memory(kind, each, weights, form) == memory), None)
         if module is None:
             packing = _unowned[key] = _unowned.pop(key, Packing())  # what was used last is the last
             for old in list(_unowned)[:-_KEPT_UNOWNED]:
@@ -74,7 +79,8 @@ def _memory(kind: Kind, module: Any, like: list[Any], form: str | None) -> tuple
     """Return where the parameters of a module are, if it is of a kind and form and has as many as there are others."""
     if module._numba_lstm_kind is not kind or module._numba_lstm_form != form:
         return None
-    tensors = attributes(kind, module)
+    # Those that parametrizations compute are nowhere else, and to ask for them would compute them.
+    tensors = [module._parameters.get(name) for name in _names(kind, module)]
     if len(tensors) != len(like) or not all(isinstance(tensor, torch.nn.Parameter) for tensor in tensors):
         return None
     return tuple([tensor.data_ptr() for tensor in tensors])
@@ -88,6 +94,11 @@ def sizes_of(kind: Kind, module: Any) -> tuple[Any, ...]:
 
 def attributes(kind: Kind, module: Any) -> list[Any]:
     """Return a module's parameters in the order of a state dict."""
+    return [getattr(module, name, None) for name in _names(kind, module)]
+
+
+def _names(kind: Kind, module: Any) -> list[str]:
+    """Return the names of a module's parameters in this order."""
     _, _, num_layers, bias, bidirectional, proj_size = sizes_of(kind, module)
     parts = ["weight_ih", "weight_hh"]
     if bias:
@@ -99,4 +110,4 @@ def attributes(kind: Kind, module: Any) -> list[Any]:
         names = parts
     elif not bidirectional:
         names = [f"{part}_l{layer}" for layer in range(num_layers) for part in parts]
-    return [getattr(module, name, None) for name in names]
+    return names

@@ -23,6 +23,7 @@ DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 _KEYS = torch._C.DispatchKey
 _tensor_keys = torch._C._dispatch_keys
 _thread_keys = torch._C._dispatch_tls_local_include_set
+_thread_leaves_out = torch._C._dispatch_tls_local_exclude_set
 
 
 def _sets(keys: list[Any], outside_of_inference_mode: list[Any]) -> frozenset[int]:
@@ -57,14 +58,27 @@ def in_dispatch_mode() -> bool:
     return bool(modes) and keys.raw_repr() in _plain_thread()
 
 
+def records_gradients() -> bool:
+    """Return whether operators of torch note what their gradients need.
+
+    They do not in inference mode, where gradients may be enabled nevertheless, nor within operators.
+    """
+    return torch.is_grad_enabled() and not _thread_leaves_out().has(_KEYS.AutogradOther)
+
+
 class LeftToTorch(Exception):
     """Something looks at torch's operators: torch's own module is to do the call."""
 
 
 def check_thread() -> None:
     """Raise `LeftToTorch` where an operator of torch would not just be computed, as under a tracer or a transform."""
-    if _thread_keys().raw_repr() not in _plain_thread():
+    if not is_plain_thread():
         raise LeftToTorch
+
+
+def is_plain_thread() -> bool:
+    """Return whether an operator of torch would just be computed."""
+    return _thread_keys().raw_repr() in _plain_thread()
 
 
 def no_gradients(called: str, form: str) -> RuntimeError:
@@ -218,9 +232,10 @@ def autocast_dtypes(
         # Sequences of one length are computed as if they were not packed.
         packing = "even" if batch_sizes[0] == batch_sizes[-1] else "ragged"
     case = dtypes, weights, steps, layers, projected, packing, empty
-    if (case, autocast, fused) not in _outcomes:
+    modes = autocast, fused, torch.is_grad_enabled()  # with gradients it has other operators
+    if (case, modes) not in _outcomes:
         try:
-            _outcomes[case, autocast, fused] = tuple(tensor.dtype for tensor in _ask(*case))
+            _outcomes[case, modes] = tuple(tensor.dtype for tensor in _ask(*case))
         except RuntimeError as error:
             given = ", ".join(str(dtype) for dtype in dict.fromkeys(dtypes))
             raise RuntimeError(
@@ -228,7 +243,7 @@ def autocast_dtypes(
                 f"on this CPU, nor does an accelerated module: convert input to {weights}, or call it outside of "
                 f"autocast (torch: {str(error).splitlines()[0]})"
             ) from None
-    return _outcomes[case, autocast, fused]
+    return _outcomes[case, modes]
 
 
 def _ask(
