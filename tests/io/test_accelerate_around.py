@@ -558,9 +558,8 @@ def test_fx_does_nothing_twice() -> None:
     hooked = nn.Sequential(nn.ReLU(), nn.LSTM(3, 5)).eval()
     hooked[1].register_forward_hook(lambda module, given, result: (result[0] * 2, result[1]))
     for model in (nn.Sequential(nn.ReLU(), Doubled(3, 5)).eval(), hooked):
-        with pytest.raises(Exception) as raised:  # noqa: PT011
+        with pytest.raises(torch.fx.proxy.TraceError, match="symbolically traced variables"):  # as torch's own
             torch.fx.symbolic_trace(accelerate(model))
-        assert "numba" not in str(raised.value)
 
 
 def test_fx_of_an_lstm_alone_is_refused_in_a_sentence() -> None:

@@ -654,7 +654,8 @@ def test_autocast() -> None:
         results.append([output, h, c, x.grad, *(parameter.grad for parameter in lstm.parameters())])
     for one, other in zip(*results, strict=True):
         assert (one.dtype, one.shape) == (other.dtype, other.shape)
-        np.testing.assert_allclose(one.detach().float(), other.detach().float(), rtol=0, atol=0.1)
+        largest = float(other.detach().abs().max())
+        np.testing.assert_allclose(one.detach().float(), other.detach().float(), rtol=0, atol=3e-2 * largest)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # in torch, about itself
