@@ -187,3 +187,19 @@ def test_words() -> None:
         ours(x, h)
     with pytest.raises(ValueError, match=r"^RNN input dtype \(torch\.float64\) does not match weight dtype"):
         ours(x.double())
+
+
+# --- backward passes that a compiler follows ---------------------------------------------------------------------
+@pytest.mark.skipif(not operators.DEFINED, reason="torch is older")
+@pytest.mark.filterwarnings("ignore")  # of the compiler, about what it does not follow
+@pytest.mark.parametrize("compiled", [False, True], ids=["", "compiled autograd"])
+def test_a_backward_pass_in_a_compiled_function(compiled: bool) -> None:
+    x = torch.randn(4, 2, 3)
+    found = []
+    for lstm in pair():
+        torch._dynamo.reset()
+        with torch._dynamo.config.patch(compiled_autograd=compiled):
+            loss = lstm(x)[0].sum()
+            torch.compile(lambda loss=loss: loss.backward(), backend="eager")()
+        found.append(lstm.weight_ih_l0.grad.numpy())
+    np.testing.assert_allclose(*found, rtol=0, atol=1e-5)

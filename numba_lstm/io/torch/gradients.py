@@ -16,7 +16,7 @@ import numpy as np
 from ...contract.packed_sequence import PackedSequence
 from ...execution.output_panels import pack_outputs
 from .dropout import with_masks
-from .tensors import array_in, in_place, torch
+from .tensors import array_in, in_place, torch, uncompiled
 from .weights import CELL, Kind, Packed, Packing, shapes_of
 
 _NAMES = "input", "h_0", "c_0"
@@ -174,6 +174,7 @@ class _Recorded(torch.autograd.Function):
         return tuple(map(torch.from_numpy, results))
 
     @staticmethod
+    @uncompiled
     def backward(ctx: Any, *d_results: Any) -> tuple[Any, ...]:
         handle, input, h_0, c_0, *others = ctx.saved_tensors
         weights, masks = others[: ctx.weights], others[ctx.weights :]

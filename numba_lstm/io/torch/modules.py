@@ -29,29 +29,12 @@ from .tensors import (
     overriding,
     records_gradients,
     torch,
+    uncompiled,
 )
 from .weights import CELL, LAYERS, Kind, Packed, Packing, tensors_of
 
 _MADE, _STANDS_FOR = "_numba_lstm_made", "_numba_lstm_stands_for"
 """Attributes of classes: of a user's, the one that was made of it; and back."""
-
-
-def _uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep torch.compile out of a function and of all that it calls, as ``torch.compiler.disable`` does.
-
-    That would add a call, and to import numba_lstm.io.torch would import the compiler, which takes seconds.
-    """
-    disabled: Any = function
-    try:
-        frames = torch._C._dynamo.eval_frame
-        skip = frames._FrameAction.SKIP
-        frames.set_code_exec_strategy(disabled.__code__, frames._FrameExecStrategy(skip, skip))
-    except AttributeError:  # in an older torch
-        return torch.compiler.disable(function)  # type: ignore[no-any-return]
-    # Where it would become a part of the graph of a function that calls it.
-    disabled._torchdynamo_disable = True
-    disabled._torchdynamo_disable_msg = "an accelerated module was called in a way that its operator does not take"
-    return function
 
 
 class _Accelerated:
@@ -103,7 +86,7 @@ class _Accelerated:
         return _call(kind, self, input, hx)
 
 
-@_uncompiled
+@uncompiled
 def _call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
     try:
         given = overriding(input, hx)

@@ -66,6 +66,24 @@ def records_gradients() -> bool:
     return torch.is_grad_enabled() and not _thread_leaves_out().has(_KEYS.AutogradOther)
 
 
+def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep torch.compile out of a function and of all that it calls, as ``torch.compiler.disable`` does.
+
+    That would add a call, and to import numba_lstm.io.torch would import the compiler, which takes seconds.
+    """
+    disabled: Any = function
+    try:
+        frames = torch._C._dynamo.eval_frame
+        skip = frames._FrameAction.SKIP
+        frames.set_code_exec_strategy(disabled.__code__, frames._FrameExecStrategy(skip, skip))
+    except AttributeError:  # in an older torch
+        return torch.compiler.disable(function)  # type: ignore[no-any-return]
+    # Where it would become a part of the graph of a function that calls it.
+    disabled._torchdynamo_disable = True
+    disabled._torchdynamo_disable_msg = "an accelerated module does what its operators do not take"
+    return function
+
+
 class LeftToTorch(Exception):
     """Something looks at torch's operators: torch's own module is to do the call."""
 
