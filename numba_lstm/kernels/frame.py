@@ -65,6 +65,9 @@ class Frame(NamedTuple):
     """Pauses that the first of a crew waits for the others."""
     slices: int
     """Parts of the batch, one for a thread."""
+    woken: int
+    """Threads of Numba that a launch wakes.  It is the same for all launches where it can be: OpenMP ends threads that
+    are left out, and makes new ones later."""
     rows: int
     """Most rows of a block: a slice is done in blocks, one after the other."""
 

@@ -14,6 +14,7 @@ from ..simd.records import call_address, pointer_to
 from ..simd.vectors import pointer
 from .crew import begin_slice, finish_slice, was_late
 from .frame import TURN, as_frame
+from .thread_mask import set_thread_mask, thread_mask
 
 
 @inlined
@@ -55,6 +56,8 @@ def run_parallel(numbers, weights, work, x, output, h, c):
     shared, crew, slices = words(pointer(work, frame.crew_words)), frame.crew, frame.slices
     for k in range(frame.crew_size):
         shared[k] = 0
+    mask = thread_mask()
+    set_thread_mask(frame.woken)
     begun = clock()
     for index in prange(crew * slices):
         if crew > 1:
@@ -63,6 +66,7 @@ def run_parallel(numbers, weights, work, x, output, h, c):
             owned = begin_slice(shared)
             _run_share(numbers, weights, work, x, output, h, c, np.int64(index))
             finish_slice(shared, index, owned, slices)
+    set_thread_mask(mask)
     return np.int64(was_late(shared, crew, slices, clock() - begun))
 
 

@@ -322,3 +322,33 @@ os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
 assert usable_cpus() == 1
 """
     run(code)
+
+
+WOKEN = """
+import os
+import numba
+from support.cases import Shape, module, random_case
+import numba_lstm
+from numba_lstm.execution.planning.machine import ASSUMED
+
+def threads_after_a_call(set_):
+    numba_lstm.set_num_threads(set_)
+    lstm(case.x)
+    return len(os.listdir("/proc/self/task"))
+
+ASSUMED["cpus"] = 8
+numba.set_num_threads(7)
+case = random_case(Shape(40, 150, 2, steps=60, rows=20), 1)
+lstm = module(case)
+two, five = threads_after_a_call(2), threads_after_a_call(5)
+assert five - two == 3, (two, five)
+assert numba.get_num_threads() == 7
+lstm.vjp(case.x)[1](0 * case.x[..., :1] + lstm(case.x)[0])
+assert numba.get_num_threads() == 7
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no list of threads")
+def test_launches_wake_no_more_threads_than_were_set() -> None:
+    """All others would spin: in a container with a quota they would use it up."""
+    run(WOKEN, NUMBA_NUM_THREADS="8", NUMBA_THREADING_LAYER="omp")

@@ -106,6 +106,7 @@ def plan_backward(
     frame = Frame(*forward[:FRAME_SIZE].tolist())._replace(
         crew=crew,
         slices=1,
+        woken=machine.woken(crew),
         crew_words=places.pop("crew_words"),
         crew_size=words,
         patience=int(MOST_PATIENCE_NS / machine.costs.pause_ns),

@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ...host.caches import l2_bytes
-from ...host.threads import get_num_threads, usable_cpus
+from ...host.threads import config, get_num_threads, usable_cpus
 from ...simd.blocksizes import fetching
 from .costs import Costs, costs
 
@@ -56,6 +56,10 @@ class Machine(NamedTuple):
     """The way of every call; None: the one that takes the least time by ``estimate``."""
     most_steps: int | None = None
     """Most steps of a launch; None: as many as take ``launch_ns``."""
+
+    def woken(self, needed: int) -> int:
+        """Return how many of Numba's threads a launch wakes that needs some of them."""
+        return min(max(needed, min(self.threads, self.cpus)), int(config.NUMBA_NUM_THREADS))
 
 
 ASSUMED: dict[str, Any] = {}

@@ -111,6 +111,7 @@ def _numbers(
         crew_size=workspace.crew_size,
         patience=schedule.patience,
         slices=schedule.slices,
+        woken=machine.woken(schedule.crew * schedule.slices),
         rows=schedule.rows,
         slice_size=workspace.slice_size,
         hidden=workspace.hidden,
