@@ -72,7 +72,7 @@ html_css_files = ["site.css"]
 html_favicon = "_static/icon.svg"
 html_show_sourcelink = False
 # Pages without others below them, and those whose tables need the width.
-WIDE = ["start", "dashboard", "bring_your_model", "performance", "performance/*"]
+WIDE = ["start", "dashboard", "bring_your_model", "keras", "performance", "performance/*"]
 html_sidebars = {name: [] for name in WIDE}
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
 html_theme_options = {
