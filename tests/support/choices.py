@@ -24,5 +24,8 @@ def check_choices() -> None:
     assert choose(Architecture(128, 256), 64, 256, 2) == (2, 1)
     assert choose(large, 50, 256, 1) == (1, 1)
     assert choose(large, 50, 3, 8) == (1, 8)
+    # More members than there are panels would have nothing to do and be waited for nevertheless.
+    _, crew = choose(Architecture(128, 128), 64, 1, 64)
+    assert 2 <= crew <= 128 // Numerics(np.dtype(np.float32)).lanes
     # Slices would each read all weights, from the L3 cache that they share.
     assert choose(large, 50, 2, 2) == (1, 2)

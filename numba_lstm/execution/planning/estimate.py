@@ -50,9 +50,15 @@ def choose(
     ways = [(alone, 1, 1)]
     if threads > 1 and rows > 0:
         ways.append((_call_ns(a, numerics, steps, slice_rows, machine, slices=slices) + launch_ns, slices, 1))
-        ways.append((_call_ns(a, numerics, steps, mean_rows, machine, crew=threads) + launch_ns, 1, threads))
+        for crew in _crew_sizes(threads):
+            ways.append((_call_ns(a, numerics, steps, mean_rows, machine, crew=crew) + launch_ns, 1, crew))
     _, slices, crew = min(ways)
     return Way(slices, crew, patience)
+
+
+def _crew_sizes(threads: int) -> list[int]:
+    """Return the sizes of crews to choose from: all threads, or fewer, who need not wait for so many others."""
+    return [*(1 << power for power in range(1, (threads - 1).bit_length())), threads]
 
 
 def _call_ns(
@@ -76,6 +82,7 @@ def _call_ns(
         fma = rows * share * GATES * costs.fma_ns / numerics.terms
         step = max(fma * a.output_size, read) + fma * src + rows * share * costs.update_ns
         if crew > 1:
-            step += costs.meet_ns * (2 if a.proj_size else 1) + exchange
+            # All members count themselves in one word, one after the other: it was measured with two of them.
+            step += costs.meet_ns * crew / 2 * (2 if a.proj_size else 1) + exchange
         total += step * directions
     return total * steps
