@@ -14,7 +14,7 @@ from ...kernels.panels import count_panels
 from ...simd.blocksizes import GATES, block_sizes
 from ...simd.memory import CACHE_LINE, round_up
 from ..entries import backward_address, entry_for
-from ..planning.estimate import MOST_PATIENCE_NS, launch_steps
+from ..planning.estimate import MOST_PATIENCE_NS, crew_sizes, launch_steps
 from ..planning.machine import Machine
 from ..planning.numerics import Numerics
 from ..planning.schedule import Batch
@@ -28,7 +28,8 @@ GROUP_ROWS = 96
 """Rows of the steps whose gradients of inputs are one product: enough for the tile kernel, and still in L2."""
 
 LEAST_FLOP, LEAST_STEP_FLOP = 2e6, 1e5
-"""Work that pays a crew: of a layer and direction, and of a step after which its members meet."""
+"""Work that pays a crew: of a layer and direction, and of a step after which two members meet.  A meeting of more takes
+longer, see ``estimate``."""
 
 
 class BackwardPlan(NamedTuple):
@@ -48,6 +49,11 @@ def _odd_lines(size: int, line: int) -> int:
     """Return a distance of rows of so many elements that is an odd number of cache lines, and no multiple of a page."""
     lines = -(-size // line)
     return (lines + 1 - lines % 2) * line
+
+
+def _by_rows(rows: int, outputs: int, in_l2: bool, size: int) -> bool:
+    """Return whether members of a crew have rows of their own in each step, and not panels."""
+    return rows >= 2 * size and (in_l2 or outputs < size)
 
 
 def plan_backward(
@@ -73,11 +79,12 @@ def plan_backward(
     group_rows = group * rows
     step_flop = 2 * GATES * hidden * out * rows
     weights = GATES * hidden * out * dtype.itemsize
-    threads = min(machine.threads, machine.cpus)
-    by_rows = rows >= 2 * threads and (weights <= machine.l2_bytes // 2 or outputs < threads)
-    crew = threads
-    if step_flop * batch.steps < LEAST_FLOP or (not by_rows and (step_flop < LEAST_STEP_FLOP or outputs < threads)):
-        crew = 1
+    in_l2, crew = weights <= machine.l2_bytes // 2, 1
+    if step_flop * batch.steps >= LEAST_FLOP:
+        for size in crew_sizes(min(machine.threads, machine.cpus)):
+            pays = step_flop >= LEAST_STEP_FLOP * size / 2 and outputs >= size
+            if pays or _by_rows(rows, outputs, in_l2, size):
+                crew = size
     words = crew_words(crew) if crew > 1 else 0
     d_rows_stride, left_stride = _odd_lines(GATES * hidden, line), _odd_lines(capacity, line)
     unprojected_stride = _odd_lines(hidden, line)
@@ -122,7 +129,7 @@ def plan_backward(
         capacity=capacity,
         group=group,
         group_rows=group_rows,
-        by_rows=by_rows,
+        by_rows=_by_rows(rows, outputs, in_l2, crew),
         d_rows_stride=d_rows_stride,
         left_stride=left_stride,
         unprojected_stride=unprojected_stride,

@@ -50,15 +50,15 @@ def choose(
     ways = [(alone, 1, 1)]
     if threads > 1 and rows > 0:
         ways.append((_call_ns(a, numerics, steps, slice_rows, machine, slices=slices) + launch_ns, slices, 1))
-        for crew in _crew_sizes(threads):
+        for crew in crew_sizes(threads):
             ways.append((_call_ns(a, numerics, steps, mean_rows, machine, crew=crew) + launch_ns, 1, crew))
     _, slices, crew = min(ways)
     return Way(slices, crew, patience)
 
 
-def _crew_sizes(threads: int) -> list[int]:
-    """Return the sizes of crews to choose from: all threads, or fewer, who need not wait for so many others."""
-    return [*(1 << power for power in range(1, (threads - 1).bit_length())), threads]
+def crew_sizes(threads: int) -> list[int]:
+    """Return the sizes of crews to choose from, smallest first: all threads, or fewer, who wait for fewer others."""
+    return [] if threads < 2 else [*(1 << power for power in range(1, (threads - 1).bit_length())), threads]
 
 
 def _call_ns(
