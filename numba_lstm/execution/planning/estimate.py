@@ -11,6 +11,10 @@ from .residency import L2_SHARE, core_panels, core_share
 
 MOST_PATIENCE_NS = 1e6
 
+WAKE_NS = 750.0
+"""What a launch takes for each thread beyond two, with which launches were measured: about what Linux takes to wake
+one."""
+
 
 def step_flop(a: Architecture) -> int:
     """Return the floating-point operations of one step of one row, two for a multiply-add; projections left out."""
@@ -39,7 +43,8 @@ def choose(
     """Return how a call should use threads; ``batch_sizes`` are the rows of each step of a packed batch."""
     if machine.way is not None:
         return machine.way
-    threads, launch_ns = min(machine.threads, machine.cpus), machine.costs.launch_ns
+    threads = min(machine.threads, machine.cpus)
+    launch_ns = machine.costs.launch_ns + WAKE_NS * max(0, threads - 2)
     slices = max(1, min(threads, rows))
     slice_rows: float = -(-rows // slices)
     mean_rows: float = rows
