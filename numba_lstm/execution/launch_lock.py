@@ -59,7 +59,7 @@ class Team:
 
     @classmethod
     def note(cls, late: bool, numbers: Any) -> None:
-        """Take note of a launch with all threads that are left: after a late one, leave out one more for a while."""
+        """Take note of a launch: after a late one, have the next ones take one thread less for a while."""
         now, threads = time.monotonic(), numbers[PLACES.crew] * numbers[PLACES.slices]
         if late and (numbers[PLACES.crew] > 1 or threads == 2):
             if now >= cls.resumes:
@@ -67,7 +67,9 @@ class Team:
                 cls.cores.since_last_look()
             if not cls.fewer:
                 cls.since = now
-            cls.fewer, cls.resumes = cls.fewer + 1, now + cls.pause
+            # What it did without is left out already.
+            cls.fewer = max(cls.fewer, numbers[PLACES.woken] - threads) + 1
+            cls.resumes = now + cls.pause
         elif cls.pause and now > cls.resumes + SOON:
             cls.pause = 0.0
 
@@ -82,14 +84,14 @@ class Team:
             else:
                 cls.fewer = max(0, cls.fewer - int(idle + IDLE_ENOUGH))
             cls.resumes = now + LOOK_AGAIN if cls.fewer else cls.resumes
-        crew, slices = numbers[PLACES.crew], numbers[PLACES.slices]
-        if not cls.fewer or slices > 2:
+        crew, slices, left = numbers[PLACES.crew], numbers[PLACES.slices], numbers[PLACES.woken] - cls.fewer
+        if slices > 2 or left >= crew * slices:
             # A slice on a busy core takes twice as long, and one thread with all slices as many times as there are.
             return numbers
-        if crew - cls.fewer < 2:
+        if left < 2:
             return None
         part = numbers.copy()
-        part[PLACES.crew] = crew - cls.fewer
+        part[PLACES.crew] = left
         return part
 
 
@@ -142,7 +144,7 @@ if hasattr(os, "register_at_fork"):
 
 def _wise(numbers: Any, taken: list[bool]) -> bool:
     """Return whether a launch should take the team, beside other calls that run."""
-    return not taken[0] and 2 * (1 + sum(taken)) <= numbers[PLACES.crew] * numbers[PLACES.slices]
+    return not taken[0] and 2 * (1 + sum(taken)) <= numbers[PLACES.woken]
 
 
 def with_team(parallel: Callable[..., int], serial: Callable[..., None]) -> Callable[..., None]:

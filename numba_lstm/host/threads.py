@@ -9,6 +9,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.np.ufunc import parallel
 
 from .cpu_quota import cpu_quota
 
@@ -49,6 +50,11 @@ def get_num_threads() -> int:
 def usable_cpus() -> int:
     """Return on how many CPUs this thread may run."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def started_threads() -> int:
+    """Return how many threads Numba starts, whatever has become of its setting since it was imported."""
+    return int(parallel.NUM_THREADS)
 
 
 def _is_worker() -> bool:

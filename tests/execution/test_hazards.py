@@ -231,9 +231,10 @@ def test_a_fork_that_is_interrupted_while_it_waits_for_a_compilation(lock: str) 
 # --- who takes the team -------------------------------------------------------------------------------------
 
 
-def frame_of(threads: int) -> np.ndarray:
+def frame_of(threads: int, crew: int = 0) -> np.ndarray:
+    """Return that of a crew, by default of all threads that may be used."""
     numbers = np.zeros(FRAME_SIZE, np.int64)
-    numbers[PLACES.crew], numbers[PLACES.slices] = threads, 1
+    numbers[PLACES.crew], numbers[PLACES.slices], numbers[PLACES.woken] = crew or threads, 1, threads
     return numbers
 
 
@@ -281,8 +282,10 @@ def test_calls_that_keep_the_cores_busy_leave_the_team_alone(
     for lock in launch_lock.Team.locks[1 : 1 + others]:
         lock.acquire()
     ways: list[str] = []
-    launch_lock.with_team(lambda frame: ways.append("team"), lambda frame: ways.append("alone"))(frame_of(threads))
-    assert ways == ["team" if taken else "alone"]
+    launch = launch_lock.with_team(lambda frame: ways.append("team"), lambda frame: ways.append("alone"))
+    launch(frame_of(threads))
+    launch(frame_of(threads, crew=2))  # what is idle does not depend on who asks
+    assert ways == 2 * ["team" if taken else "alone"]
     assert sum(lock.locked() for lock in launch_lock.Team.locks) == others
 
 

@@ -235,9 +235,9 @@ def clock_of_team(rested_team: None, monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def frame_of(crew: int, slices: int = 1) -> np.ndarray:
+def frame_of(crew: int, slices: int = 1, woken: int = 0) -> np.ndarray:
     made = np.zeros(FRAME_SIZE, np.int64)
-    made[PLACES.crew], made[PLACES.slices] = crew, slices
+    made[PLACES.crew], made[PLACES.slices], made[PLACES.woken] = crew, slices, woken or crew * slices
     return made
 
 
@@ -267,6 +267,30 @@ def test_launches_leave_threads_out_until_their_cores_are_idle(clock_of_team: Cl
     sizes.clear()
     launch(frame_of(4))
     assert sizes == [4]
+
+
+def test_a_small_crew_of_many_threads(clock_of_team: Clock) -> None:
+    """A large one that was late leaves enough for it; if it is late itself, it has one less the next time."""
+    sizes: list[int] = []
+
+    def parallel(launched: np.ndarray) -> int:
+        sizes.append(int(launched[PLACES.crew]))
+        return late
+
+    launch = launch_lock.with_team(parallel, lambda launched: sizes.append(1))
+    late = True
+    launch(frame_of(8))
+    late = False
+    launch(frame_of(8))
+    launch(frame_of(3, woken=8))
+    launch(frame_of(1, 2, woken=8))
+    assert sizes == [8, 7, 3, 1]  # the last one with its two slices, on this thread none
+    assert launch_lock.Team.fewer == 1
+    late = True
+    launch(frame_of(3, woken=8))
+    late = False
+    launch(frame_of(3, woken=8))
+    assert sizes[4:] == [3, 2]
 
 
 def test_a_launch_is_tried_after_some_time_whatever_the_cores_seem_to_do(clock_of_team: Clock) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ...host.caches import l2_bytes
-from ...host.threads import config, get_num_threads, usable_cpus
+from ...host.threads import get_num_threads, started_threads, usable_cpus
 from ...simd.blocksizes import fetching
 from .costs import Costs, costs
 
@@ -59,7 +59,7 @@ class Machine(NamedTuple):
 
     def woken(self, needed: int) -> int:
         """Return how many of Numba's threads a launch wakes that needs some of them."""
-        return min(max(needed, min(self.threads, self.cpus)), int(config.NUMBA_NUM_THREADS))
+        return min(max(needed, min(self.threads, self.cpus)), started_threads())
 
 
 ASSUMED: dict[str, Any] = {}
