@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
 import sys
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from numba_lstm.io.torch import accelerate, operators, owners, tensors  # noqa: E402
 
@@ -30,6 +33,11 @@ def pair(kind: Any = nn.LSTM, *sizes: int, weights: Any = None, **options: Any) 
     return accelerate(copy.deepcopy(theirs), weights=weights), theirs
 
 
+def counting() -> Any:
+    """Return a mode that sees every operator."""
+    return FlopCounterMode(display=False)
+
+
 def same_bits(ours: Any, theirs: Any) -> None:
     np.testing.assert_array_equal(ours.detach().numpy(), theirs.detach().numpy())
 
@@ -44,7 +52,10 @@ def test_gradients_in_inference_mode_are_none(kind: Any, weights: str | None) ->
         expected = ours(x)[0]
     with torch.inference_mode(), torch.enable_grad():
         y, of_torch = ours(x)[0], theirs(x)[0]
+        with counting():
+            seen = ours(x)[0]
     same_bits(y, expected)
+    same_bits(seen, expected)
     assert (y.requires_grad, y.is_inference()) == (of_torch.requires_grad, of_torch.is_inference()) == (False, True)
 
 
@@ -66,6 +77,7 @@ def test_an_export_in_another_thread_changes_nothing(weights: str | None, monkey
         monkeypatch.setattr(torch.compiler, "_is_compiling_flag", True)
         monkeypatch.setattr(torch.compiler, "_is_exporting_flag", True)
         same_bits(ours(x)[0], expected)
+        same_bits(ours(x, (torch.zeros(1, 1, 64),) * 2)[0], expected)
 
 
 def test_modules_that_are_made_meanwhile_disturb_nobody() -> None:
@@ -131,8 +143,9 @@ def test_autocast_with_and_without_gradients_is_asked_for_twice(monkeypatch: pyt
 
 
 # --- calls that are refused --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("mode", [contextlib.nullcontext, counting], ids=["", "mode"])
 @pytest.mark.parametrize("wrong", ["features", "axes", "states", "packed"])
-def test_a_call_that_is_refused_draws_nothing(wrong: str) -> None:
+def test_a_call_that_is_refused_draws_nothing(wrong: str, mode: Any) -> None:
     ours, theirs = pair(num_layers=2, dropout=0.5)
     x, h = torch.zeros(4, 2, 3), torch.zeros(2, 2, 5)
     arguments: Any = {
@@ -143,7 +156,7 @@ def test_a_call_that_is_refused_draws_nothing(wrong: str) -> None:
     }[wrong]
     for lstm in (ours, theirs):
         state = torch.get_rng_state()
-        with pytest.raises((RuntimeError, ValueError)):
+        with pytest.raises((RuntimeError, ValueError)), mode():
             lstm(*arguments)
         assert torch.equal(state, torch.get_rng_state())
 

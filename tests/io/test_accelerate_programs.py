@@ -484,6 +484,35 @@ def test_subclasses_that_go_up(kind: Any, arguments: Any) -> None:
     assert type(restore(read)) is kind
 
 
+class Regularized(nn.LSTMCell):
+    """A cell whose own attributes have the names of options that only layers have."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes)
+        self.dropout, self.num_layers, self.batch_first = nn.Dropout(0.5), 2, True
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return super().forward(self.dropout(x), hx)
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_cell_with_dropout_of_its_own(gradients: bool, compiled: bool) -> None:
+    theirs, x = Regularized(3, 5), torch.randn(4, 3)
+    model = accelerate(nn.ModuleList([copy.deepcopy(theirs)]), strict=True)
+    found = []
+    for lstm in (theirs, model[0]):
+        torch.manual_seed(1)
+        with torch.set_grad_enabled(gradients):
+            call = torch.compile(lstm, backend="eager") if compiled else lstm
+            results = call(x)
+            if gradients:
+                sum(results).sum().backward()
+                results = *results, lstm.weight_hh.grad
+        found.append(results)
+    same(*found)
+
+
 class Remade(nn.LSTM):
     """One whose copies are made by its own class."""
 

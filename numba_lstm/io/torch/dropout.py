@@ -9,11 +9,15 @@ import numpy as np
 
 from ...lstm import LSTM
 from .tensors import torch
+from .weights import LAYERS
 
 
 def drops(module: Any) -> bool:
     """Return whether dropout between layers applies."""
-    return bool(module.training and getattr(module, "dropout", 0) and module.num_layers > 1)
+    # A cell has no dropout; what a subclass of one calls so is its own.
+    return bool(
+        module._numba_lstm_kind is LAYERS and module.training and module.dropout and module.num_layers > 1
+    )
 
 
 def drawn_masks(module: Any, input: Any) -> list[Any]:

@@ -78,7 +78,7 @@ class _Accelerated:
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Call the module, with the arguments and results of torch's."""
         kind = self._numba_lstm_kind
-        if operators.is_compiling():  # or another thread is
+        if operators.is_compiling() and operators.is_watched():
             if operators.is_exporting():
                 return _FORWARD[kind.called](self, input, hx)
             if type(input) is torch.Tensor and operators.takes(kind, self, input, hx):
@@ -97,13 +97,13 @@ def _call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
             return _call_packed(module, packed, input, hx)
         input, states, dtypes = tensors_given(module, packed, input, hx)
         has_gradients, masks = _has_gradients(module, packed, input, states), []
-        if module.training and drops(module):
+        if drops(module):
             check_sizes(module, packed, input, states)  # a call that is refused draws nothing
             masks = drawn_masks(module, input)
         if has_gradients:
             result, *after = _recorded(module, packed, input, states, masks, dtypes)
             return result, after[0] if kind is CELL else tuple(after)
-        core = _core(module, packed, masks, batch_first=getattr(module, "batch_first", False))
+        core = _core(module, packed, masks, batch_first=kind is LAYERS and module.batch_first)
         result, after = core(array_in(input), states and tuple(map(array_in, states)))
         if kind is CELL:
             result, after = results_of(dtypes, result, after)
@@ -167,8 +167,9 @@ def _recorded(
     module: Any, packed: Packed, input: Any, states: Any, masks: list[Any], dtypes: Any, batch_sizes: Any = None
 ) -> Any:
     """Do a call whose results have gradients; return these as tensors."""
-    kind, batch_first = module._numba_lstm_kind, batch_sizes is None and bool(getattr(module, "batch_first", False))
-    call = Call(kind, packed.sizes, batch_first, getattr(module, "dropout", 0.0), batch_sizes)
+    kind = module._numba_lstm_kind
+    batch_first, dropout = (False, 0.0) if kind is CELL else (bool(module.batch_first), module.dropout)
+    call = Call(kind, packed.sizes, batch_first and batch_sizes is None, dropout, batch_sizes)
     given = Given(input, states or (), packed.seen.tensors, masks)
     results = recorded(call, owners.packing_in(module), packed, given)
     return [tensor.to(dtype) for tensor, dtype in zip(results, dtypes, strict=True)] if dtypes else results

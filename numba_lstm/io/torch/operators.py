@@ -12,7 +12,7 @@ from ...contract.architecture import Architecture
 from .dropout import drawn_masks, with_masks
 from .gradients import Call, Given, gradients, handle_of, kept, no_second_gradients
 from .owners import attributes, packing_of, sizes_of
-from .tensors import DTYPES, array_in, autocast_enabled, is_plain_thread, torch
+from .tensors import DTYPES, array_in, autocast_enabled, is_plain_thread, records_gradients, torch
 from .weights import CELL, LAYERS, Kind, Packed
 
 _compiler: Any = getattr(torch, "compiler", None)
@@ -28,12 +28,19 @@ is_compiling = _compiler.is_compiling if DEFINED else _never
 """Whether a compiler looks at what is called, or does in another thread."""
 
 
-def is_exporting() -> bool:
-    """Return whether that is ``torch.export``, whose programs are for elsewhere; in this thread, and in no other.
+def is_watched() -> bool:
+    """Return whether that is this thread: the compiler follows it, or a mode sees its operators."""
+    return bool(_compiler.is_dynamo_compiling()) or not is_plain_thread()
 
-    The compiler follows this thread, or a mode sees its operators.
-    """
-    return bool(_compiler._is_exporting_flag) and (_compiler.is_dynamo_compiling() or not is_plain_thread())
+
+def is_exporting() -> bool:
+    """Return whether the compiler is ``torch.export``, whose programs are for elsewhere."""
+    return bool(_compiler._is_exporting_flag)
+
+
+def _records_gradients() -> bool:
+    # The compiler does not follow what tells more, and compiles anew in inference mode.
+    return bool(torch.is_grad_enabled()) if _compiler.is_dynamo_compiling() else records_gradients()
 
 
 _SIZES = "int input_size, int hidden_size, int num_layers, bool bias, bool bidirectional, int proj_size"
@@ -75,10 +82,26 @@ def takes(kind: Kind, module: Any, input: Any, hx: Any) -> bool:
     for tensor in [input, *(hx or ()), *weights]:
         if not isinstance(tensor, torch.Tensor) or tensor.device.type != "cpu" or tensor.dtype is not input.dtype:
             return False
-        if module._numba_lstm_form is not None and torch.is_grad_enabled() and tensor.requires_grad:
+        if module._numba_lstm_form is not None and _records_gradients() and tensor.requires_grad:
             return False
     axes = (1, 2) if kind is CELL else (2, 3)
-    return input.dtype in DTYPES and input.dim() in axes and input.shape[-1] == module.input_size
+    if input.dtype not in DTYPES or input.dim() not in axes or input.shape[-1] != module.input_size:
+        return False
+    return hx is None or all(map(_has_shape, hx, _state_shapes(kind, module, input)))
+
+
+def _state_shapes(kind: Kind, module: Any, input: Any) -> list[tuple[Any, ...]]:
+    """Return the shapes of h_0 and c_0 that go with an input."""
+    if kind is CELL:
+        rows = (*input.shape[:-1],)
+        return [(*rows, module.hidden_size)] * 2
+    cells = module.num_layers * (1 + bool(module.bidirectional))
+    rows = (input.shape[0 if module.batch_first else 1],) if input.dim() == 3 else ()
+    return [(cells, *rows, module.proj_size or module.hidden_size), (cells, *rows, module.hidden_size)]
+
+
+def _has_shape(tensor: Any, shape: tuple[Any, ...]) -> bool:
+    return tuple(tensor.shape) == shape
 
 
 def call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
@@ -87,7 +110,7 @@ def call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
     tensors = input, list(hx or ()), _weights(kind, module)
     batch_first, dropout = (False, 0.0) if kind is CELL else (bool(module.batch_first), float(module.dropout))
     options = drawn_masks(module, input), batch_first, *sizes_of(kind, module), dropout
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in [input, *tensors[1], *tensors[2]]):
+    if _records_gradients() and any(tensor.requires_grad for tensor in [input, *tensors[1], *tensors[2]]):
         result, *after, _ = operators.lstm_vjp(*tensors, *options, kind is CELL)
     elif kind is CELL:
         result, *after = operators.lstm_cell(*tensors, form)
