@@ -44,7 +44,7 @@ class Team:
     cores = IdleCores()
     locks: tuple[threading.Lock, ...]
     """The first one's holder launches.  Each of the others is held by a thread that works by itself for want of it, so
-    that the number of such threads is known; there are enough of them for the question that ``_shared`` asks."""
+    that the number of such threads is known; there are enough of them for the question that ``_wise`` asks."""
 
     @classmethod
     def new_locks(cls) -> None:
@@ -67,8 +67,7 @@ class Team:
                 cls.cores.since_last_look()
             if not cls.fewer:
                 cls.since = now
-            # What it did without is left out already.
-            cls.fewer = max(cls.fewer, numbers[PLACES.woken] - threads) + 1
+            cls.fewer += 1
             cls.resumes = now + cls.pause
         elif cls.pause and now > cls.resumes + SOON:
             cls.pause = 0.0

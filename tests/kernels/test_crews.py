@@ -235,6 +235,14 @@ def clock_of_team(rested_team: None, monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
+ALONE = 0
+"""Of Numba's threads: what a call has that goes on by itself."""
+
+
+def threads_of(launched: np.ndarray) -> int:
+    return int(launched[PLACES.crew] * launched[PLACES.slices])
+
+
 def frame_of(crew: int, slices: int = 1, woken: int = 0) -> np.ndarray:
     made = np.zeros(FRAME_SIZE, np.int64)
     made[PLACES.crew], made[PLACES.slices], made[PLACES.woken] = crew, slices, woken or crew * slices
@@ -245,18 +253,18 @@ def test_launches_leave_threads_out_until_their_cores_are_idle(clock_of_team: Cl
     late, sizes = [True, False, True, False], []
 
     def parallel(launched: np.ndarray) -> int:
-        sizes.append(int(launched[PLACES.crew]))
+        sizes.append(threads_of(launched))
         return late.pop(0) if late else 0
 
-    launch = launch_lock.with_team(parallel, lambda launched: sizes.append(1))
+    launch = launch_lock.with_team(parallel, lambda launched: sizes.append(ALONE))
     for _ in range(3):
         launch(frame_of(4))
         launch(frame_of(1, 3))
-    assert sizes == [4, 1, 3, 1, 2, 1]  # each late launch leaves one thread out; three slices remain three
+    assert sizes == [4, 3, 3, 3, 2, 3]  # each late launch leaves one thread out; three slices remain three
     sizes.clear()
     launch(frame_of(2))
     launch(frame_of(1, 2))
-    assert sizes == [1, 1]  # two threads become one
+    assert sizes == [ALONE, ALONE]  # two threads become one
     clock_of_team.now += 1
     for idle, expected in ((0.5, 2), (0.9, 3), (0.5, 3), (0.8, 4)):  # as many come back as cores are idle
         clock_of_team.idle = idle
@@ -270,27 +278,33 @@ def test_launches_leave_threads_out_until_their_cores_are_idle(clock_of_team: Cl
 
 
 def test_a_small_crew_of_many_threads(clock_of_team: Clock) -> None:
-    """A large one that was late leaves enough for it; if it is late itself, it has one less the next time."""
+    """Others that were late leave enough for it, and when it is late itself, others have one less as well."""
     sizes: list[int] = []
 
     def parallel(launched: np.ndarray) -> int:
-        sizes.append(int(launched[PLACES.crew]))
+        sizes.append(threads_of(launched))
         return late
 
-    launch = launch_lock.with_team(parallel, lambda launched: sizes.append(1))
+    launch = launch_lock.with_team(parallel, lambda launched: sizes.append(ALONE))
     late = True
     launch(frame_of(8))
     late = False
     launch(frame_of(8))
     launch(frame_of(3, woken=8))
     launch(frame_of(1, 2, woken=8))
-    assert sizes == [8, 7, 3, 1]  # the last one with its two slices, on this thread none
-    assert launch_lock.Team.fewer == 1
+    assert sizes == [8, 7, 3, 2]
+    sizes.clear()
     late = True
-    launch(frame_of(3, woken=8))
+    for _ in range(3):
+        launch(frame_of(3, woken=8))
     late = False
-    launch(frame_of(3, woken=8))
-    assert sizes[4:] == [3, 2]
+    launch(frame_of(8))
+    assert sizes == [3, 3, 3, 4]
+    sizes.clear()
+    late = True
+    for _ in range(3):
+        launch(frame_of(3, woken=8))
+    assert sizes == [3, 3, 2]  # it has less when so many cores are taken that fewer are left
 
 
 def test_a_launch_is_tried_after_some_time_whatever_the_cores_seem_to_do(clock_of_team: Clock) -> None:

@@ -28,8 +28,8 @@ GROUP_ROWS = 96
 """Rows of the steps whose gradients of inputs are one product: enough for the tile kernel, and still in L2."""
 
 LEAST_FLOP, LEAST_STEP_FLOP = 2e6, 1e5
-"""Work that pays a crew: of a layer and direction, and of a step after which two members meet.  A meeting of more takes
-longer, see ``estimate``."""
+"""Work that pays a crew of two: of a layer and direction, and of a step after which they meet.  To wake more, and to
+have them meet, takes longer, see ``estimate``."""
 
 
 class BackwardPlan(NamedTuple):
@@ -80,11 +80,16 @@ def plan_backward(
     step_flop = 2 * GATES * hidden * out * rows
     weights = GATES * hidden * out * dtype.itemsize
     in_l2, crew = weights <= machine.l2_bytes // 2, 1
-    if step_flop * batch.steps >= LEAST_FLOP:
-        for size in crew_sizes(min(machine.threads, machine.cpus)):
-            pays = step_flop >= LEAST_STEP_FLOP * size / 2 and outputs >= size
-            if pays or _by_rows(rows, outputs, in_l2, size):
-                crew = size
+    for size in crew_sizes(min(machine.threads, machine.cpus)):
+        if step_flop * batch.steps < LEAST_FLOP * size / 2:
+            break
+        if _by_rows(rows, outputs, in_l2, size):
+            # They meet after a group of steps, and two of them pay in any case.
+            pays = step_flop * group >= LEAST_STEP_FLOP * (size - 2) / 2
+        else:
+            pays = outputs >= size and step_flop >= LEAST_STEP_FLOP * size / 2
+        if pays:
+            crew = size
     words = crew_words(crew) if crew > 1 else 0
     d_rows_stride, left_stride = _odd_lines(GATES * hidden, line), _odd_lines(capacity, line)
     unprojected_stride = _odd_lines(hidden, line)

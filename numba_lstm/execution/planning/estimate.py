@@ -55,7 +55,8 @@ def choose(
     ways = [(alone, 1, 1)]
     if threads > 1 and rows > 0:
         ways.append((_call_ns(a, numerics, steps, slice_rows, machine, slices=slices) + launch_ns, slices, 1))
-        for crew in crew_sizes(threads):
+        panels = core_panels(a, numerics, 1) * a.num_directions  # members without one would only be waited for
+        for crew in crew_sizes(min(threads, panels)):
             ways.append((_call_ns(a, numerics, steps, mean_rows, machine, crew=crew) + launch_ns, 1, crew))
     _, slices, crew = min(ways)
     return Way(slices, crew, patience)
