@@ -1,7 +1,8 @@
 """How many of Numba's threads the parallel loops of a thread wake, which Numba calls a mask.
 
 It is all of them by default, one for each CPU, however few are to share the work.  OpenMP's spin for a while when they
-find none: in a container whose quota is a part of the CPUs, they would use it up.
+find none: in a container whose quota is a part of the CPUs, they would use it up.  TBB's are not woken either; those of
+workqueue are, all of them, and sleep again at once.
 """
 
 from __future__ import annotations
