@@ -383,7 +383,7 @@ def test_dtype_changes() -> None:
         (lambda m, x: m(x.half()), ValueError, "torch.float16"),
         (lambda m, x: m(x.numpy()), TypeError, "input should be a Tensor, got: ndarray"),
         (lambda m, x: m(x, x), TypeError, "hx should be a tuple"),
-        (lambda m, x: m(x, (x,)), TypeError, "hx should be a tuple"),
+        (lambda m, x: m(x, (x,)), ValueError, "hx should be a tuple"),
         (lambda m, x: m(x, (1, 2)), TypeError, r"hx\[0\] should be a Tensor"),
         (lambda m, x: m(x[..., :2]), RuntimeError, "Expected 3, got 2"),
         (lambda m, x: m(x, (x, x)), RuntimeError, r"Expected hidden\[0\] size"),
