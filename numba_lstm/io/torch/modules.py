@@ -97,7 +97,7 @@ def _call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
             return _call_packed(module, packed, input, hx)
         input, states, dtypes = tensors_given(module, packed, input, hx)
         has_gradients, masks = _has_gradients(module, packed, input, states), []
-        if drops(module):
+        if module.training and drops(module):
             check_sizes(module, packed, input, states)  # a call that is refused draws nothing
             masks = drawn_masks(module, input)
         if has_gradients:
