@@ -39,7 +39,7 @@ ONLY_SHOWN = {"h33_p17"}
 """Projections, which oneDNN does not have: torch then adds the sums of single steps, which for few rows is as short as
 chains can be, and is up to a seventh closer than ours, whose chains have 32 terms; with 16 it is a tenth."""
 
-NUMBERS, MOST_SEEDS = 2000, 30
+NUMBERS, MOST_SEEDS = 4000, 60
 """Of each gradient, about: small ones have several seeds, so that a ratio is no accident, but at most so many."""
 
 
