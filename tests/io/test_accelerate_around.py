@@ -14,15 +14,16 @@ from support.places import TESTS
 
 torch = pytest.importorskip("torch")
 
+from support.torch_models import same, tensors  # noqa: E402
 from torch.nn.utils import parametrize, prune  # noqa: E402
 
 from numba_lstm.io.torch import AcceleratedLSTM, accelerate, from_module, restore  # noqa: E402
 
-TOLERANCE = 1e-5
 HALF_TOLERANCE = 3e-2  # of torch's bfloat16; ours is float32 that is rounded at the end
 nn = torch.nn
 rnn = torch.nn.utils.rnn
 forward_ad = torch.autograd.forward_ad
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> Iterator[None]:
@@ -41,19 +42,6 @@ def pair(kind: Any = nn.LSTM, **options: Any) -> tuple[Any, Any]:
 
 def inputs(kind: Any = nn.LSTM) -> Any:
     return torch.randn(4, 2, 3) if kind is nn.LSTM else torch.randn(4, 3)
-
-
-def tensors(result: Any) -> list[Any]:
-    """Return what a call returned, in a row."""
-    if isinstance(result, torch.Tensor):
-        return [result]
-    return [] if result is None else [tensor for part in result for tensor in tensors(part)]
-
-
-def same(ours: Any, theirs: Any, tolerance: float = TOLERANCE) -> None:
-    for one, other in zip(tensors(ours), tensors(theirs), strict=True):
-        assert (type(one), one.dtype, one.shape) == (type(other), other.dtype, other.shape)
-        np.testing.assert_allclose(one.double().numpy(), other.double().numpy(), rtol=0, atol=tolerance)
 
 
 # --- parameters that are others -----------------------------------------------------------------------------
