@@ -213,6 +213,7 @@ class LSTM(SavedModule, StreamedModule, DifferentiableModule):
         Examples
         --------
         >>> import numpy as np
+        >>> from numba_lstm import LSTM
         >>> lstm = LSTM(3, 5, bidirectional=True, seed=0)
         >>> output, (h_n, c_n) = lstm(np.zeros((7, 3), np.float32))
         >>> output.shape, h_n.shape

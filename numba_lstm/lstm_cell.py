@@ -152,6 +152,7 @@ class LSTMCell(SavedCell, DifferentiableCell):
         Examples
         --------
         >>> import numpy as np
+        >>> from numba_lstm import LSTMCell
         >>> cell = LSTMCell(3, 5, seed=0)
         >>> h, c = cell(np.zeros((2, 3), np.float32))
         >>> h, c = cell(np.ones((2, 3), np.float32), (h, c))

@@ -49,6 +49,7 @@ class PackedSequence(_Fields):
     Examples
     --------
     >>> import numpy as np
+    >>> from numba_lstm import PackedSequence
     >>> packed = PackedSequence(np.array([1, 4, 2]), [2, 1])
     >>> packed._replace(data=packed.data * 10)
     PackedSequence(data=array([10, 40, 20]), batch_sizes=array([2, 1]), sorted_indices=None, unsorted_indices=None)
@@ -117,6 +118,7 @@ def pack_padded_sequence(
     Examples
     --------
     >>> import numpy as np
+    >>> from numba_lstm import pack_padded_sequence
     >>> packed = pack_padded_sequence(np.array([[1, 0], [3, 4]]), [1, 2], batch_first=True, enforce_sorted=False)
     >>> packed.data, packed.batch_sizes, packed.sorted_indices
     (array([3, 1, 4]), array([2, 1]), array([1, 0]))
@@ -156,6 +158,7 @@ def pad_packed_sequence(
 
     Examples
     --------
+    >>> from numba_lstm import PackedSequence, pad_packed_sequence
     >>> padded, lengths = pad_packed_sequence(PackedSequence([1, 4, 2], [2, 1]), padding_value=-1)
     >>> padded.tolist(), lengths.tolist()
     ([[1, 4], [2, -1]], [2, 1])
@@ -196,6 +199,7 @@ def pack_sequence(sequences: Iterable[np.ndarray], enforce_sorted: bool = True) 
     Examples
     --------
     >>> import numpy as np
+    >>> from numba_lstm import pack_sequence
     >>> pack_sequence([np.array([1, 2, 3]), np.array([4])]).data
     array([1, 4, 2, 3])
     """
@@ -217,6 +221,7 @@ def unpack_sequence(packed_sequences: PackedSequence) -> list[np.ndarray]:
 
     Examples
     --------
+    >>> from numba_lstm import PackedSequence, unpack_sequence
     >>> unpack_sequence(PackedSequence([1, 4, 2], [2, 1]))
     [array([1, 2]), array([4])]
     """

@@ -35,6 +35,7 @@ def pad_sequence(
     Examples
     --------
     >>> import numpy as np
+    >>> from numba_lstm import pad_sequence
     >>> pad_sequence([np.array([1, 2, 3]), np.array([4])], batch_first=True, padding_side="left").tolist()
     [[1, 2, 3], [0, 0, 4]]
     """
@@ -73,6 +74,7 @@ def unpad_sequence(padded_sequences: np.ndarray, lengths: ArrayLike, batch_first
     Examples
     --------
     >>> import numpy as np
+    >>> from numba_lstm import unpad_sequence
     >>> unpad_sequence(np.array([[1, 2, 3], [4, 0, 0]]), [3, 1], batch_first=True)
     [array([1, 2, 3]), array([4])]
     """

@@ -60,6 +60,7 @@ def read(path: StrPath) -> dict[str, np.ndarray]:
     Examples
     --------
     >>> import numpy as np
+    >>> from numba_lstm.io import read, write
     >>> write("bias.npz", {"bias": np.zeros(3, np.float32)})
     >>> read("bias.npz")
     {'bias': array([0., 0., 0.], dtype=float32)}
@@ -291,9 +292,10 @@ def write(path: StrPath, arrays: Mapping[str, np.ndarray], metadata: Mapping[str
     Examples
     --------
     >>> import numpy as np
+    >>> from numba_lstm.io import read, write
     >>> write("lstm.safetensors", {"weight": np.eye(2)}, {"trained": "on Monday"})
-    >>> read_contents("lstm.safetensors").metadata
-    {'trained': 'on Monday'}
+    >>> read("lstm.safetensors")["weight"].shape
+    (2, 2)
     """
     file = Path(path)
     module = _format(file, WRITTEN)

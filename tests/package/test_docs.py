@@ -10,6 +10,7 @@ import runpy
 import shlex
 import shutil
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,14 @@ COMMANDS = sorted(
         for command in re.findall(r"^\$ (?:.* && )?numba-lstm ([^#\n]*[^#\s])", block, re.MULTILINE)
     }
 )
+PUBLIC = {
+    name if name.startswith("numba_lstm.") else f"numba_lstm.{name}"
+    for page in (ROOT / "docs" / "reference").glob("*.md")
+    for name in re.findall(
+        r"^\.\. auto(?:function|class|exception):: ([\w.]+)", page.read_text(encoding="utf-8"), re.MULTILINE
+    )
+}
+"""Names that the reference describes."""
 SIZES: tuple[int, int, int] = (40, 256, 3)
 MODULES = sorted(
     module.name
@@ -61,8 +70,19 @@ def test_docstring_examples(name: str, tmp_path: Path, monkeypatch: pytest.Monke
         if "numba-lstm[" not in str(error):
             raise
         pytest.skip(str(error))
-    failed, _ = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
-    assert failed == 0
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for examples in doctest.DocTestFinder().find(module):
+        if is_public(module, examples.name):
+            examples.globs = {"__name__": "__main__"}  # a reader has what is imported there, and nothing else
+        runner.run(examples)
+    assert runner.failures == 0
+
+
+def is_public(module: ModuleType, name: str) -> bool:
+    """Return whether a function, a class or a method of this name, which begins with the module's, is public."""
+    first = name.removeprefix(module.__name__).lstrip(".").partition(".")[0]
+    found = getattr(module, first, None)
+    return f"{getattr(found, '__module__', None)}.{first}" in PUBLIC
 
 
 def write_onnx_model() -> None:

@@ -61,6 +61,7 @@ def map_batches(lstm: LSTM | LSTMPlugin, x: Any, hx: States | None = None) -> tu
     --------
     >>> import dask.array as da
     >>> from numba_lstm import LSTM
+    >>> from numba_lstm.io.dask import map_batches
     >>> lstm = LSTM(3, 5, batch_first=True, seed=0).eval()
     >>> x = da.random.random((1000, 40, 3), chunks=(250, 20, 3)).astype("float32")
     >>> output, (h_n, c_n) = map_batches(lstm, x)

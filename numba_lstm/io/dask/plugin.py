@@ -44,6 +44,7 @@ class LSTMPlugin(distributed.WorkerPlugin):
     >>> import numpy as np
     >>> from distributed import Client
     >>> from numba_lstm import LSTM
+    >>> from numba_lstm.io.dask import LSTMPlugin
     >>> plugin = LSTMPlugin(LSTM(3, 5, seed=0).eval())
     >>> with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0") as client:
     ...     _ = client.register_plugin(plugin)

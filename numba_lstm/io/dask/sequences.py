@@ -76,6 +76,7 @@ def map_sequences(
     --------
     >>> import numpy as np
     >>> from numba_lstm import LSTM
+    >>> from numba_lstm.io.dask import map_sequences
     >>> lstm = LSTM(3, 5, seed=0).eval()
     >>> sequences = [np.ones((length, 3), np.float32) for length in (7, 300, 20)]
     >>> results = map_sequences(lstm, sequences)

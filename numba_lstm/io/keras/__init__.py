@@ -75,6 +75,8 @@ def load(path: StrPath, config: str | Mapping[str, Any] | None = None, keras_ver
     --------
     Given a model of a Bidirectional layer "both" of LSTM(3), with merge_mode "sum", and others:
 
+    >>> import numpy as np
+    >>> from numba_lstm.io.keras import load
     >>> layers = load("model.keras")
     >>> list(layers)
     ['lstm', 'both', 'last']
@@ -126,6 +128,7 @@ def load_lstm(
 
     Examples
     --------
+    >>> from numba_lstm.io.keras import load_lstm
     >>> lstm = load_lstm("model.keras", "lstm")
     >>> lstm
     LSTM(4, 5, batch_first=True)

@@ -90,6 +90,8 @@ def load(path: StrPath, *, weights: str | None = None) -> Nodes:
     --------
     Given a model with a node LSTM named "encoder", of 3 inputs and hidden_size 5:
 
+    >>> import numpy as np
+    >>> from numba_lstm.io.onnx import load
     >>> nodes = load("model.onnx")
     >>> Y, Y_h, Y_c = nodes["encoder"](np.zeros((7, 2, 3), np.float32), sequence_lens=[7, 4])
     >>> Y.shape, Y_h.shape
@@ -134,6 +136,7 @@ def load_lstm(path: StrPath, nodes: str | Sequence[str] | None = None, *, weight
 
     Examples
     --------
+    >>> from numba_lstm.io.onnx import load_lstm
     >>> load_lstm("model.onnx", "encoder")
     LSTM(3, 5)
     """

@@ -98,6 +98,7 @@ def accelerate(
     Examples
     --------
     >>> import torch
+    >>> from numba_lstm.io.torch import accelerate, restore
     >>> model = torch.nn.ModuleDict({"lstm": torch.nn.LSTM(3, 5), "head": torch.nn.Linear(5, 2)}).eval()
     >>> model = accelerate(model)
     >>> with torch.inference_mode():
@@ -167,6 +168,7 @@ def report(model: Any) -> list[Recurrent]:
     Examples
     --------
     >>> import torch
+    >>> from numba_lstm.io.torch import accelerate, report
     >>> model = accelerate(torch.nn.ModuleDict({"a": torch.nn.LSTM(3, 5), "b": torch.nn.GRU(5, 5)}))
     >>> print(*report(model), sep="\\n")
     a (torch.nn.modules.rnn.LSTM): accelerated
@@ -196,6 +198,7 @@ def repack(model: Any) -> None:
     Examples
     --------
     >>> import torch
+    >>> from numba_lstm.io.torch import accelerate, repack
     >>> model = accelerate(torch.nn.LSTM(64, 64)).eval()
     >>> with torch.no_grad():
     ...     before = model(torch.ones(1, 1, 64))[0]
@@ -231,6 +234,7 @@ def restore(model: Any) -> Any:
     Examples
     --------
     >>> import torch
+    >>> from numba_lstm.io.torch import accelerate, restore
     >>> model = accelerate(torch.nn.Sequential(torch.nn.LSTM(3, 5))).eval()
     >>> restore(model)
     Sequential(

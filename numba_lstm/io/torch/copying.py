@@ -37,6 +37,7 @@ def from_module(module: Any) -> LSTM | LSTMCell:
     Examples
     --------
     >>> import numpy as np, torch
+    >>> from numba_lstm.io.torch import from_module
     >>> trained = torch.nn.LSTM(3, 5, batch_first=True).eval()
     >>> lstm = from_module(trained)
     >>> lstm
