@@ -93,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     demo.add_argument(
         "-o", "--output", type=Path, metavar="OUT.csv",
-        help="write the scores of all proteins, or OUT.parquet; - for CSV on standard output",
+        help="write the scores of all proteins, as its name says in .csv or .parquet; - for CSV on standard output",
     )  # fmt: skip
     demo.add_argument("--resume", action="store_true", help="go on with an output whose command was stopped")
     demo.add_argument("--plot", type=Path, metavar="OUT.png", help="draw the most disordered profiles")
@@ -121,7 +121,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--h0", type=Path, metavar="H0.npy", help="initial hidden state; zeros without it")
     run.add_argument("--c0", type=Path, metavar="C0.npy", help="initial cell state; goes with --h0")
     run.add_argument("--batch-first", action="store_true", help="input and output are (N, L, ...)")
-    run.add_argument("--dtype", choices=["float32", "float64"], help="compute in it, and cast to it")
+    run.add_argument("--dtype", choices=["float32", "float64"], help="cast weights and inputs to it, and compute in it")
 
     info = commands.add(
         "info", "describe the LSTMs in a file", "model.safetensors\nmodel.onnx --json", _info.info
@@ -135,7 +135,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     convert.add_argument("weights", type=Path, metavar="FILE", help=_FILE)
     convert.add_argument("target", type=Path, metavar="OUT.safetensors", help="or .npz; - for standard output")
-    convert.add_argument("--format", choices=[suffix[1:] for suffix in WRITTEN], help="if no name tells it")
+    convert.add_argument("--format", choices=[suffix[1:] for suffix in WRITTEN], help="if the name does not tell it")
     convert.add_argument("--weights", dest="form", choices=FORMS, help="keep weights in 8 or 16 bits, for small files")
     convert.add_argument(
         "--check", type=Path, metavar="INPUT.npy",
@@ -145,7 +145,8 @@ def parser() -> argparse.ArgumentParser:
     for command in (run, info, convert):
         command.add_argument(
             "--node", "--prefix", dest="name", type=_name, metavar="NAME",
-            help="which LSTM: a node, a layer, or what precedes weight_ih_l0; needed if there are several",
+            help="which LSTM: a node, a layer, or what precedes weight_ih_l0; run needs it if there are several, "
+            "info and convert take all without it",
         )  # fmt: skip
         command.add_argument(
             "--config", type=Path, metavar="JSON",

@@ -154,7 +154,7 @@ def cache_folder(dtype: np.dtype[Any]) -> str | None:
 def warmup(
     dtype: Any = np.float32, *, cells: str = "torch", weights: str | None = None, gradients: bool = False
 ) -> None:
-    """Compile, or load from the cache, every kernel that calls of this dtype can need.
+    """Compile, or load from the cache, the kernels of calls and streams of this dtype.
 
     Parameters
     ----------
@@ -165,6 +165,7 @@ def warmup(
         activations, peepholes, coupled gates, clipping.  They take seconds more to compile.
     weights : {"float16", "bfloat16", "int8"}, optional
         The form of quantized modules to come, see `LSTM.form`; by default, and with the dtype's own name, none are.
+        With ``"int8"`` only its kernels are compiled: `warmup()` does it for float32.
     gradients : bool
         Whether `LSTM.vjp` and `LSTM.trace` are to come as well.
 
@@ -174,6 +175,11 @@ def warmup(
         If it is another dtype, or gradients is no bool.
     ValueError
         If cells or weights are something else.
+
+    Notes
+    -----
+    Where calls may use one thread only, what several need is left out; the command ``numba-lstm warmup`` compiles it
+    in any case.  The kernel of `serving.Linear` is compiled when the first such layer is made.
 
     Examples
     --------

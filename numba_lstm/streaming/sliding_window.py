@@ -1,4 +1,4 @@
-"""Sliding windows: the output for the last inputs, with every new one, without computing anything twice."""
+"""Sliding windows: the output for the last inputs, with every new one, of which one step is left to do then."""
 
 from __future__ import annotations
 

@@ -65,8 +65,8 @@ class StreamedModule(Module):
     def sliding_window(self, length: int, batch_size: int = 1) -> SlidingWindow:
         """Return a sliding window: with every new input, the output for the last ``length`` of them.
 
-        Nothing is computed twice: all windows that the input belongs to advance by one step.  The result has the same
-        bits as a call with the last ``length`` inputs and zero states.
+        All windows that the input belongs to advance by one step, as one batch, of which only the window that ends now
+        is waited for.  The result has the same bits as a call with the last ``length`` inputs and zero states.
 
         Parameters
         ----------
