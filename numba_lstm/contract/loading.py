@@ -9,7 +9,7 @@ import numpy as np
 
 from .checks.arrays import MaskedArrayError
 from .parameter import Parameter, Shapes, cast
-from .weight_form import SCALE
+from .weight_form import SCALE, is_weight
 
 
 class IncompatibleKeys(NamedTuple):
@@ -71,13 +71,16 @@ def take(
             errors.append(f"{name} is quantized, as {name + SCALE} tells: take the state dict of dequantize(). ")
             continue
         try:
-            array = cast(state_dict[name], dtype)
+            value = state_dict[name]
+            array = cast(value, dtype)
         except MaskedArrayError as error:
             raise TypeError(f"{name} {error}") from None
         except Exception as error:  # reading a lazy mapping or another library's array may raise anything
             errors.append(f'While copying the parameter named "{name}", an exception occurred: {error}')
             continue
-        if array.shape == shape:
+        if is_weight(name) and (words := _coded(value)):
+            errors.append(f"{name} holds {words}: take the state dict of dequantize(). ")
+        elif array.shape == shape:
             loaded[name] = array
         else:
             errors.append(
@@ -88,6 +91,17 @@ def take(
         lines = "\n\t".join(errors)
         raise RuntimeError(f"Error(s) in loading state_dict for {kind}:\n\t{lines}")
     return loaded, IncompatibleKeys(missing, unexpected)
+
+
+def _coded(value: Any) -> str | None:
+    """Return what an array holds if it is of 8 or 16 bits and no floats: that stands for numbers that are not in it.
+
+    Torch would take it for numbers.
+    """
+    dtype = getattr(value, "dtype", None)
+    if not isinstance(dtype, np.dtype) or dtype.kind not in "iu" or dtype.itemsize > 2:
+        return None
+    return f"{dtype}, as of quantized weights, which are nothing without their scales"
 
 
 def _quoted(names: list[str]) -> str:

@@ -408,11 +408,26 @@ def test_int8_without_its_scales_is_no_weight(strict: bool) -> None:
     partly = {name: array for name, array in small.named_parameters() if not name.endswith("_scale")}
     with pytest.raises(RuntimeError, match=r"holds int8 weights, which are nothing without their scales"):
         lstm.load_state_dict(partly, strict=strict)
+    plain = {name: np.array(array) for name, array in partly.items()}  # as a file gives them
+    with pytest.raises(RuntimeError, match=r"weight_hh_l0 holds int8, as of quantized weights, which are nothing without"):
+        lstm.load_state_dict(plain, strict=strict)
     with pytest.raises(TypeError, match="weight_ih_l0 holds int8 weights"):
         lstm.weight_ih_l0 = small.weight_ih_l0
     assert all(lstm.state_dict()[name] is array for name, array in before.items())
     lstm.load_state_dict(small.dequantize().state_dict(), strict=strict)
     lstm.weight_ih_l0 = small.weight_ih_l0.copy()  # integers that somebody has made are numbers like others
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, ">u2"])
+@pytest.mark.parametrize("name", ["weight_ih", "weight_hh"])
+def test_integers_of_few_bits_in_a_state_dict_are_no_weights(name: str, dtype: Any) -> None:
+    """They stand for others: codes with a scale, or halves of bfloat16.  Biases and wider integers are as in torch."""
+    cell = LSTMCell(3, 5, seed=0)
+    state = {**cell.state_dict(), "bias_ih": np.ones(20, np.int8), "bias_hh": np.ones(20, np.int64)}
+    with pytest.raises(RuntimeError, match=f"{name} holds {np.dtype(dtype)}, as of quantized weights"):
+        cell.load_state_dict({**state, name: np.ones(getattr(cell, name).shape, dtype)})
+    cell.load_state_dict({**state, name: np.ones(getattr(cell, name).shape, np.int32)})
+    assert getattr(cell, name).dtype == np.float32
 
 
 # --- made of what others have kept ------------------------------------------------------------------------

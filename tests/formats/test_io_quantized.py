@@ -113,6 +113,35 @@ def test_what_is_in_npz(form: str, tmp_path: Path) -> None:
         halves = array.dtype == np.uint16
         numbers = (array.astype(np.uint32) << 16).view(F32) if halves else array
         np.testing.assert_array_equal(numbers, getattr(small, name))
+    assert io.describe(path)["weight_ih_l0"].dtype == form
+    for name, array in io.read(path).items():
+        np.testing.assert_array_equal(array, getattr(small, name))
+
+
+@by_suffix
+def test_weights_in_16_bits_are_numbers_for_others(suffix: str, tmp_path: Path) -> None:
+    """bfloat16 was read from npz as integers, of which `load_state_dict` made numbers up to 65,535."""
+    small, path, lstm = LSTM(3, 5, seed=0).quantize("bfloat16"), tmp_path / f"a{suffix}", LSTM(3, 5)
+    small.save(path)
+    lstm.load_state_dict(io.read(path))
+    for name, array in small.named_parameters():
+        np.testing.assert_array_equal(getattr(lstm, name), array)
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", "no JSON"])
+def test_a_damaged_list_of_bfloat16(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, a=np.zeros(3), __metadata__=np.array(json.dumps({"numba_lstm.bfloat16": text})))
+    for read in (io.read, io.describe):
+        with pytest.raises(ValueError, match="a.npz: not a complete .npz file of numbers: "):
+            read(path)
+
+
+def test_bfloat16_of_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, a=np.zeros(3), __metadata__=np.array(json.dumps({"numba_lstm.bfloat16": '["a"]'})))
+    with pytest.raises(ValueError, match="a is float64, and said to be bfloat16 in integers of 16 bits"):
+        io.read(path)
 
 
 @forms

@@ -11,9 +11,13 @@ import numpy as np
 
 from .. import bfloat16
 from ..contents import Contents, Declared
+from ..json import parse
 from . import npy
 
 _METADATA = "__metadata__"  # what safetensors calls it in its header
+
+_HALVES = "numba_lstm.bfloat16"
+"""Among the metadata: a JSON list of the arrays that are bfloat16, which are integers of 16 bits in the file."""
 
 _RATIOS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
 """The most bytes that one becomes, by the two ways in which NumPy writes archives: deflate's shortest code, of two
@@ -21,34 +25,60 @@ bits, stands for 258 bytes."""
 
 
 def read(file: BinaryIO, size: int, wanted: Callable[[str], bool]) -> Contents:
-    """Read some arrays of a file of so many bytes."""
+    """Read some arrays of a file of so many bytes; those that were bfloat16 when they were written become float32."""
     with zipfile.ZipFile(file) as archive:
         members = _members(archive, size)
-
-        def array(name: str) -> np.ndarray:
-            with archive.open(members[name]) as stream:
-                return npy.read(stream, members[name].file_size, name)  # type: ignore[arg-type]
-
-        metadata = {}
-        if _METADATA in members:
-            recorded = json.loads(str(array(_METADATA)))
-            if not isinstance(recorded, dict):
-                raise ValueError(f"{_METADATA} is not a mapping")
-            metadata = {str(key): str(value) for key, value in recorded.items()}
+        metadata, halves = _recorded(archive, members)
         names = [name for name in members if name != _METADATA]
-        return Contents({name: array(name) for name in filter(wanted, names)}, names, metadata)
+        arrays = {name: _array(archive, members, name) for name in filter(wanted, names)}
+    return Contents({name: _number(name, arrays[name], halves) for name in arrays}, names, metadata)
 
 
 def describe(file: BinaryIO, size: int) -> dict[str, Declared]:
     """Return what a file of so many bytes says of its arrays."""
     declared = {}
     with zipfile.ZipFile(file) as archive:
-        for name, member in _members(archive, size).items():
+        members = _members(archive, size)
+        _, halves = _recorded(archive, members)
+        for name, member in members.items():
             if name != _METADATA:
                 with archive.open(member) as stream:
                     shape, dtype = npy.describe(stream, member.file_size, name)  # type: ignore[arg-type]
-                declared[name] = Declared(shape, str(dtype))
+                declared[name] = Declared(shape, "bfloat16" if name in halves else str(dtype))
     return declared
+
+
+def _array(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], name: str) -> np.ndarray:
+    with archive.open(members[name]) as stream:
+        return npy.read(stream, members[name].file_size, name)  # type: ignore[arg-type]
+
+
+def _recorded(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]) -> tuple[dict[str, str], set[str]]:
+    """Return what was recorded beside the arrays, and the names of those that are bfloat16."""
+    if _METADATA not in members:
+        return {}, set()
+    recorded = parse(str(_array(archive, members, _METADATA)).encode())
+    if not isinstance(recorded, dict):
+        raise ValueError(f"{_METADATA} is not a mapping")
+    metadata = {str(key): str(value) for key, value in recorded.items()}
+    return metadata, _listed(metadata.pop(_HALVES, "[]"))
+
+
+def _listed(text: str) -> set[str]:
+    """Return the names in a JSON list."""
+    names = parse(text.encode())
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"its {_HALVES} is no list of names")
+    return set(names)
+
+
+def _number(name: str, array: np.ndarray, halves: set[str]) -> np.ndarray:
+    """Return an array as the numbers that it stands for."""
+    if name not in halves:
+        return array
+    if array.dtype != np.dtype("<u2"):
+        raise ValueError(f"{name} is {array.dtype}, and said to be bfloat16 in integers of 16 bits")
+    return bfloat16.widened(array)
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
@@ -68,10 +98,11 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
 
 def write(file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write arrays and metadata; those of bfloat16, which NumPy lacks, as unsigned integers of 16 bits."""
+    halves = [name for name, array in arrays.items() if array.dtype == bfloat16.DTYPE]
     entries: dict[str, Any] = {
-        name: array.view("<u2") if array.dtype == bfloat16.DTYPE else np.asarray(array)
-        for name, array in arrays.items()
+        name: array.view("<u2") if name in halves else np.asarray(array) for name, array in arrays.items()
     }
-    if metadata:
-        entries[_METADATA] = np.array(json.dumps(dict(metadata)))
+    recorded = {**metadata, **({_HALVES: json.dumps(halves)} if halves else {})}
+    if recorded:
+        entries[_METADATA] = np.array(json.dumps(recorded))
     np.savez(file, **entries)
