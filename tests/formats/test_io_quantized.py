@@ -133,7 +133,7 @@ def test_a_damaged_list_of_bfloat16(text: str, tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, a=np.zeros(3), __metadata__=np.array(json.dumps({"numba_lstm.bfloat16": text})))
     for read in (io.read, io.describe):
-        with pytest.raises(ValueError, match="a.npz: not a complete .npz file of numbers: "):
+        with pytest.raises(ValueError, match=r"a\.npz: not a complete \.npz file of numbers: "):
             read(path)
 
 

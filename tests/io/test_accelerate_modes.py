@@ -15,6 +15,7 @@ from support.processes import run
 
 torch = pytest.importorskip("torch")
 
+from torch.nn.utils import prune  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from numba_lstm.io.torch import accelerate, operators, owners, tensors  # noqa: E402
@@ -58,6 +59,37 @@ def test_gradients_in_inference_mode_are_none(kind: Any, weights: str | None) ->
     same_bits(y, expected)
     same_bits(seen, expected)
     assert (y.requires_grad, y.is_inference()) == (of_torch.requires_grad, of_torch.is_inference()) == (False, True)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.LSTMCell])
+@pytest.mark.parametrize("wanted", ["input", "weights", "packed"])
+def test_a_mode_gives_no_gradients_to_weights_in_a_form(wanted: str, kind: Any) -> None:
+    """It had torch's own module compute the call, in float32, where one without a mode is refused."""
+    ours, _ = pair(kind, weights="int8")
+    ours.requires_grad_(wanted != "input")
+    x = torch.randn(4, 3) if kind is nn.LSTMCell else torch.randn(4, 2, 3)
+    x.requires_grad_(wanted == "input")
+    given = rnn.pack_padded_sequence(x, [4, 3]) if wanted == "packed" and kind is nn.LSTM else x
+    for mode in (contextlib.nullcontext(), counting()):
+        with mode, pytest.raises(RuntimeError, match="with weights in int8 would need gradients, and has none"):
+            ours(given)
+
+
+@pytest.mark.parametrize("what", ["packed", "pruned", "autocast"])
+def test_a_mode_says_that_torch_computes_in_float32(what: str) -> None:
+    """Where a call cannot be an operator."""
+    theirs = nn.LSTM(3, 5).requires_grad_(False)
+    if what == "pruned":
+        prune.l1_unstructured(theirs, "weight_hh_l0", 0.5)
+    ours, x = accelerate(copy.deepcopy(theirs), weights="int8"), torch.randn(4, 2, 3)
+    given = rnn.pack_padded_sequence(x, [4, 3]) if what == "packed" else x
+    cast = torch.autocast("cpu") if what == "autocast" else contextlib.nullcontext()
+    with torch.no_grad(), cast:
+        expected = theirs(given)[0]
+        with counting(), pytest.warns(UserWarning, match=r"LSTM with weights in int8: a mode of torch sees this call"):
+            found = ours(given)[0]
+    one, other = (each.data if what == "packed" else each for each in (found, expected))
+    same_bits(one.float(), other.float())
 
 
 def test_nothing_is_recorded_within_an_operator() -> None:

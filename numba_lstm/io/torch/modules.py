@@ -6,6 +6,7 @@ begins with ``_numba_lstm``.
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -113,9 +114,23 @@ def _call(kind: Kind, module: Any, input: Any, hx: Any) -> Any:
         return result, after
     except LeftToTorch:
         pass
-    if operators.DEFINED and in_dispatch_mode() and operators.takes(kind, module, input, hx):
-        return operators.call(kind, module, input, hx)  # which the mode sees, and gives our bits
+    if in_dispatch_mode():
+        if operators.DEFINED and operators.takes(kind, module, input, hx):
+            return operators.call(kind, module, input, hx)  # which the mode sees, and gives our bits
+        if module._numba_lstm_form is not None:
+            _check_left(module, input, hx)
     return _FORWARD[kind.called](module, input, hx)
+
+
+def _check_left(module: Any, input: Any, hx: Any) -> None:
+    """Refuse gradients that there are none of, and warn of float32 weights, where a mode has torch do a call."""
+    called, form = module._numba_lstm_kind.called, module._numba_lstm_form
+    given = [*(input if isinstance(input, TorchPacked) else [input]), *(hx if isinstance(hx, (tuple, list)) else [])]
+    tensors = [each for each in (*given, *module.parameters()) if isinstance(each, torch.Tensor)]
+    if records_gradients() and any(tensor.requires_grad for tensor in tensors):
+        raise no_gradients(called, form)
+    words = f"{called} with weights in {form}: a mode of torch sees this call, which torch does, with float32 weights"
+    warnings.warn(words, stacklevel=2)
 
 
 def _call_packed(module: Any, packed: Packed, input: Any, hx: Any) -> Any:
