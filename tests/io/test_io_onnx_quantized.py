@@ -30,6 +30,7 @@ from support.onnx_int8 import (
 )
 from support.onnx_runtime import runtime, theirs
 
+from numba_lstm.contract.weight_form import MOST_TERMS
 from numba_lstm.io import onnx as ours
 
 pytestmark = pytest.mark.usefixtures("threads")
@@ -192,6 +193,20 @@ def test_damaged_nodes_are_refused(change: dict[str, Any], words: str, tmp_path:
     assert str(error.value).startswith(f"{path}: ")
     (found,) = ours.describe(path)
     assert found.obstacle is not None
+
+
+def test_rows_that_are_too_long_for_int8_are_numbers(tmp_path: Path) -> None:
+    """Such a node was loaded in int8, and every call of it was an error."""
+    generator = np.random.default_rng(7)
+    x = generator.standard_normal((STEPS, ROWS, MOST_TERMS + 1), np.float32)
+    arrays = quantized(generator, 1, sizes=(MOST_TERMS + 1, 1))
+    path = onnx_files.save(model(node(arrays, hidden_size=1), arrays, {"X": x}), tmp_path)
+    loaded = ours.load(path)["lstm"]
+    np.testing.assert_array_equal(loaded(x).Y, ours.load(path, weights="float32")["lstm"](x).Y)
+    assert ours.load_lstm(path).form == "float32"
+    for load in (ours.load, ours.load_lstm):
+        with pytest.raises(ValueError, match=r"its W has rows of 133,145 numbers.*16 bits, or weights='float32'"):
+            load(path, weights="int8")
 
 
 def test_zero_points_of_rows_are_those_that_onnx_runtime_takes(tmp_path: Path) -> None:

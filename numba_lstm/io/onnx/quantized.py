@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...contract.weight_form import LARGEST_SCALE, SCALE, SMALLEST_SCALE, quantized
+from ...contract.weight_form import LARGEST_SCALE, MOST_TERMS, SCALE, SMALLEST_SCALE, check_row_length, quantized
 from ...simd.weights.dot_products import LARGEST
 from .attributes import Refusal
 from .constants.conversions import scaled
@@ -33,6 +33,11 @@ class Quantized(NamedTuple):
     scale: np.ndarray
     """(D, 4 * H) float32."""
 
+    @property
+    def fits_int8(self) -> bool:
+        """Whether rows are so short that sums of products stay within 32 bits."""
+        return int(self.whole.shape[-1]) <= MOST_TERMS
+
     def numbers(self) -> np.ndarray:
         """Return the float32 numbers that they stand for, by the letter of ONNX."""
         with np.errstate(all="ignore"):  # as where the model dequantises them itself
@@ -48,8 +53,12 @@ class Quantized(NamedTuple):
         Raises
         ------
         Refusal
-            If a row stands for what is not finite.
+            If a row stands for what is not finite, or is too long.
         """
+        try:
+            check_row_length(role, self.whole.shape[-1])
+        except ValueError as error:
+            raise Refusal(f"its {error}, or weights='float32', which takes any") from None
         largest = np.abs(self.whole).max(axis=2)
         fit = (largest <= LARGEST) & (self.scale >= SMALLEST_SCALE) & (self.scale <= LARGEST_SCALE)
         whole, scale = self.whole.astype(np.int8), self.scale.copy()

@@ -90,7 +90,8 @@ def read(
     """Return the weights of a node, and the dtype of its states in the file; or raise Refusal.
 
     ``asked`` is the form of the weights, ``"float32"`` or `AS_NUMBERS`.  Without it that is int8 where both matrices
-    are of 8 bits in the file and the cells are those of torch, and numbers as they are elsewhere.
+    are of 8 bits in the file, with rows that int8 can have, and the cells are those of torch; and numbers as they are
+    elsewhere.
     """
     tensors = wired(node)
     missing = [name for name in ("X", "W", "R") if name not in tensors]
@@ -114,7 +115,8 @@ def read(
         raise Refusal("int8 is for the cells of torch, and it has activations, a clip or peepholes of its own")
     W, R = (_Matrix(role, arrays, values, tensors) for role in ("W", "R"))
     form = None if asked in ("float32", AS_NUMBERS) else asked
-    if asked is None and plain and W.quantized() is not None and R.quantized() is not None:
+    wholes = (each.quantized() for each in (W, R))
+    if asked is None and plain and all(whole is not None and whole.fits_int8 for whole in wholes):
         form = "int8"
     (w, w_scale), (r, r_scale) = W.kept(form), R.kept(form)
     B, P = (_widened(values, tensors[name], arrays[name]) if name in arrays else None for name in ("B", "P"))
