@@ -197,7 +197,7 @@ def warmup(
         raise ValueError(f"weights should be one of {', '.join(FORMS)} and dtype float32, got: {weights!r} and {kind}")
     for packed in (form, None) if form in HALVES else (form,):  # small weights of these are widened when packed
         share_address(kind, packed)
-        if cells == "all":
+        if cells == "all" and packed != "int8":  # which is for torch's cells
             share_address(kind, packed, cells="general")
     if gradients:
         share_address(kind, cells="kept")
