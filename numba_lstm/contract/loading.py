@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .checks.arrays import MaskedArrayError
+from .checks.arrays import MaskedArrayError, as_array
 from .parameter import Parameter, Shapes, cast
 from .weight_form import SCALE, is_weight
 
@@ -98,8 +98,8 @@ def _coded(value: Any) -> str | None:
 
     Torch would take it for numbers.
     """
-    dtype = getattr(value, "dtype", None)
-    if not isinstance(dtype, np.dtype) or dtype.kind not in "iu" or dtype.itemsize > 2:
+    dtype = as_array(value).dtype if hasattr(value, "dtype") else None  # a list of integers stands for itself
+    if dtype is None or dtype.kind not in "iu" or dtype.itemsize > 2:
         return None
     return f"{dtype}, as of quantized weights, which are nothing without their scales"
 

@@ -430,6 +430,13 @@ def test_integers_of_few_bits_in_a_state_dict_are_no_weights(name: str, dtype: A
     assert getattr(cell, name).dtype == np.float32
 
 
+def test_tensors_of_few_bits_in_a_state_dict_are_no_weights() -> None:
+    torch = pytest.importorskip("torch")
+    cell = LSTMCell(3, 5, seed=0)
+    with pytest.raises(RuntimeError, match="weight_ih holds int8, as of quantized weights"):
+        cell.load_state_dict({**cell.state_dict(), "weight_ih": torch.ones(20, 3, dtype=torch.int8)})
+
+
 # --- made of what others have kept ------------------------------------------------------------------------
 
 

@@ -98,11 +98,11 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
 
 def write(file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write arrays and metadata; those of bfloat16, which NumPy lacks, as unsigned integers of 16 bits."""
-    halves = [name for name, array in arrays.items() if array.dtype == bfloat16.DTYPE]
+    halves = {name for name, array in arrays.items() if array.dtype == bfloat16.DTYPE}
     entries: dict[str, Any] = {
         name: array.view("<u2") if name in halves else np.asarray(array) for name, array in arrays.items()
     }
-    recorded = {**metadata, **({_HALVES: json.dumps(halves)} if halves else {})}
+    recorded = {**metadata, **({_HALVES: json.dumps(sorted(halves))} if halves else {})}
     if recorded:
         entries[_METADATA] = np.array(json.dumps(recorded))
     np.savez(file, **entries)
