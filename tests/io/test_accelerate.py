@@ -6,7 +6,6 @@ import copy
 import io as standard_io
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,12 +25,7 @@ TOLERANCE = 1e-5
 nn = torch.nn
 rnn = torch.nn.utils.rnn
 
-
-@pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    torch.manual_seed(0)
-    with torch.no_grad():
-        yield
+pytestmark = pytest.mark.usefixtures("seeded_without_gradients")
 
 
 class Tagger(nn.Module):

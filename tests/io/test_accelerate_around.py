@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,7 @@ nn = torch.nn
 rnn = torch.nn.utils.rnn
 forward_ad = torch.autograd.forward_ad
 
-
-@pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    torch.manual_seed(0)
-    with torch.no_grad():
-        yield
+pytestmark = pytest.mark.usefixtures("seeded_without_gradients")
 
 
 def pair(kind: Any = nn.LSTM, **options: Any) -> tuple[Any, Any]:

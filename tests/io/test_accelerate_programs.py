@@ -6,7 +6,7 @@ import copy
 import io as standard_io
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,7 @@ from numba_lstm.io.torch import accelerate, repack, report, restore  # noqa: E40
 nn = torch.nn
 rnn = torch.nn.utils.rnn
 
-
-@pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    torch.manual_seed(0)
-    with torch.no_grad():
-        yield
+pytestmark = pytest.mark.usefixtures("seeded_without_gradients")
 
 
 def packed(module: Any) -> Any:

@@ -7,7 +7,7 @@ import copy
 import io as standard_io
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,12 +21,7 @@ from numba_lstm.io.torch import accelerate, from_module, report, restore  # noqa
 nn = torch.nn
 rnn = torch.nn.utils.rnn
 
-
-@pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    torch.manual_seed(0)
-    with torch.no_grad():
-        yield
+pytestmark = pytest.mark.usefixtures("seeded_without_gradients")
 
 
 class Initialised(nn.LSTM):
