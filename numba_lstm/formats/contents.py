@@ -1,4 +1,4 @@
-"""What a weight file holds."""
+"""What a weight file holds, and what can be written into one."""
 
 from __future__ import annotations
 
@@ -85,3 +85,31 @@ class Contents(NamedTuple):
     """Modules that lie whole in the file, by prefix."""
     beside: Mapping[str, Mapping[str, str]] = {}
     """What was recorded in the file in which an array is, by its name, if the arrays are in several files."""
+
+
+def writable(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what is to be written as plain arrays, if that loses nothing.
+
+    Raises
+    ------
+    TypeError
+        If one is a masked array, also if nothing is masked at the moment; or no array at all.
+
+    Examples
+    --------
+    >>> writable({"weight": np.ma.masked_less([3, -1], 0)})
+    Traceback (most recent call last):
+        ...
+    TypeError: weight is a masked array, and which of its numbers count would be forgotten: call filled(value)
+    """
+    plain = {}
+    for name, value in arrays.items():
+        if isinstance(value, type) or not hasattr(value, "__array__"):
+            raise TypeError(f"{name} should be a NumPy array, got: {type(value).__name__}")
+        array = np.asanyarray(value)  # what another library makes of it may be masked as well
+        if isinstance(array, np.ma.MaskedArray):
+            raise TypeError(
+                f"{name} is a masked array, and which of its numbers count would be forgotten: call filled(value)"
+            )
+        plain[name] = np.asarray(array)
+    return plain

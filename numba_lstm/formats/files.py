@@ -286,6 +286,8 @@ def write(path: StrPath, arrays: Mapping[str, np.ndarray], metadata: Mapping[str
     ------
     OSError
         If the file cannot be written.
+    TypeError
+        If one is a masked array, whose mask would be dropped, or no array.
     ValueError
         If its suffix is another.
 

@@ -15,7 +15,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from . import bfloat16
-from .contents import Contents, Declared
+from .contents import Contents, Declared, writable
 from .json import parse
 
 _DTYPES = {
@@ -84,11 +84,12 @@ def _header(file: BinaryIO, size: int) -> tuple[dict[str, Any], dict[str, str], 
 
 def write(file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write arrays and metadata; those of bfloat16 are of `bfloat16.DTYPE`."""
-    halves = {name for name, array in arrays.items() if array.dtype == bfloat16.DTYPE}
-    plain = {
-        name: np.array(array.view("<u2") if name in halves else array, order="C") for name, array in arrays.items()
+    plain = writable(arrays)
+    halves = {name for name, array in plain.items() if array.dtype == bfloat16.DTYPE}
+    copies = {
+        name: np.array(array.view("<u2") if name in halves else array, order="C") for name, array in plain.items()
     }
-    whole = memoryview(save(plain, dict(metadata) or None))
+    whole = memoryview(save(copies, dict(metadata) or None))
     start = _LENGTH_SIZE + int.from_bytes(whole[:_LENGTH_SIZE], "little")
     file.write(_labelled(whole[_LENGTH_SIZE:start], halves) if halves else whole[:start])
     file.write(whole[start:])

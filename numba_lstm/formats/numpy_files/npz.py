@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .. import bfloat16
-from ..contents import Contents, Declared
+from ..contents import Contents, Declared, writable
 from ..json import parse
 from . import npy
 
@@ -98,10 +98,9 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
 
 def write(file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write arrays and metadata; those of bfloat16, which NumPy lacks, as unsigned integers of 16 bits."""
-    halves = {name for name, array in arrays.items() if array.dtype == bfloat16.DTYPE}
-    entries: dict[str, Any] = {
-        name: array.view("<u2") if name in halves else np.asarray(array) for name, array in arrays.items()
-    }
+    plain = writable(arrays)
+    halves = {name for name, array in plain.items() if array.dtype == bfloat16.DTYPE}
+    entries: dict[str, Any] = {name: array.view("<u2") if name in halves else array for name, array in plain.items()}
     recorded = {**metadata, **({_HALVES: json.dumps(sorted(halves))} if halves else {})}
     if recorded:
         entries[_METADATA] = np.array(json.dumps(recorded))
