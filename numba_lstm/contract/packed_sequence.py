@@ -193,8 +193,8 @@ def pack_sequence(sequences: Iterable[np.ndarray], enforce_sorted: bool = True) 
     Raises
     ------
     RuntimeError, ValueError, TypeError
-        If there are none, one is empty, or they are not sorted as they have to be; if trailing shapes differ or a
-        dtype does not fit the first one's; if an argument is not of its type.
+        If there are none, one is empty, or they are not sorted as they have to be; if trailing shapes differ, or a
+        dtype or a number does not fit the first one's dtype; if an argument is not of its type.
 
     Examples
     --------

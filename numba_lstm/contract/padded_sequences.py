@@ -30,7 +30,7 @@ def pad_sequence(
     ------
     RuntimeError, ValueError, TypeError
         If sequences is empty or not iterable, or padding_side is neither of the two; if trailing shapes differ, or
-        a dtype or padding_value does not fit the first one's dtype; if an argument is not of its type.
+        a dtype, a number or padding_value does not fit the first one's dtype; if an argument is not of its type.
 
     Examples
     --------

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -53,14 +54,29 @@ def unpack_rows(data: np.ndarray, rows: np.ndarray, padded: np.ndarray) -> None:
 
 
 def filled(rows: int, steps: int, like: np.ndarray, batch_first: bool, value: float) -> np.ndarray:
-    """Return a padded batch of nothing but padding."""
-    value, kind = np.asarray(value).item(), like.dtype.kind
-    if kind in "iu" or (kind == "f" and value == value and abs(value) != np.inf):
-        limits = np.finfo(like.dtype) if kind == "f" else np.iinfo(like.dtype)
-        # NumPy would convert the value to compare it, with a warning; integers are exact.
-        if not int(limits.min) <= value <= int(limits.max):
-            raise ValueError(f"padding_value {value} does not fit dtype {like.dtype}")
+    """Return a padded batch of nothing but padding; ValueError if the dtype has no such number."""
+    value = np.asarray(value).item()
+    if not _holds(like.dtype, value):
+        raise ValueError(f"padding_value {value} does not fit dtype {like.dtype}")
     return np.full(((rows, steps) if batch_first else (steps, rows)) + like.shape[1:], value, like.dtype)
+
+
+def _holds(dtype: np.dtype[Any], value: Any) -> bool:
+    """Return whether a dtype has a number, or one near it."""
+    kind = dtype.kind
+    if kind in "SUT":  # texts, which could be cut as well
+        return False
+    if kind in "fc" and (value != value or abs(value) == np.inf):
+        return True
+    if kind in "fciumM":
+        limits: Any = np.finfo(dtype) if kind in "fc" else np.iinfo(dtype if kind in "iu" else np.int64)
+        # NumPy would convert the value to compare it, with a warning; integers are exact.
+        return bool(int(limits.min) <= value <= int(limits.max))
+    try:
+        np.full((), value, dtype)
+    except OverflowError:  # of a huge integer for truth values, or for the fields of records
+        return False
+    return True
 
 
 def _parts(array: np.ndarray) -> Iterator[slice]:

@@ -118,6 +118,132 @@ def test_first_dtype_wins() -> None:
     check_same(ours.pack_sequence(mixed).data, np.array([1, 3, 2], np.float32))
 
 
+def first_then(dtype: Any, later: Any) -> list[np.ndarray]:
+    """Return two sequences, the first one of a dtype, with zeros."""
+    return [np.zeros((2,) + later.shape[1:], dtype), later]
+
+
+BEYOND = {
+    "int8, positive": first_then("i1", np.array([1, 128])),
+    "int8, negative": first_then("i1", np.array([-129, 1])),
+    "int8 of uint8": first_then("i1", np.array([200], "u1")),
+    "int64 of uint64": first_then("i8", np.array([2**63], "u8")),
+    "uint8 of uint16": first_then("u1", np.array([256], "u2")),
+    "int32 in the other byte order": first_then(">i4", np.array([2**31])),
+    "float16": first_then("f2", np.array([1.0, 1e5])),
+    "float16 of integers": first_then("f2", np.array([-100_000])),
+    "float32": first_then("f4", np.array([[1.0, 1e39], [np.inf, np.nan]])),
+    "complex64, real": first_then("c8", np.array([1e39 + 1j])),
+    "complex64, imaginary": first_then("c8", np.array([1 - 1e39j])),
+    "complex64, beside inf": first_then("c8", np.array([complex(np.inf, 1e39)])),
+    "complex64 of floats": first_then("c8", np.array([-1e39])),
+}
+"""A later sequence has a number that the first one's dtype has not; torch lets it wrap, or makes it inf."""
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("join", [ours.pack_sequence, ours.pad_sequence])
+@pytest.mark.parametrize("sequences", BEYOND.values(), ids=BEYOND)
+def test_numbers_beyond_the_first_dtype(join: Callable[..., Any], sequences: list[np.ndarray]) -> None:
+    words = re.escape(f"sequences[1] has numbers that do not fit the first one's dtype {sequences[0].dtype}")
+    with pytest.raises(ValueError, match=f"^{words}$"):
+        join(sequences)
+
+
+WITHIN = {
+    "int8": (first_then("i1", np.array([-128, 127])), [-128, 127]),
+    "int64": (first_then("i8", np.array([2**63 - 1], "u8")), [2**63 - 1]),
+    "uint8": (first_then("u1", np.array([0, 255], "u8")), [0, 255]),
+    "integers of truth values": (first_then("i1", np.array([True, False])), [1, 0]),
+    "float16": (first_then("f2", np.array([65504.0, 1e-30, np.nan, -np.inf])), [65504, 0, np.nan, -np.inf]),
+    "float32": (first_then("f4", np.array([1e-60, 0.1, np.inf])), np.float32([0, 0.1, np.inf])),
+    "float32 of integers": (first_then("f4", np.array([2**24 + 1])), [2**24]),
+    "complex64": (first_then("c8", np.array([complex(1e-60, -np.inf)])), [complex(0, -np.inf)]),
+    "none at all": (first_then("i1", np.zeros(0, np.int64)), []),
+    "longer texts": ([np.array(["abc"]), np.array(["d"])], ["d"]),
+    "objects": ([np.array([10**30]), np.array([2])], [2]),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("sequences", "expected"), WITHIN.values(), ids=WITHIN)
+def test_numbers_that_the_first_dtype_has(sequences: list[np.ndarray], expected: Any) -> None:
+    """They are rounded, as torch rounds them."""
+    if sequences[0].dtype.kind != "U":  # for which there is no padding
+        rows = ours.pad_sequence(sequences, batch_first=True)
+        check_same(rows[1, : len(sequences[1])], np.array(expected, sequences[0].dtype))
+    if len(sequences[1]):
+        packed = ours.pack_sequence(sequences, enforce_sorted=False)
+        check_same(ours.unpack_sequence(packed)[1], np.array(expected, sequences[0].dtype))
+
+
+@pytest.mark.parametrize(
+    "sequences",
+    [
+        [np.array([1], "u1"), np.array([1])],
+        [np.array([1]), np.array([1.5])],
+        [np.array([1.0]), np.array([1j])],
+        [np.array(["ab"]), np.array(["abc"])],
+        [np.array([b"ab"]), np.array([b"abc"])],
+        [np.array(["ab"]), np.array([1])],
+        [np.array(["2000"], "M8[D]"), np.array(["2000-01-01T01"], "M8[h]")],
+        [np.array(["2000"], "M8[ns]"), np.array(["3000"], "M8[D]")],
+        [np.zeros(1, "V2"), np.zeros(1, "V4")],
+        [np.array([1.0]), np.array([1, None])],
+    ],
+    ids=lambda sequences: f"{sequences[1].dtype} after {sequences[0].dtype}",
+)
+def test_dtypes_that_do_not_fit_the_first(sequences: list[np.ndarray]) -> None:
+    words = f"sequences[1] of dtype {sequences[1].dtype} does not fit the first one's {sequences[0].dtype}"
+    for join in (ours.pack_sequence, ours.pad_sequence):
+        with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
+            join(sequences)
+
+
+def test_bfloat16_of_another_library() -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    first = np.zeros(2, ml_dtypes.bfloat16)
+    check_same(ours.pack_sequence([first, np.array([1.5])]).data, np.array([0, 1.5, 0], ml_dtypes.bfloat16))
+    with pytest.raises(ValueError, match="numbers that do not fit the first one's dtype bfloat16"):
+        ours.pack_sequence([first, np.array([1e39])])
+
+
+PADDING = [
+    ("i1", 128), ("i1", -129), ("i1", 1e30), ("i1", np.nan), ("i1", -np.inf), ("u1", -1), ("u8", 2**64),
+    ("u8", 2.0**64), ("i8", 2.0**63), ("f2", 1e5), ("f2", 10**400), ("f4", -1e39), ("f8", 10**400), ("c8", 1e39),
+    ("c16", -(10**400)), ("?", 10**400), ("m8[s]", 1e30), ("M8[s]", 2**63), ("f4,i4", 10**400),
+    ("U3", 0.0), ("U1", 0), ("S2", 0.0),
+]  # fmt: skip
+"""Dtypes, and values that they do not have."""
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("dtype", "value"), PADDING, ids=lambda each: str(each)[:9])
+def test_padding_beyond_the_dtype(dtype: str, value: Any) -> None:
+    array = np.zeros(3, dtype)
+    uses: list[Callable[[], Any]] = [
+        lambda: ours.pad_sequence([array, array[:1]], padding_value=value),
+        lambda: ours.pad_packed_sequence(PackedSequence(array, [2, 1]), padding_value=value),
+    ]
+    words = re.escape(f"padding_value {value} does not fit dtype {array.dtype}")
+    for use in uses:
+        with pytest.raises(ValueError, match=f"^{words}$"):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ("i1", -128), ("u8", 2**64 - 1), ("f2", 65504.0), ("f2", -np.inf), ("f8", np.nan), ("f8", 10**300),
+        ("c8", 1.5), ("c8", np.nan), ("c16", np.inf), ("?", 2), ("m8[s]", 3), (object, 10**400),
+    ],
+    ids=lambda each: str(each)[:9],
+)  # fmt: skip
+def test_padding_within_the_dtype(dtype: Any, value: Any) -> None:
+    padded = ours.pad_sequence([np.zeros(2, dtype), np.zeros(1, dtype)], padding_value=value)
+    check_same(padded[1, 1:], np.array([value], dtype))
+
+
 @pytest.mark.parametrize("view", [lambda x: x[::-1], lambda x: x[:, :, ::2], lambda x: x.astype(">f4")])
 def test_any_strides_and_byte_order(view: Callable[[np.ndarray], np.ndarray]) -> None:
     x = view(np.arange(5 * 4 * 6, dtype=np.float32).reshape(5, 4, 6))

@@ -88,6 +88,32 @@ def padded_batch(value: Any, name: str, function: str) -> np.ndarray:
     return array
 
 
+def _casting(given: np.dtype[Any], wanted: np.dtype[Any]) -> Any:
+    """Return which casts of NumPy are considered: numbers may be rounded, texts are not cut, nor times."""
+    if _is_number(given) and _is_number(wanted):
+        return "same_kind"
+    return "equiv" if given.kind in "mM" else "safe"  # NumPy calls a cast of days to nanoseconds safe, and lets it wrap
+
+
+def _is_number(dtype: np.dtype[Any]) -> bool:
+    # bfloat16 of other libraries is of the kind of records, too.
+    return dtype.kind in "biufc" or (dtype.kind == "V" and type(dtype) is not np.dtypes.VoidDType)
+
+
+def _cast(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray | None:
+    """Return an array in another dtype, or None if a number is beyond it: integers would wrap, floats become inf."""
+    if np.can_cast(array.dtype, dtype):
+        return array.astype(dtype, copy=False)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        fits = not array.size or limits.min <= int(array.min()) <= int(array.max()) <= limits.max
+        return array.astype(dtype) if fits else None
+    with np.errstate(over="ignore"):
+        cast = array.astype(dtype)
+    fits = all(np.array_equal(np.isinf(a), np.isinf(b)) for a, b in ((array.real, cast.real), (array.imag, cast.imag)))
+    return cast if fits else None
+
+
 def arrays_alike(sequences: Iterable[Any]) -> list[np.ndarray]:
     """Return the sequences as arrays of the first one's dtype, after checking that they go together."""
     arrays: list[np.ndarray] = []
@@ -98,9 +124,14 @@ def arrays_alike(sequences: Iterable[Any]) -> list[np.ndarray]:
         first = arrays[0] if arrays else array
         if not array.ndim or array.shape[1:] != first.shape[1:]:
             raise ValueError(f"sequences[{k}] of shape {array.shape} does not go with shape (*, {first.shape[1:]})")
-        if not np.can_cast(array.dtype, first.dtype, "same_kind"):
-            raise ValueError(f"sequences[{k}] of dtype {array.dtype} does not fit the first one's {first.dtype}")
-        arrays.append(array.astype(first.dtype, copy=False))
+        if array.dtype != first.dtype:
+            if not np.can_cast(array.dtype, first.dtype, _casting(array.dtype, first.dtype)):
+                raise ValueError(f"sequences[{k}] of dtype {array.dtype} does not fit the first one's {first.dtype}")
+            cast = _cast(array, first.dtype)
+            if cast is None:
+                raise ValueError(f"sequences[{k}] has numbers that do not fit the first one's dtype {first.dtype}")
+            array = cast
+        arrays.append(array)
     if not arrays:
         raise RuntimeError("received an empty list of sequences")
     return arrays
