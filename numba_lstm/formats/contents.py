@@ -23,6 +23,10 @@ OPTIONS = {"batch_first": (bool,), "dropout": (int, float)} | dict.fromkeys(_SIZ
 """Attributes of torch's modules, and their types."""
 
 
+METADATA = "__metadata__"
+"""The name of what is recorded beside the arrays, in safetensors and in npz files that are written here."""
+
+
 class WholeModule(NamedTuple):
     """What a file says of a module, beside its parameters."""
 
@@ -87,23 +91,30 @@ class Contents(NamedTuple):
     """What was recorded in the file in which an array is, by its name, if the arrays are in several files."""
 
 
-def writable(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return what is to be written as plain arrays, if that loses nothing.
+def writable(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Return what is to be written as plain arrays, if nothing is lost and no name would be read back as another.
 
     Raises
     ------
     TypeError
-        If one is a masked array, also if nothing is masked at the moment; or no array at all.
+        If one is a masked array, also if nothing is masked at the moment; holds objects; or is no array at all.  If a
+        name, or what else is recorded, is no text.
+    ValueError
+        If a name is that of what else is recorded, or cannot be encoded.
 
     Examples
     --------
-    >>> writable({"weight": np.ma.masked_less([3, -1], 0)})
+    >>> writable({"weight": np.ma.masked_less([3, -1], 0)}, {})
     Traceback (most recent call last):
         ...
     TypeError: weight is a masked array, and which of its numbers count would be forgotten: call filled(value)
     """
+    for key, text in metadata.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise TypeError(f"keys and values of metadata should be of type str, got: {key!r}: {text!r}")
     plain = {}
     for name, value in arrays.items():
+        _complain_of_name(name)
         if isinstance(value, type) or not hasattr(value, "__array__"):
             raise TypeError(f"{name} should be a NumPy array, got: {type(value).__name__}")
         array = np.asanyarray(value)  # what another library makes of it may be masked as well
@@ -111,5 +122,19 @@ def writable(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             raise TypeError(
                 f"{name} is a masked array, and which of its numbers count would be forgotten: call filled(value)"
             )
+        if array.dtype.hasobject:
+            raise TypeError(f"{name} holds {array.dtype}: objects would have to be pickled, which is never done")
         plain[name] = np.asarray(array)
     return plain
+
+
+def _complain_of_name(name: Any) -> None:
+    """Raise an error if no array can have a name, whatever the format."""
+    if not isinstance(name, str):
+        raise TypeError(f"names of arrays should be of type str, got: {name!r}")
+    if name == METADATA:
+        raise ValueError(f"no array can have the name {name}: it is that of the metadata")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"no array can have the name {name!r}, which has half of a character") from None

@@ -287,9 +287,10 @@ def write(path: StrPath, arrays: Mapping[str, np.ndarray], metadata: Mapping[str
     OSError
         If the file cannot be written.
     TypeError
-        If one is a masked array, whose mask would be dropped, or no array.
+        If one is a masked array, whose mask would be dropped, has objects, which would be pickled, or is no array; if
+        a name or metadata are no texts.
     ValueError
-        If its suffix is another.
+        If its suffix is another, or the format cannot hold a name or a dtype.
 
     Examples
     --------

@@ -176,6 +176,8 @@ def _zip_kind(file: BinaryIO, size: int, by_name: str | None) -> str:
         raise
     except Exception:  # damaged: the reader of what it should be says how
         return by_name if by_name in ("torch", "keras") else "npz"
+    if names and all(name.endswith(".npy") for name in names):  # whatever arrays are called
+        return "npz"
     paths = {name.partition("/")[2] for name in names}
     if "data.pkl" in paths or "archive_format" in paths or any(name.startswith("serialized_") for name in names):
         return "torch"

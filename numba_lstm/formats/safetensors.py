@@ -12,18 +12,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from . import bfloat16
-from .contents import Contents, Declared, writable
+from .contents import METADATA, Contents, Declared, writable
 from .json import parse
 
 _DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
 }  # fmt: skip
-
-_METADATA = "__metadata__"
 
 _DISTRIBUTED = "DCP_SHARDING_INFO"
 """What torch.distributed.checkpoint records in files that have some rows of each array."""
@@ -69,29 +68,41 @@ def _header(file: BinaryIO, size: int) -> tuple[dict[str, Any], dict[str, str], 
     start = _LENGTH_SIZE + header_size
     if size < start:
         raise ValueError(f"its header is longer than the file: {header_size:,} bytes")
-    if header_size > _HEADER_SIZE + _HEADER_SHARE * (size - start):
+    if _too_long(header_size, size - start):
         raise ValueError(f"its header is too long for what it describes: {header_size:,} bytes")
     header = parse(file.read(header_size))
     if not isinstance(header, dict):
         raise ValueError("its header is not a mapping")
-    metadata = header.pop(_METADATA, None) or {}
+    metadata = header.pop(METADATA, None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise ValueError(f"{_METADATA} is not a mapping of texts")
+        raise ValueError(f"{METADATA} is not a mapping of texts")
     if _DISTRIBUTED in metadata:
         raise ValueError("it has parts of arrays, of a checkpoint of torch.distributed, which can join its files")
     return header, metadata, start
 
 
+def _too_long(header_size: int, data_size: int) -> bool:
+    return header_size > _HEADER_SIZE + _HEADER_SHARE * data_size
+
+
 def write(file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write arrays and metadata; those of bfloat16 are of `bfloat16.DTYPE`."""
-    plain = writable(arrays)
+    plain = writable(arrays, metadata)
+    if _DISTRIBUTED in metadata:
+        raise ValueError(f"{_DISTRIBUTED} cannot be recorded: it says that a file has parts of arrays")
     halves = {name for name, array in plain.items() if array.dtype == bfloat16.DTYPE}
     copies = {
         name: np.array(array.view("<u2") if name in halves else array, order="C") for name, array in plain.items()
     }
-    whole = memoryview(save(copies, dict(metadata) or None))
+    try:
+        whole = memoryview(save(copies, dict(metadata) or None))
+    except SafetensorError as error:
+        raise ValueError(f"safetensors cannot hold these arrays: {error}") from error
     start = _LENGTH_SIZE + int.from_bytes(whole[:_LENGTH_SIZE], "little")
-    file.write(_labelled(whole[_LENGTH_SIZE:start], halves) if halves else whole[:start])
+    head = _labelled(whole[_LENGTH_SIZE:start], halves) if halves else whole[:start]
+    if _too_long(len(head) - _LENGTH_SIZE, len(whole) - start):
+        raise ValueError(f"names and metadata are too long for what they describe: {len(head):,} bytes")
+    file.write(head)
     file.write(whole[start:])
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import io as standard_io
+import os
+import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from numba_lstm import LSTM, io
+from numba_lstm import LSTM, cli, io
 from numba_lstm.formats import bfloat16
+from numba_lstm.formats.numpy_files import npz
 
 by_suffix = pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
 
@@ -60,3 +67,204 @@ def test_other_arrays_are_written_as_plain_ones(tmp_path: Path, suffix: str) -> 
     for name, read in io.read(path).items():
         assert type(read) is np.ndarray
         np.testing.assert_array_equal(read, np.asarray(given[name]), strict=True)
+
+
+class Trap:
+    """What leaves a trace when it is pickled."""
+
+    def __reduce__(self) -> Any:
+        raise AssertionError("pickled")
+
+
+OBJECTS = {
+    "objects": np.array([Trap()]),
+    "a field": np.array([(1, Trap())], [("a", "i4"), ("b", object)]),
+    "within a field": np.zeros(1, [("a", [("b", object, (2,))])]),
+    "numbers": np.array([1.0, 2.0], object),
+    "none": np.zeros(0, object),
+}
+if hasattr(np.dtypes, "StringDType"):  # since NumPy 2
+    OBJECTS["texts of any length"] = np.array(["a", "b"], np.dtypes.StringDType())
+
+
+@by_suffix
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("array", OBJECTS.values(), ids=OBJECTS)
+def test_nothing_is_pickled(tmp_path: Path, suffix: str, array: np.ndarray) -> None:
+    """An array of the name of an argument of np.savez does not allow it either."""
+    for others in ({}, {"allow_pickle": np.array(True)}):
+        with pytest.raises(TypeError, match=r"^a\.b holds .*: objects would have to be pickled, which is never done$"):
+            io.write(tmp_path / ("a" + suffix), {**others, "a.b": array})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", ["c16", "U3", "S2", "M8[s]", "V2", "f4,i4"])
+def test_dtypes_that_one_format_lacks(tmp_path: Path, dtype: str) -> None:
+    array = np.zeros(3, dtype)
+    with pytest.raises(ValueError, match=r"^safetensors cannot hold these arrays: .*dtype"):
+        io.write(tmp_path / "a.safetensors", {"a": array})
+    assert not list(tmp_path.iterdir())
+    io.write(tmp_path / "a.npz", {"a": array})
+    np.testing.assert_array_equal(io.read(tmp_path / "a.npz")["a"], array, strict=True)
+
+
+# --- names --------------------------------------------------------------------------------------------------
+NAMES = [
+    "allow_pickle", "file", "args", "kwds", "arr_0", "a/b", "a/", "/a", "//", "../a", "a/../b", "..", ".", "a\\b",
+    "C:\\a", "", " ", "a.npy", "a.npy.npy", ".npy", "a.npz", "\n", "\x1b[31m", "a\"b", "語", "🧬", "\u202e",
+    "serialized_a", "a/data.pkl", "a/archive_format", "__metadata__.npy", "metadata", "_", "x" * 65_531, "語" * 21_843,
+]  # fmt: skip
+
+
+def write_and_read(path: Path, names: list[str]) -> None:
+    """Arrays come back under their names, each the one that it was."""
+    arrays = {name: np.arange(number, number + 3) for number, name in enumerate(names)}
+    io.write(path, arrays)
+    read = io.read(path)
+    assert sorted(read) == sorted(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(read[name], array, strict=True)
+    assert io.describe(path).keys() == arrays.keys()
+    assert list(path.parent.iterdir()) == [path]
+
+
+@by_suffix
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name[:20]))
+def test_names_come_back(tmp_path: Path, suffix: str, name: str) -> None:
+    write_and_read(tmp_path / ("a" + suffix), [name])
+    write_and_read(tmp_path / ("a" + suffix), [name, "other"])
+
+
+@by_suffix
+def test_all_names_together_come_back(tmp_path: Path, suffix: str) -> None:
+    write_and_read(tmp_path / ("a" + suffix), NAMES)
+
+
+@by_suffix
+@settings(max_examples=30)
+@given(names=st.lists(st.text(st.characters(), max_size=8), max_size=5, unique=True))
+def test_any_names(tmp_path_factory: pytest.TempPathFactory, suffix: str, names: list[str]) -> None:
+    """They come back, or nothing is written: half characters, and in one format NUL."""
+    path = tmp_path_factory.mktemp("names") / ("a" + suffix)
+    letters = "".join(names)
+    if re.search("[\ud800-\udfff]", letters) or ("\0" in letters and suffix == ".npz"):
+        with pytest.raises(ValueError, match="can have the name"):
+            io.write(path, dict.fromkeys(names, np.zeros(3)))
+        assert not list(path.parent.iterdir())
+    else:
+        write_and_read(path, names)
+
+
+REFUSED: list[tuple[Any, type[Exception], str]] = [
+    ("__metadata__", ValueError, "no array can have the name __metadata__: it is that of the metadata"),
+    ("a\udc80", ValueError, "no array can have the name 'a\\udc80', which has half of a character"),
+    (1, TypeError, "names of arrays should be of type str, got: 1"),
+    (b"a", TypeError, "names of arrays should be of type str, got: b'a'"),
+    (None, TypeError, "names of arrays should be of type str, got: None"),
+    (("a",), TypeError, "names of arrays should be of type str, got: ('a',)"),
+]
+
+
+@by_suffix
+@pytest.mark.parametrize(("name", "error", "words"), REFUSED)
+def test_names_that_are_refused(tmp_path: Path, suffix: str, name: Any, error: type[Exception], words: str) -> None:
+    path = tmp_path / ("a" + suffix)
+    path.write_bytes(b"older")
+    with pytest.raises(error, match=f"^{re.escape(words)}$"):
+        io.write(path, {"first": np.ones(3), name: np.ones(3)})
+    assert path.read_bytes() == b"older"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["a\0", "\0", "x" * 65_532, "語" * 21_844], ids=["behind", "alone", "long", "wide"])
+def test_names_that_a_zip_archive_cannot_have(tmp_path: Path, name: str) -> None:
+    """Python would cut them at the NUL; and what can be a name in safetensors is one."""
+    with pytest.raises(ValueError, match=r"^no array of an npz file can have the name .*: it has a NUL, or is too"):
+        io.write(tmp_path / "a.npz", {name: np.ones(3)})
+    assert not list(tmp_path.iterdir())
+    write_and_read(tmp_path / "a.safetensors", [name])
+
+
+@pytest.mark.parametrize("dtype", [np.dtype("i1"), bfloat16.DTYPE], ids=["int8", "bfloat16"])
+def test_names_that_readers_would_refuse(tmp_path: Path, dtype: np.dtype[Any]) -> None:
+    """A file of next to nothing but names is refused by the reader, so it is not written either."""
+    path = tmp_path / "a.safetensors"
+    length = 1 << 20
+    io.write(path, {"x" * length: np.zeros(3, dtype)})
+    assert [len(name) for name in io.read(path)] == [length]
+    path.unlink()
+    with pytest.raises(ValueError, match=r"^names and metadata are too long for what they describe: [0-9,]+ bytes$"):
+        io.write(path, {"x" * length: np.zeros(3, dtype), "y" * length: np.zeros(3, dtype)})
+    assert not list(tmp_path.iterdir())
+    io.write(path, {"x" * length: np.zeros(3, dtype), "y" * length: np.zeros(1 << 20, dtype)})
+    assert len(io.read(path)) == 2
+
+
+@by_suffix
+def test_texts_of_other_classes_are_names(tmp_path: Path, suffix: str) -> None:
+    """Whatever they look like when they are printed."""
+
+    class Name(str):
+        def __str__(self) -> str:
+            return "other"
+
+        __repr__ = __format__ = lambda self, *_: "other"  # type: ignore[assignment]
+
+    io.write(tmp_path / ("a" + suffix), {Name("a"): np.ones(3), np.str_("b"): np.zeros(3)})
+    assert sorted(io.read(tmp_path / ("a" + suffix))) == ["a", "b"]
+
+
+def test_backslashes_are_no_folders_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's module takes what separates folders for a slash, in a name that is written and in one that is read."""
+    names, content = ["a\\b", "a/b"], standard_io.BytesIO()
+    write_and_read(tmp_path / "a.npz", names)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "sep", "\\")
+        assert zipfile.ZipInfo("a\\b").filename == "a/b"
+        npz.write(content, {name: np.ones(3) for name in names}, {})
+        for size, file in (
+            (content.tell(), content),
+            ((tmp_path / "a.npz").stat().st_size, standard_io.BytesIO((tmp_path / "a.npz").read_bytes())),
+        ):
+            assert npz.read(file, size, lambda name: True).names == names
+
+
+def test_an_npz_file_is_what_numpy_writes(tmp_path: Path) -> None:
+    arrays = {"a": np.ones((2, 3)).T, "b": np.arange(3, dtype=">i2"), "c/d": np.array("text"), "e": np.zeros(0)}
+    io.write(tmp_path / "ours.npz", arrays)
+    np.savez(tmp_path / "numpys.npz", **arrays)  # type: ignore[arg-type]
+    assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "numpys.npz").read_bytes()
+
+
+def test_weights_whose_name_cannot_be_written(tmp_path: Path, capsys: Any) -> None:
+    """The command says so in a line."""
+    state = LSTM(3, 5, seed=0).state_dict()
+    io.write(tmp_path / "a.safetensors", {f"{start}.{name}": a for start in ("\0", "b") for name, a in state.items()})
+    assert cli.main(["convert", str(tmp_path / "a.safetensors"), str(tmp_path / "a.npz")]) == 2
+    assert "it has a NUL, or is too long" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+# --- what else is recorded ----------------------------------------------------------------------------------
+@by_suffix
+@pytest.mark.parametrize("metadata", [{}, {"": ""}, {"__metadata__": "a"}, {"allow_pickle": "1"}, {"a\0": "\n語"}])
+def test_metadata_comes_back(tmp_path: Path, suffix: str, metadata: dict[str, str]) -> None:
+    for dtype in (np.dtype("f4"), bfloat16.DTYPE):
+        io.write(tmp_path / ("a" + suffix), {"a": np.zeros(3, dtype)}, metadata)
+        assert io.read_contents(tmp_path / ("a" + suffix)).metadata == metadata
+
+
+@by_suffix
+@pytest.mark.parametrize("metadata", [{"a": 1}, {1: "a"}, {"a": None}, {"a": b"b"}])
+def test_metadata_that_is_no_text(tmp_path: Path, suffix: str, metadata: Any) -> None:
+    with pytest.raises(TypeError, match=r"^keys and values of metadata should be of type str, got: "):
+        io.write(tmp_path / ("a" + suffix), {"a": np.zeros(3)}, metadata)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("suffix", "key"), [(".npz", "numba_lstm.bfloat16"), (".safetensors", "DCP_SHARDING_INFO")])
+def test_metadata_that_means_something_else(tmp_path: Path, suffix: str, key: str) -> None:
+    """A reader would take it for what a writer says of the arrays."""
+    with pytest.raises(ValueError, match=f"^{key} cannot be recorded: it says "):
+        io.write(tmp_path / ("a" + suffix), {"a": np.zeros(3)}, {key: "[]"})
+    assert not list(tmp_path.iterdir())

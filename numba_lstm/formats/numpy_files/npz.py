@@ -10,14 +10,15 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .. import bfloat16
-from ..contents import Contents, Declared, writable
+from ..contents import METADATA, Contents, Declared, writable
 from ..json import parse
 from . import npy
 
-_METADATA = "__metadata__"  # what safetensors calls it in its header
-
 _HALVES = "numba_lstm.bfloat16"
 """Among the metadata: a JSON list of the arrays that are bfloat16, which are integers of 16 bits in the file."""
+
+_LONGEST_NAME = 0xFFFF
+"""Bytes of the name of a member."""
 
 _RATIOS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
 """The most bytes that one becomes, by the two ways in which NumPy writes archives: deflate's shortest code, of two
@@ -29,7 +30,7 @@ def read(file: BinaryIO, size: int, wanted: Callable[[str], bool]) -> Contents:
     with zipfile.ZipFile(file) as archive:
         members = _members(archive, size)
         metadata, halves = _recorded(archive, members)
-        names = [name for name in members if name != _METADATA]
+        names = [name for name in members if name != METADATA]
         arrays = {name: _array(archive, members, name) for name in filter(wanted, names)}
     return Contents({name: _number(name, arrays[name], halves) for name in arrays}, names, metadata)
 
@@ -41,7 +42,7 @@ def describe(file: BinaryIO, size: int) -> dict[str, Declared]:
         members = _members(archive, size)
         _, halves = _recorded(archive, members)
         for name, member in members.items():
-            if name != _METADATA:
+            if name != METADATA:
                 with archive.open(member) as stream:
                     shape, dtype = npy.describe(stream, member.file_size, name)  # type: ignore[arg-type]
                 declared[name] = Declared(shape, "bfloat16" if name in halves else str(dtype))
@@ -55,11 +56,11 @@ def _array(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], nam
 
 def _recorded(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]) -> tuple[dict[str, str], set[str]]:
     """Return what was recorded beside the arrays, and the names of those that are bfloat16."""
-    if _METADATA not in members:
+    if METADATA not in members:
         return {}, set()
-    recorded = parse(str(_array(archive, members, _METADATA)).encode())
+    recorded = parse(str(_array(archive, members, METADATA)).encode())
     if not isinstance(recorded, dict):
-        raise ValueError(f"{_METADATA} is not a mapping")
+        raise ValueError(f"{METADATA} is not a mapping")
     metadata = {str(key): str(value) for key, value in recorded.items()}
     return metadata, _listed(metadata.pop(_HALVES, "[]"))
 
@@ -85,7 +86,7 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     """Return the members of a file of so many bytes by the names of their arrays, if they can be there."""
     members: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
-        name = member.filename.removesuffix(".npy")
+        name = member.orig_filename.removesuffix(".npy")  # whatever the system's separator of folders is
         if name in members:
             raise ValueError(f"{name} is there twice")
         if member.file_size > member.compress_size * _RATIOS.get(member.compress_type, 0):
@@ -98,10 +99,25 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
 
 def write(file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write arrays and metadata; those of bfloat16, which NumPy lacks, as unsigned integers of 16 bits."""
-    plain = writable(arrays)
+    plain = writable(arrays, metadata)
+    for name in plain:
+        if "\0" in name or len(_member(name).encode()) > _LONGEST_NAME:
+            raise ValueError(f"no array of an npz file can have the name {name[:100]!r}: it has a NUL, or is too long")
+    if _HALVES in metadata:
+        raise ValueError(f"{_HALVES} cannot be recorded: it says which arrays are bfloat16")
     halves = {name for name, array in plain.items() if array.dtype == bfloat16.DTYPE}
     entries: dict[str, Any] = {name: array.view("<u2") if name in halves else array for name, array in plain.items()}
     recorded = {**metadata, **({_HALVES: json.dumps(sorted(halves))} if halves else {})}
     if recorded:
-        entries[_METADATA] = np.array(json.dumps(recorded))
-    np.savez(file, **entries)
+        entries[METADATA] = np.array(json.dumps(recorded))
+    # np.savez has arguments of its own, which arrays may be named like, and would pickle objects.
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in entries.items():
+            member = zipfile.ZipInfo()
+            member.filename = _member(name)  # its constructor would take a backslash for a folder on Windows
+            with archive.open(member, "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, array, allow_pickle=False)
+
+
+def _member(name: str) -> str:
+    return name + ".npy"
