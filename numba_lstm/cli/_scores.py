@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -90,10 +91,16 @@ class Scores:
 
     def finish(self) -> None:
         """Make of the rows what was asked for; there are no more."""
-        if self._is_parquet and self._journal is not None:
-            self._output.write(lambda file: write_parquet(read_journal(self._rows), file))
+        if self._journal is None:
+            return
+        if not self._is_parquet:
+            self._journal.keep()
+            return
+        self._output.write(lambda file: write_parquet(read_journal(self._rows), file))
+        if sys.platform == "win32":  # where nothing can be removed that is open
             self._open.close()
-            self._rows.unlink()
+        # Before it is closed, from when on another process may go on with it, which would not see it go.
+        self._rows.unlink(missing_ok=True)
 
     def note(self, text: str) -> None:
         """Tell the user what was written."""

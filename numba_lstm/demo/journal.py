@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import __version__
 from ..formats.printable import printable
-from ..formats.writing import errors_name, target_of, write_whole
+from ..formats.writing import errors_name, keep, keep_names, target_of, write_whole
 from .fasta import LONGEST, Record
 from .table import Row
 
@@ -172,6 +172,11 @@ class Journal:
             self._file.write(line_of(record, scores))
             self._file.flush()
 
+    def keep(self) -> None:
+        """Have the disk hold all lines, which takes too long after each: a power cut may take the last ones."""
+        with errors_name(self.path):
+            keep(self._file)
+
     def __enter__(self) -> Journal:
         return self
 
@@ -189,6 +194,7 @@ class Journal:
             try:
                 with open(temporary, "xb") as file:
                     file.write(HEADER)
+                    keep(file)
                 try:
                     os.link(temporary, place)  # unlike a replacement, this takes the name from nobody
                 except FileExistsError:
@@ -196,10 +202,12 @@ class Journal:
                 except OSError:  # there are file systems without links
                     with open(place, "xb") as file:
                         file.write(HEADER)
+                        keep(file)
             except FileExistsError:
                 return False
             finally:
                 temporary.unlink(missing_ok=True)
+            keep_names(place.parent)
         return True
 
     def _opened(self) -> BinaryIO:
@@ -214,7 +222,7 @@ class Journal:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if not os.path.samestat(os.fstat(file.fileno()), os.stat(place)):  # replaced meanwhile
                     raise BlockingIOError
-        except BlockingIOError:
+        except (BlockingIOError, FileNotFoundError):  # or removed, by the process that has made Parquet of it
             file.close()
             raise InUseError(f"{self.path} is being written by another process") from None
         except BaseException:

@@ -63,6 +63,8 @@ def target_of(path: Path) -> Target:
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Have a function write a file that appears complete or not at all; what was there stays until then.
 
+    This holds for a power cut as well: the file gets its name once the disk has all of it.
+
     Links are followed, and the mode of a file that is replaced stays, its owner where that is allowed.  A device, a
     pipe, or what is open under a name such as ``/dev/stdout``, gets what was written once that is complete.
 
@@ -115,9 +117,37 @@ def _replace(place: Path, status: os.stat_result | None, write: Callable[[Binary
             if status is not None:
                 _take_over(file.fileno(), status)
             write(file)
+            keep(file)
         os.replace(temporary, place)
     finally:
         temporary.unlink(missing_ok=True)
+    keep_names(place.parent)
+
+
+def keep(file: BinaryIO) -> None:
+    """Have the disk hold what was written to a regular file, whose name might get there first, and a power cut next.
+
+    Raises
+    ------
+    OSError
+        If the disk cannot, which some file systems tell only now.
+    """
+    file.flush()
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of file systems that have nothing to keep it on
+            raise
+
+
+def keep_names(folder: Path) -> None:
+    """Have the disk hold which files are in a folder, where that can be asked for; each of them is whole anyway."""
+    with contextlib.suppress(OSError):  # Windows opens no folders, and others none that may not be listed
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _take_over(descriptor: int, status: os.stat_result) -> None:

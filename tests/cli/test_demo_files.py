@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.commands import complaint, printed
+from support.disks import recorded
 from support.processes import HANG, PACKAGE, posix, run
 
 import numba_lstm
@@ -24,7 +25,7 @@ from numba_lstm import cli, demo
 from numba_lstm.cli._console import InputError
 from numba_lstm.cli._scores import Scores
 from numba_lstm.demo import scoring
-from numba_lstm.demo.journal import HEADER, read_journal
+from numba_lstm.demo.journal import HEADER, InUseError, Journal, read_journal
 
 pytestmark = pytest.mark.usefixtures("threads")
 
@@ -241,6 +242,43 @@ def test_parquet(folder: Path, capsys: Any) -> None:
         printed(capsys, *words, "--resume")
         assert Path("out.parquet").read_bytes() == whole
         assert names() == {"out.parquet", "rows.csv"}
+
+
+@posix
+@pytest.mark.parametrize("limit", ["5", "60"])
+def test_rows_are_removed_once_the_disk_has_the_parquet_file(
+    folder: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    """However many they are, the disk is asked for it once; and nobody can go on with rows that are about to go."""
+    pytest.importorskip("pyarrow")
+    rows, remove = Path("out.parquet.partial"), Path.unlink
+    in_use = []
+
+    def unlink(path: Path, **options: Any) -> None:
+        if path == rows:
+            with pytest.raises(InUseError):
+                Journal(rows)
+            in_use.append(path)
+        remove(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    events = recorded(monkeypatch, folder)
+    printed(capsys, "demo", "--fasta", "p.fasta", "--limit", limit, "-o", "out.parquet")
+    assert in_use == [rows]
+    assert names() == {"out.parquet"}
+    assert [event for event in events if event != "remove temporary"] == [
+        f"keep temporary of {len(HEADER)} bytes", "temporary becomes out.parquet.partial", "keep names",
+        f"keep temporary of {Path('out.parquet').stat().st_size} bytes", "temporary becomes out.parquet", "keep names",
+        "remove out.parquet.partial",
+    ]  # fmt: skip
+
+
+@posix
+def test_the_disk_has_all_rows_in_the_end(folder: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = recorded(monkeypatch, folder)
+    printed(capsys, "demo", "--fasta", "p.fasta", "-o", "out.csv")
+    assert events[-1] == f"keep out.csv of {Path('out.csv').stat().st_size} bytes"
+    assert len([event for event in events if event.startswith("keep out.csv")]) == 1
 
 
 # --- as processes -----------------------------------------------------------------------------------------

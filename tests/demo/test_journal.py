@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.disks import recorded
 
 from numba_lstm.demo import journal
 from numba_lstm.demo.fasta import LONGEST, Record
@@ -199,6 +200,53 @@ def test_a_file_that_comes_before_it_is_made_is_in_use(
 
 def no_links(*arguments: Any) -> None:
     raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def test_a_file_gets_its_name_once_the_disk_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not its rows one by one: the disk is asked as often for few of them as for many."""
+    pytest.importorskip("fcntl")
+    events = recorded(monkeypatch, tmp_path)
+    header, everything = len(HEADER), len(HEADER) + sum(len(line_of(*row)) for row in ROWS)
+    new = [f"keep temporary of {header} bytes", "temporary becomes r.csv", "keep names"]
+    for anew in (False, True):
+        with Journal(tmp_path / "r.csv", anew=anew) as file:
+            for row in ROWS:
+                file.add(*row)
+            assert [event for event in events if event != "remove temporary"] == new
+            file.keep()
+        assert events[-1] == f"keep r.csv of {everything} bytes"
+        events.clear()
+
+
+def test_a_file_is_kept_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fcntl")
+    monkeypatch.setattr(os, "link", no_links)
+    events = recorded(monkeypatch, tmp_path)
+    Journal(tmp_path / "r.csv").__exit__(None, None, None)
+    assert events[-3:] == [f"keep r.csv of {len(HEADER)} bytes", "remove temporary", "keep names"]
+
+
+def test_a_disk_that_cannot_keep_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Journal(tmp_path / "r.csv") as file:
+        monkeypatch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match=r"r\.csv"):
+            file.keep()
+    with pytest.raises(OSError, match=r"new\.csv"):
+        Journal(tmp_path / "new.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["r.csv"]
+
+
+def test_a_file_that_was_removed_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one that made something else of it, between a look at the file and the lock."""
+    fcntl = pytest.importorskip("fcntl")
+    path = tmp_path / "r.csv"
+    Journal(path).__exit__(None, None, None)
+    monkeypatch.setattr(fcntl, "flock", lambda file, how: path.unlink())
+    with pytest.raises(InUseError):
+        Journal(path)
 
 
 def test_a_file_that_was_replaced_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

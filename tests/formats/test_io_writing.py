@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io as standard_io
 import os
 import re
+import stat
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.disks import recorded
+from support.processes import HANG, posix
 
 from numba_lstm import LSTM, cli, io
 from numba_lstm.formats import bfloat16
@@ -268,3 +273,88 @@ def test_metadata_that_means_something_else(tmp_path: Path, suffix: str, key: st
     with pytest.raises(ValueError, match=f"^{key} cannot be recorded: it says "):
         io.write(tmp_path / ("a" + suffix), {"a": np.zeros(3)}, {key: "[]"})
     assert not list(tmp_path.iterdir())
+
+
+# --- on the disk --------------------------------------------------------------------------------------------
+def write_arrays(path: Path) -> None:
+    io.write(path, {"a": np.ones(3)})
+
+
+def save(path: Path) -> None:
+    LSTM(3, 5).save(path)
+
+
+def write_by_hand(path: Path) -> None:
+    io.write_whole(path, lambda file: file.write(b"content"))  # less than a buffer of Python's
+
+
+@posix
+@by_suffix
+@pytest.mark.parametrize("write", [write_arrays, save, write_by_hand])
+@pytest.mark.parametrize("there", [False, True], ids=["new", "replaced"])
+def test_a_file_gets_its_name_once_the_disk_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, write: Any, there: bool
+) -> None:
+    """Otherwise a power cut may leave an empty file of that name."""
+    path = tmp_path / ("a" + suffix)
+    if there:
+        path.write_bytes(b"older")
+    events = recorded(monkeypatch, tmp_path)
+    write(path)
+    size = path.stat().st_size
+    named = [f"keep temporary of {size} bytes", f"temporary becomes {path.name}", "keep names"]
+    assert [event for event in events if event != "remove temporary"] == named
+
+
+@pytest.mark.parametrize(("number", "is_told"), [(errno.EIO, True), (errno.ENOSPC, True), (errno.EINVAL, False)])
+def test_what_a_disk_says_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_told: bool
+) -> None:
+    """That it could not be kept; a file system without a disk behind it has nothing to say."""
+    path = tmp_path / "a.npz"
+    path.write_bytes(b"older")
+
+    def fail(descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    if is_told:
+        with pytest.raises(OSError, match=r"a\.npz") as caught:
+            write_arrays(path)
+        assert (caught.value.errno, caught.value.filename) == (number, str(path))
+        assert path.read_bytes() == b"older"
+    else:
+        write_arrays(path)
+        assert io.read(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folders_that_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, where none can be opened: the file is there, and that is no error."""
+    open_it, refused = os.open, []
+
+    def refuse(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if Path(path) == tmp_path:
+            refused.append(path)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return open_it(path, flags, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    write_arrays(tmp_path / "a.npz")
+    assert refused
+    assert io.read(tmp_path / "a.npz")
+
+
+@posix
+def test_pipes_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have no disk."""
+    os.mkfifo(tmp_path / "pipe.npz")
+    content: list[bytes] = []
+    reader = threading.Thread(target=lambda: content.append((tmp_path / "pipe.npz").read_bytes()))
+    reader.start()
+    events = recorded(monkeypatch, tmp_path)
+    write_arrays(tmp_path / "pipe.npz")
+    reader.join(HANG)
+    assert content[0].startswith(b"PK")
+    assert events == []
