@@ -10,6 +10,8 @@ import zlib
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from ..host.pipes import read_some
+
 _GZIP = b"\x1f\x8b"
 """What every member of a gzip file begins with, and no text."""
 
@@ -96,18 +98,15 @@ class _Counted(io.RawIOBase):
 
     def __init__(self, file: Any) -> None:
         super().__init__()
-        # What has a buffer would wait until it can fill ours as well.
-        self._read = getattr(file, "read1", file.read)
+        self._file = file
         self._ahead = b""
         self.position = 0
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int | None:
+    def readinto(self, buffer: Any) -> int:
         content = self._ahead[: len(buffer)] or self._more(len(buffer))
-        if content is None:  # nothing yet, of what does not wait
-            return None
         self._ahead = self._ahead[len(content) :]
         buffer[: len(content)] = content
         return len(content)
@@ -118,9 +117,9 @@ class _Counted(io.RawIOBase):
             self._ahead += content
         return self._ahead
 
-    def _more(self, count: int) -> bytes | None:
-        content: bytes | None = self._read(count)
-        self.position += len(content or b"")
+    def _more(self, count: int) -> bytes:
+        content = read_some(self._file, count)
+        self.position += len(content)
         return content
 
 

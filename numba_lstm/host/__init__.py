@@ -1,1 +1,1 @@
-"""What this machine lets a process use: threads, shares of CPUs, cores that are idle."""
+"""What this machine lets a process use: threads, shares of CPUs, cores that are idle, pipes that others share."""

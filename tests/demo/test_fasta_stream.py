@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.pipes import pieces_of, trickling
+from support.processes import posix
 
 from numba_lstm.demo import clean, fasta
 from numba_lstm.demo.fasta import LONGEST, Record, read_records
@@ -234,10 +236,37 @@ def test_what_is_no_fasta(content: bytes, tmp_path: Path) -> None:
         list(read_records(path))
 
 
-def test_an_error_of_the_system_has_the_name() -> None:
+@pytest.mark.parametrize(
+    ("given", "kind", "words"),
+    [(OSError(5, "Input/output error"), OSError, "Input/output error"), (None, BlockingIOError, "")],
+    ids=["an error", "nothing yet"],
+)
+def test_an_error_of_the_system_has_the_name(given: Any, kind: type[Exception], words: str) -> None:
     class Broken(io.RawIOBase):
         def read(self, size: int = -1) -> Any:
-            raise OSError(5, "Input/output error")
+            if given:
+                raise given
 
-    with pytest.raises(OSError, match="Input/output error: 'a pipe'"):
+    with pytest.raises(kind, match=f"{words}.*: 'a pipe'"):
         list(read_records(Source(Broken(), "a pipe")))
+
+
+@posix
+@pytest.mark.parametrize("buffering", [-1, 0], ids=["buffered", "raw"])
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_a_pipe_that_is_empty_for_now_has_not_ended(
+    monkeypatch: pytest.MonkeyPatch, packed: bool, buffering: int
+) -> None:
+    """Another program that has it may make it non-blocking; half a protein would be scored as a whole one."""
+    content = b">P1 one\nMKVLAAGIVG\nMKV\n>P2\nAYAY\n"
+    content = gzip.compress(content) if packed else content
+    with trickling(monkeypatch, pieces_of(content, 5), buffering) as file:
+        source = Source(file, "a pipe")
+        assert [record[:3] for record in read_records(source)] == [(1, "P1", "MKVLAAGIVGMKV"), (2, "P2", "AYAY")]
+        assert source.position == len(content)
+
+
+@posix
+def test_a_pipe_that_is_empty_at_first_and_then_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    with trickling(monkeypatch, []) as file, pytest.raises(ValueError, match="no proteins"):
+        list(read_records(file))

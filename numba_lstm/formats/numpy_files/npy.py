@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from ...host.pipes import read_up_to
+
 _LONGEST_HEADER = 10_000
 """Bytes, as for NumPy: what describes an array of numbers takes some hundred."""
+
+_MOST_AXES = 64
+"""As in NumPy 2; before it there were half as many."""
 
 _PIECE = 1 << 20
 """Bytes that are read at a time: a compressed member of an archive gives every read an array of its own."""
@@ -67,9 +73,9 @@ def receive(stream: BinaryIO) -> bytes:
     ValueError
         If it begins with something else.
     """
-    first = stream.read(_LONGEST_HEADER + 12)
+    first = read_up_to(stream, _LONGEST_HEADER + 12)
     start, shape, _, dtype = _start(io.BytesIO(first), len(first), "it")
-    return first + stream.read(max(0, start.tell() + math.prod(shape) * dtype.itemsize + 1 - len(first)))
+    return first + read_up_to(stream, max(0, start.tell() + math.prod(shape) * dtype.itemsize + 1 - len(first)))
 
 
 def _start(file: BinaryIO, size: int, name: str) -> tuple[io.BytesIO, tuple[int, ...], bool, np.dtype[Any]]:
@@ -90,6 +96,7 @@ def _header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype[
         shape, fortran_order, dtype = _HEADERS[version](file, max_header_size=_LONGEST_HEADER)
     except Exception as error:  # Python's parser raises whatever the bytes of a damaged header happen to mean
         raise ValueError(f"{name} has a damaged header: {error}") from error
-    if any(type(length) is not int or length < 0 for length in shape):
+    # More than any array has, also if it is empty.
+    if len(shape) > _MOST_AXES or any(type(length) is not int or not 0 <= length <= sys.maxsize for length in shape):
         raise ValueError(f"{name} has shape {shape}")
     return shape, fortran_order, dtype
