@@ -85,7 +85,7 @@ one, such as lstm.weight_ih_l0 = array
         raise TypeError("holds int8 weights, which are nothing without their scales: take those of dequantize()")
     kind = array.dtype.kind
     # bfloat16 of other libraries is of the kind of records, too.  None would become a nan, and text what it spells.
-    number = kind not in "cSUMm" and type(array.dtype) is not np.dtypes.VoidDType
+    number = kind in "biufOV" and type(array.dtype) is not np.dtypes.VoidDType
     if not number or (kind == "O" and not all(isinstance(element, Real) for element in array.flat)):
         raise TypeError(f"should hold real numbers, got: {array.dtype}")
     with np.errstate(all="ignore"):

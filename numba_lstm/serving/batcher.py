@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..contract.checks.arrays import native
 from ..contract.checks.calls import sequence_states
 from ..lstm import LSTM
 from ..streaming.checks import positive
@@ -104,7 +105,7 @@ class Batcher:
         if (before is None) != (input_size is None) or (before is None and input_dtype is not None):
             raise ValueError("before and input_size go together: size and dtype are those of what before takes")
         size = lstm.input_size if input_size is None else positive("input_size", input_size)
-        dtype = lstm.dtype if input_dtype is None else np.dtype(input_dtype).newbyteorder("=")
+        dtype = lstm.dtype if input_dtype is None else native("input_dtype", np.dtype(input_dtype))
         if dtype.kind not in "fiub":
             raise TypeError(f"input_dtype should be a dtype of numbers, got: {dtype}")
         self._network = ServedNetwork(lstm, places, before, after, size, dtype)

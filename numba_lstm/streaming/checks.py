@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..contract.architecture import Architecture
-from ..contract.checks.arrays import DTYPES, as_array, given_array, match_dtype, readable_input, ready
+from ..contract.checks.arrays import DTYPES, as_array, given_array, match_dtype, native, readable_input, ready
 from ..contract.checks.constructor import integer
 
 
@@ -88,7 +88,7 @@ def _input(size: int, dtype: np.dtype[Any], x: Any, axes: tuple[int, ...]) -> np
     if dtype in DTYPES:
         match_dtype("RNN input", "x", array, dtype)
     # Somebody's own function makes the input of it.  To turn a dtype round takes longer than to compare two.
-    elif array.dtype != dtype and array.dtype.newbyteorder("=") != dtype:
+    elif array.dtype != dtype and native("x", array.dtype) != dtype:
         raise ValueError(f"x should have dtype {dtype}, got: {array.dtype}")
     if array.shape[-1] != size:
         raise RuntimeError(f"x.size(-1) must be equal to input_size. Expected {size}, got {array.shape[-1]}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import warnings
 from collections.abc import Callable
 from decimal import Decimal
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 import numba_lstm as nl
+from numba_lstm import serving
 from numba_lstm.contract.architecture import Architecture
 from numba_lstm.execution.packing import pack
 from numba_lstm.kernels.cells.cell_rule import SIGMOID, TANH, CellRule
@@ -85,6 +87,86 @@ def test_masks_are_not_dropped(use: Any) -> None:
 def test_padding_that_is_masked(pad: Any) -> None:
     with pytest.raises(TypeError, match="not MaskedConstant"):
         pad(PACKED, padding_value=np.ma.masked)
+
+
+def texts(*shape: int) -> Any:
+    """Return NumPy's texts of any length, which spell numbers: NumPy makes these of them, where it is let."""
+    return np.full(shape, "1", np.dtypes.StringDType())
+
+
+TEXTS: dict[str, Callable[[], Any]] = {
+    "input": lambda: LSTM(texts(4, 1, 3)),
+    "input without batch": lambda: LSTM(texts(4, 3)),
+    "input with lengths": lambda: LSTM(texts(4, 1, 3), lengths=[4]),
+    "input of float64": lambda: nl.LSTM(3, 2, dtype=np.float64)(texts(4, 1, 3)),
+    "input in int8": lambda: LSTM.quantize("int8")(texts(4, 1, 3)),
+    "h_0": lambda: LSTM(X, (texts(1, 1, 2), STATE)),
+    "c_0": lambda: LSTM(X, (STATE, texts(1, 1, 2))),
+    "packed": lambda: LSTM(nl.PackedSequence(texts(4, 3), [1, 1, 1, 1])),
+    "h_0 of packed": lambda: LSTM(PACKED, (texts(1, 1, 2), STATE)),
+    "lengths": lambda: LSTM(X, lengths=texts(1)),
+    "cell": lambda: CELL(texts(1, 3)),
+    "cell without batch": lambda: CELL(texts(3)),
+    "cell's h_0": lambda: CELL(X[0], (texts(1, 2), STATE[0])),
+    "cell's c_0": lambda: CELL(X[0], (STATE[0], texts(1, 2))),
+    "vjp": lambda: LSTM.vjp(texts(4, 1, 3)),
+    "gradient": lambda: LSTM.vjp(X)[1](texts(4, 1, 2)),
+    "gradient of a state": lambda: LSTM.vjp(X)[1](np.zeros((4, 1, 2), np.float32), (texts(1, 1, 2), STATE)),
+    "cell's gradient": lambda: CELL.vjp(X[0])[1](texts(1, 2), STATE[0]),
+    "trace": lambda: LSTM.trace(texts(4, 1, 3)),
+    "parameter": lambda: _assign(copy.copy(LSTM), "bias_ih_l0", texts(8)),
+    "cell's parameter": lambda: _assign(copy.copy(CELL), "weight_ih", texts(8, 3)),
+    "step": lambda: LSTM.stream().step(texts(1, 3)),
+    "steps": lambda: LSTM.stream().step(texts(4, 1, 3)),
+    "state": lambda: _assign(LSTM.stream(), "state", (texts(1, 1, 2), STATE)),
+    "rows": lambda: LSTM.stream().step(X[0], rows=texts(1)),
+    "push": lambda: LSTM.sliding_window(2).push(texts(1, 3)),
+    "batch_sizes": lambda: nl.PackedSequence(X[:, 0], texts(4)),
+    "sorted_indices": lambda: nl.PackedSequence(X[:, 0], [1, 1, 1, 1], texts(1)),
+    "unsorted_indices": lambda: nl.PackedSequence(X[:, 0], [1, 1, 1, 1], [0], texts(1)),
+    "lengths to pack": lambda: nl.pack_padded_sequence(X, texts(1)),
+    "lengths to unpad": lambda: nl.unpad_sequence(X, texts(1)),
+    "weight of a layer": lambda: serving.Linear(texts(2, 3)),
+    "bias of a layer": lambda: serving.Linear(np.ones((2, 3)), texts(2)),
+    "input of a layer": lambda: serving.Linear(np.ones((2, 3)))(texts(1, 3)),
+    "input_dtype": lambda: serving.Batcher(
+        LSTM, before=lambda x: x, input_size=3, input_dtype=np.dtypes.StringDType()
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="NumPy 1 has no such texts")
+@pytest.mark.parametrize("use", TEXTS.values(), ids=TEXTS)
+def test_texts_of_any_length_are_no_numbers(use: Any) -> None:
+    words = r"^\S+ should (hold (real )?numbers, got:? .*StringDType|be a sequence of integers, got: )|^dtype should be"
+    with pytest.raises(TypeError, match=words):
+        use()
+
+
+@pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="NumPy 1 has no such texts")
+def test_texts_that_would_be_loaded() -> None:
+    """Among what else is wrong, as all that cannot be a parameter."""
+    module = copy.copy(LSTM)
+    with pytest.raises(RuntimeError, match=r'"bias_ih_l0", .*: should hold real numbers, got: StringDType'):
+        module.load_state_dict({**LSTM.state_dict(), "bias_ih_l0": texts(8)})
+    for missing in (np.dtypes.StringDType(na_object=None), np.dtypes.StringDType(na_object=np.nan)):
+        with pytest.raises(TypeError, match="bias_ih_l0 should hold real numbers"):
+            module.bias_ih_l0 = np.full(8, "1", missing)
+        with pytest.raises(TypeError, match="input should hold numbers, got texts"):
+            module(np.full((4, 1, 3), "1", missing))
+
+
+@pytest.mark.parametrize("dtype", ["U1", "S1", "M8[s]", "V4", "f4,f4", object, ">f2", ">i4", ">c8"])
+def test_other_dtypes_have_torchs_words(dtype: Any) -> None:
+    """Texts of a fixed length among them, which have a byte order."""
+    x = np.zeros((4, 1, 3), dtype)
+    words = re.escape(f"dtype ({x.dtype.name}) does not match weight dtype (float32)")
+    uses: list[Callable[[Any], Any]] = [
+        LSTM, lambda x: CELL(x[0]), lambda x: LSTM.stream().step(x[0]), lambda x: LSTM(X, (x[:1, :, :2], STATE)),
+    ]  # fmt: skip
+    for use in uses:
+        with pytest.raises(ValueError, match=f"^(RNN input|hx.0.) {words}"):
+            use(x)
 
 
 def test_what_was_refused_has_changed_nothing() -> None:

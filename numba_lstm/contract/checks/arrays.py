@@ -84,17 +84,37 @@ def given_array(name: str, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def match_dtype(subject: str, name: str, array: np.ndarray, dtype: np.dtype[Any]) -> None:
-    """Raise torch's ValueError unless an array has the module's dtype, in either byte order."""
-    if array.dtype == dtype or array.dtype.newbyteorder("=") == dtype:
+    """Raise torch's ValueError unless an array has the module's dtype, in either byte order; TypeError for texts."""
+    if array.dtype == dtype:
         return
-    given = array.dtype.name
+    given = native(name, array.dtype)
+    if given == dtype:
+        return
     text = (
-        f"{subject} dtype ({given}) does not match weight dtype ({dtype.name}). "
+        f"{subject} dtype ({given.name}) does not match weight dtype ({dtype.name}). "
         f"Convert {name}: {name}.astype(np.{dtype.name})"
     )
-    if array.dtype.newbyteorder("=") in DTYPES:
-        text += f", or build the model with dtype=np.{given}"
+    if given in DTYPES:
+        text += f", or build the model with dtype=np.{given.name}"
     raise ValueError(text)
+
+
+def native(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return a dtype in native byte order.
+
+    Raises
+    ------
+    TypeError
+        If it is NumPy's of texts of any length, which has no byte order, and which NumPy reads as numbers if it can.
+
+    Examples
+    --------
+    >>> native("x", np.dtype(">f4")) == np.float32
+    True
+    """
+    if dtype.kind == "T":
+        raise TypeError(f"{name} should hold numbers, got texts: {dtype}")
+    return dtype.newbyteorder("=")
 
 
 def float_dtype(dtype: Any) -> np.dtype[Any]:

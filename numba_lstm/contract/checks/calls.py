@@ -101,8 +101,8 @@ def packed_call(
     if lengths is not None:
         raise ValueError("lengths is for padded batches: a PackedSequence has its own")
     rows, total = int(batch_sizes[0]), int(batch_sizes.sum())
-    if data.dtype.newbyteorder("=") != dtype or data.ndim != 2:
-        match_dtype("RNN input", "input", data, dtype)
+    match_dtype("RNN input", "input", data, dtype)
+    if data.ndim != 2:
         raise RuntimeError(f"input must have 2 dimensions, got {data.ndim}")
     if data.shape[1] != architecture.input_size:
         raise RuntimeError(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import as_array
+from .arrays import as_array, native
 
 
 def check_lengths(real: np.ndarray, n: int, steps: int, enforce_sorted: bool = False) -> None:
@@ -57,6 +57,7 @@ def whole_numbers(values: ArrayLike, name: str) -> np.ndarray:
         array = as_array(values, name)
     except ValueError:
         raise ValueError(f"{name} must be 1-D, but its elements differ in length") from None
+    native(name, array.dtype)
     if array.dtype.kind not in "iuf":
         if not array.ndim:
             raise TypeError(f"{name} {_SEQUENCE} {type(values).__name__}")
