@@ -22,7 +22,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .checks.arrays import as_array
-from .checks.sequences import arrays_alike, check_lengths, check_type, integers, padded_batch, whole_numbers
+from .checks.sequences import (
+    arrays_alike,
+    check_batch_sizes,
+    check_lengths,
+    check_type,
+    integers,
+    padded_batch,
+    whole_numbers,
+)
 from .padding import batch_sizes_of, filled, pack_rows, packed_rows, padded_rows, sort_by_length, unpack_rows
 
 
@@ -65,12 +73,9 @@ class PackedSequence(_Fields):
                 raise AssertionError("Expected data to be a list or tuple of length 2")
             data, batch_sizes = data
         rows, sizes = as_array(data, "data"), integers(batch_sizes, "batch_sizes")
-        if not sizes.size:
-            raise RuntimeError("batch_sizes can not be empty")
-        if sizes[-1] < 1 or np.any(np.diff(sizes) > 0):
-            raise ValueError("batch_sizes must be at least 1 and never increase")
-        if not rows.ndim or len(rows) != sizes.sum():
-            raise ValueError(f"data must have sum(batch_sizes) = {sizes.sum()} rows, but has shape {rows.shape}")
+        total = check_batch_sizes(sizes)
+        if not rows.ndim or len(rows) != total:
+            raise ValueError(f"data must have sum(batch_sizes) = {total} rows, but has shape {rows.shape}")
         if sorted_indices is None and unsorted_indices is None:
             return super().__new__(cls, rows, sizes, None, None)
         order = integers(sorted_indices, "sorted_indices")

@@ -337,6 +337,7 @@ SHORT = "Expected total_length to be at least the length of the longest sequence
 TORCH_ERRORS: list[tuple[str, tuple[Any, ...], dict[str, Any], type[Exception], str]] = [
     ("pack_padded_sequence", (X, [1, 4, 2]), {}, RuntimeError, UNORDERED),
     ("pack_padded_sequence", (X, [4, -1, 2]), {}, RuntimeError, UNORDERED),
+    ("pack_padded_sequence", (X, [4, -(2**63), 2]), {}, RuntimeError, UNORDERED),
     ("pack_padded_sequence", (X, [4, 1, 0]), {}, RuntimeError, NOT_POSITIVE),
     ("pack_padded_sequence", (X, [1, 4, 0]), {}, RuntimeError, NOT_POSITIVE),
     ("pack_padded_sequence", (X, [0, 4, 1]), {"enforce_sorted": False}, RuntimeError, NOT_POSITIVE),
@@ -425,6 +426,7 @@ def call(function: str, *args: Any, **kwargs: Any) -> Callable[[], Any]:
 
 
 D = np.zeros(7)
+MANY = np.broadcast_to(np.int8(1), 2**60)
 
 
 @pytest.mark.parametrize(
@@ -478,6 +480,19 @@ D = np.zeros(7)
         (packed(D, [3, 2, 1]), ValueError, "data must have .* = 6 rows"),
         (packed(D, [4, 4]), ValueError, "data must have .* = 8 rows"),
         (packed(np.array(1.0), [1]), ValueError, "data must have"),
+        (packed(np.array(1.0), [2**62] * 4), ValueError, f"data must have .* = {2**64} rows"),
+        # Sums and differences that wrap in 64 bits.
+        (packed(D[:0], [2**62] * 4), ValueError, f"data must have .* = {2**64} rows"),
+        (packed(D, [2**62] * 4 + [4, 3]), ValueError, f"data must have .* = {2**64 + 7} rows"),
+        (packed(D, [2**63 - 1] * 2 + [5, 4]), ValueError, f"data must have .* = {2**64 + 7} rows"),
+        (packed(MANY, [2**60] * 17), ValueError, f"data must have .* = {2**60 * 17} rows"),
+        (packed(D, [-(2**63), 7]), ValueError, "batch_sizes must be at least 1 and never increase"),
+        (packed(D, [2, -(2**63), 2**63 - 1]), ValueError, "batch_sizes must be at least 1 and never increase"),
+        (packed(D, [2**63, 1]), ValueError, "batch_sizes must be integers"),
+        (packed(D, [4, 3], [0, 1, 2, -(2**63)]), ValueError, "sorted_indices must permute"),
+        (call("pack_padded_sequence", X, [2**63 - 1, 1, 1]), ValueError, "lengths must be at most T = 4"),
+        (call("pack_padded_sequence", X, [-(2**63), 4, 1], enforce_sorted=False), RuntimeError, NOT_POSITIVE),
+        (call("unpad_sequence", X, [-(2**63), 1, 1]), ValueError, "lengths must be"),
         (packed(D, [4, 3], [0, 1]), ValueError, "sorted_indices must permute"),
         (packed(D, [4, 3], [0, 1, 1, 2]), ValueError, "sorted_indices must permute"),
         (packed(D, [4, 3], [0, 1, 2, 9]), ValueError, "sorted_indices must permute"),

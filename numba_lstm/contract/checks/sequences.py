@@ -15,7 +15,7 @@ def check_lengths(real: np.ndarray, n: int, steps: int, enforce_sorted: bool = F
     """Raise torch's error unless integers are lengths of ``n`` sequences; ValueError if one is beyond ``steps``."""
     if len(real) != n:
         raise RuntimeError(f"Expected `len(lengths)` to be equal to batch_size, but got {len(real)} (batch_size={n})")
-    if enforce_sorted and real[-1] > 0 and np.any(np.diff(real) > 0):
+    if enforce_sorted and real[-1] > 0 and np.any(real[1:] > real[:-1]):  # differences may be beyond 64 bits
         raise RuntimeError(
             "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. "
             "You can pass `enforce_sorted=False` to pack_padded_sequence and/or pack_sequence."
@@ -68,6 +68,16 @@ def whole_numbers(values: ArrayLike, name: str) -> np.ndarray:
         raise ValueError(f"{name} must be integers, but got {values!r}")
     whole.setflags(write=False)
     return whole.view()  # the owner of memory can have writing switched on again, a view of it cannot
+
+
+def check_batch_sizes(sizes: np.ndarray) -> int:
+    """Return how many rows a packed batch has; raise unless integers are the rows of each of its steps."""
+    rows = sizes.tolist()  # Python's integers do not wrap, and NumPy takes longer for few of them
+    if not rows:
+        raise RuntimeError("batch_sizes can not be empty")
+    if rows[-1] < 1 or rows != sorted(rows, reverse=True):
+        raise ValueError("batch_sizes must be at least 1 and never increase")
+    return sum(rows)
 
 
 def check_type(value: object, kinds: Any, where: str, expected: str | None = None) -> None:
