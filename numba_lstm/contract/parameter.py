@@ -31,12 +31,16 @@ class Parameter(np.ndarray):
         super().__setitem__(key, value)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        out = options.get("out", ())
-        if any(isinstance(array, Parameter) and not array.flags.writeable for array in out):
+        out = options.pop("out", ())
+        # What `at` changes comes first; NumPy does not always ask whether that may be written to.
+        changed = inputs[:1] if method == "at" else out
+        if any(isinstance(array, Parameter) and not array.flags.writeable for array in changed):
             raise ValueError(_READ_ONLY)
+        # All of them: whatever option NumPy finds a parameter in, such as `where`, it would ask this method again.
+        plain = {name: _plain(value) for name, value in options.items()}
         if out:
-            options["out"] = tuple(_plain(array) for array in out)
-        return getattr(ufunc, method)(*map(_plain, inputs), **options)
+            plain["out"] = tuple(map(_plain, out))
+        return getattr(ufunc, method)(*map(_plain, inputs), **plain)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return np.array(self).__reduce_ex__(protocol)  # protocol 5 would make a read-only array of a view of this one

@@ -121,6 +121,9 @@ def test_a_prefix_that_is_not_there() -> None:
 # --- arrays -------------------------------------------------------------------------------------------------
 
 
+WHERE = np.array([[True, False, True], [False, True, True]])
+
+
 @pytest.fixture
 def parameter() -> Parameter:
     return cast(np.arange(6).reshape(2, 3), F32)
@@ -137,6 +140,18 @@ def parameter() -> Parameter:
         lambda p: p.__imul__(2),
         lambda p: np.add(1, 2, out=p),
         lambda p: np.multiply(p, p, p),
+        lambda p: np.add(p, 1, out=p, where=WHERE),
+        lambda p: np.add(p, 1, out=p, where=WHERE.view(Parameter)),
+        lambda p: np.modf(p, out=(None, p)),
+        lambda p: np.add.reduce(p, out=p[0]),
+        lambda p: np.add.reduce(p, out=p[0], where=WHERE.view(Parameter), initial=p[0, 0]),
+        lambda p: np.add.accumulate(p, out=p),
+        lambda p: np.add.reduceat(p, [0, 1], out=p),
+        lambda p: np.add.at(p, 0, 1),
+        lambda p: np.add.at(p[0], [0, 1], 1),  # NumPy writes there
+        lambda p: np.add.at(p.reshape(-1), np.array([0, 1]), p[0, :2]),
+        lambda p: np.negative.at(p[1], [0]),
+        lambda p: p.clip(0, 1, out=p),
     ],
 )
 def test_writing_says_to_assign(parameter: Parameter, write: Any) -> None:
@@ -167,6 +182,16 @@ def test_no_view_can_be_made_writable(parameter: Parameter, view: Any) -> None:
         lambda p: np.exp(p),
         lambda p: np.add(p, 1, out=np.empty((2, 3), np.float32)),
         lambda p: np.add.reduce(p),
+        lambda p: np.add(p, 1, out=np.zeros((2, 3), np.float32), where=WHERE.view(Parameter)),
+        lambda p: np.add.reduce(np.ones((2, 3)), where=WHERE.view(Parameter)),
+        lambda p: np.add.reduce(p, where=WHERE.view(Parameter), initial=p[0, 0]),
+        lambda p: p.sum(axis=0, where=WHERE.view(Parameter)),
+        lambda p: p.mean(axis=0, where=WHERE.view(Parameter)),
+        lambda p: p.max(axis=0, where=WHERE.view(Parameter), initial=p[0, 1]),
+        lambda p: np.add.reduceat(p, np.array([0, 1]).view(Parameter)),
+        lambda p: np.add.accumulate(p),
+        lambda p: np.add.outer(p, p),
+        lambda p: np.matmul(p, p.T, axes=[(0, 1), (0, 1), (0, 1)]),
         lambda p: p.copy(),
         copy.copy,
         copy.deepcopy,
@@ -180,6 +205,42 @@ def test_results_are_plain_arrays(parameter: Parameter, compute: Any) -> None:
     assert result.flags.writeable
     result[0] = 7
     assert parameter[0, 0] == 0
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda p, where: np.add(p, 1, out=np.zeros((2, 3)), where=where),
+        lambda p, where: np.add(np.ones((2, 3)), 1, out=np.zeros((2, 3)), where=where),
+        lambda p, where: np.add.reduce(p, axis=None, where=where),
+        lambda p, where: np.add.reduce(p, axis=0, where=where, initial=p[1, 2]),
+        lambda p, where: np.maximum.reduce(p, axis=1, where=where, initial=p[:1, :1].reshape(())),
+        lambda p, where: np.logical_and.reduce(p, where=where),
+        lambda p, where: p.sum(where=where),
+        lambda p, where: p.mean(where=where),
+        lambda p, where: p.std(where=where),
+        lambda p, where: np.ones((2, 3)).sum(where=where),
+        lambda p, where: np.mean(np.ones((2, 3)), where=where),
+    ],
+)
+def test_a_parameter_says_where(parameter: Parameter, compute: Any) -> None:
+    """As a plain array does."""
+    expected = compute(np.array(parameter), WHERE)
+    for given, where in ((parameter, WHERE.view(Parameter)), (np.array(parameter), WHERE.view(Parameter))):
+        np.testing.assert_array_equal(compute(given, where), expected, strict=True)
+    with pytest.raises(TypeError, match="Cannot cast array data"):  # as of any array of floats
+        compute(parameter, parameter)
+
+
+def test_parameters_as_what_is_added(parameter: Parameter) -> None:
+    """And as the places where; what is changed is another array."""
+    changed, where = np.zeros((2, 3), np.float32), np.array([0, 0]).view(Parameter)
+    np.add.at(changed, where, parameter)
+    np.testing.assert_array_equal(changed, [[3, 5, 7], [0, 0, 0]])
+    other = parameter.astype(np.float64)  # a copy of the same class
+    np.add.at(other, (where, 1), 1)
+    np.testing.assert_array_equal(other, [[0, 3, 2], [3, 4, 5]])
+    assert parameter[0, 1] == 1
 
 
 def test_copies_of_the_same_class_may_be_written_to(parameter: Parameter) -> None:
