@@ -10,6 +10,9 @@ CELL_SUFFIX = "_l0"
 GATES = 4
 """Stacked along the first axis of parameters, in torch's order: input, forget, cell, output (i, f, g, o)."""
 
+MOST_LAYERS = 1_000_000
+"""Names of parameters have at most six digits."""
+
 NAME = r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9]\d{0,5})(_reverse)?"
 CELL_NAME = r"weight_ih|weight_hh|bias_ih|bias_hh"
 """Patterns of the parameters' names."""

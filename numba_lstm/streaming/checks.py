@@ -8,7 +8,7 @@ import numpy as np
 
 from ..contract.architecture import Architecture
 from ..contract.checks.arrays import DTYPES, as_array, given_array, match_dtype, native, readable_input, ready
-from ..contract.checks.constructor import integer
+from ..contract.checks.constructor import integer, not_too_long
 
 
 def positive(name: str, value: Any) -> int:
@@ -19,6 +19,7 @@ def positive(name: str, value: Any) -> int:
         raise TypeError(f"{name} should be of type int, got: bool")
     if integer(name, value) <= 0:
         raise ValueError(f"{name} must be greater than zero, got: {value}")
+    not_too_long(name, value)
     return int(value)
 
 

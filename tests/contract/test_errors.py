@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 import json
 import re
+import sys
 import warnings
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 from support.places import SHARED
 
-from numba_lstm import LSTM
+from numba_lstm import LSTM, LSTMCell
 
 DROPOUT = "dropout should be a number in range [0, 1] representing the probability of an element being zeroed"
 
@@ -67,6 +70,79 @@ def test_constructions(arguments: Any, options: dict[str, Any], kind: type, mess
         assert str(caught.value).startswith(f"{next(iter(options))} should be ")
     elif "np.True_" not in str(options):
         assert str(caught.value) == message
+
+
+HUGE = 10**400
+"""Beyond what floats and indices of arrays can be."""
+
+NO_PROBABILITIES = {
+    "huge": HUGE,
+    "huge and negative": -HUGE,
+    "too long to be printed": 10**5000,
+    "a huge fraction": Fraction(HUGE, 3),
+    "a fraction": Fraction(3, 2),
+    "a huge decimal": Decimal("1e400"),
+    "a decimal": Decimal("-0.5"),
+    "no number": Decimal("sNaN"),
+    "infinity": Decimal("-Infinity"),
+    "a longer float": np.longdouble(1.5),
+}
+
+
+@pytest.mark.parametrize("value", NO_PROBABILITIES.values(), ids=NO_PROBABILITIES)
+def test_numbers_that_are_no_probabilities(value: Any) -> None:
+    lstm = LSTM(3, 5, 2, dropout=0.5)
+    for use in (lambda: LSTM(3, 5, 2, dropout=value), lambda: setattr(lstm, "dropout", value)):
+        with pytest.raises(ValueError, match=f"^{re.escape(DROPOUT)}$") as caught:
+            use()
+        assert type(caught.value) is ValueError
+    assert lstm.dropout == 0.5
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(Fraction(1, 2), 0.5), (Fraction(1, HUGE), 0.0), (Fraction(HUGE, HUGE + 1), 1.0), (Decimal("0.25"), 0.25)],
+    ids=["fraction", "tiny", "nearly 1", "decimal"],
+)
+def test_numbers_that_are_probabilities(value: Any, expected: float) -> None:
+    dropout = LSTM(3, 5, 2, dropout=value).dropout
+    assert (type(dropout), dropout) == (float, expected)
+
+
+TOO_LONG = f" must be at most {sys.maxsize}, which is all that an array can have"
+NO_ADDRESSES = "input_size={}, hidden_size={} and num_layers={} make more parameters than memory has addresses"
+
+# what is made, options, the whole message
+SIZES: list[tuple[type, dict[str, int], str]] = [
+    *((kind, {name: size}, name + TOO_LONG)
+      for kind in (LSTM, LSTMCell)
+      for name in ("input_size", "hidden_size")
+      for size in (HUGE, 10**5000, sys.maxsize + 1)),
+    *((kind, {"input_size": 1 << 60}, NO_ADDRESSES.format(1 << 60, 5, 1)) for kind in (LSTM, LSTMCell)),
+    *((kind, {"hidden_size": sys.maxsize}, NO_ADDRESSES.format(3, sys.maxsize, 1)) for kind in (LSTM, LSTMCell)),
+    (LSTM, {"hidden_size": 1 << 27, "num_layers": 20}, NO_ADDRESSES.format(3, 1 << 27, 20)),
+    *((LSTM, {"num_layers": size}, "num_layers must be at most 1000000") for size in (HUGE, 10**5000, 1_000_001)),
+    (LSTM, {"proj_size": HUGE}, "proj_size has to be smaller than hidden_size"),
+    (LSTM, {"proj_size": HUGE, "hidden_size": HUGE + 1}, "hidden_size" + TOO_LONG),
+    (LSTM, {"proj_size": -HUGE}, "proj_size should be a positive integer or zero to disable projections"),
+    *((kind, {"hidden_size": -HUGE}, "hidden_size must be greater than zero") for kind in (LSTM, LSTMCell)),
+    (LSTM, {"num_layers": -HUGE}, "num_layers must be greater than zero"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "options", "message"), SIZES, ids=range(len(SIZES)))
+def test_sizes_that_are_too_large(kind: type, options: dict[str, int], message: str) -> None:
+    """At once: nobody waits for a million layers, or until memory is full."""
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$") as caught:
+        kind(**{"input_size": 3, "hidden_size": 5, **options})
+    assert type(caught.value) is ValueError
+
+
+def test_sizes_that_memory_might_have() -> None:
+    """Addresses for them there are, and what is missing is said by NumPy."""
+    for kind in (LSTM, LSTMCell):
+        with pytest.raises(MemoryError):
+            kind(input_size=1 << 50, hidden_size=5)
 
 
 def test_dropout_of_one_layer_warns_where_the_module_is_made() -> None:

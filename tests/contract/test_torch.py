@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -273,6 +275,16 @@ def test_bad_constructions(
     else:
         assert type(ours) is differs[0]
         assert differs[1] in str(ours)
+
+
+@pytest.mark.parametrize(
+    "value", [2, -1, Fraction(3, 2), Decimal("1e400"), Decimal("1.5"), Decimal("-Infinity")], ids=repr
+)
+def test_dropout_that_is_no_probability(value: Any) -> None:
+    """Of an integer beyond floats torch raises Python's OverflowError, which does not name it."""
+    _same(
+        _error(lambda: numba_lstm.LSTM(3, 5, 2, dropout=value)), _error(lambda: torch.nn.LSTM(3, 5, 2, dropout=value))
+    )
 
 
 def test_bidirectional_that_is_not_a_bool_is_an_error_here() -> None:

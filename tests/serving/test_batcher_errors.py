@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -104,9 +106,13 @@ def test_what_cannot_be_served() -> None:
         with pytest.raises(kind) as caught:
             Batcher(NETWORK, max_sessions=size)
         assert str(caught.value) == message.format("max_sessions")
-    for wait in (-1, float("nan"), float("inf")):
+        if size is not None:  # which is that of the network
+            with pytest.raises(kind) as caught:
+                Batcher(NETWORK, before=lambda rows: rows, input_size=size)
+            assert str(caught.value) == message.format("input_size")
+    for wait in (-1, float("nan"), float("inf"), 10**400, -(10**400)):
         with pytest.raises(ValueError, match="max_wait should be finite and not negative"):
             Batcher(NETWORK, max_wait=wait)
-    for wait in (None, "1", True):
+    for wait in (None, "1", True, Fraction(1, 2), Decimal("0.1")):
         with pytest.raises(TypeError, match="max_wait should be a number of seconds"):
             Batcher(NETWORK, max_wait=wait)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -23,6 +24,8 @@ BAD_SIZES: list[tuple[Any, type, str]] = [
     (2.0, TypeError, "{} should be of type int, got: float"),
     ("1", TypeError, "{} should be of type int, got: str"),
     (None, TypeError, "{} should be of type int, got: NoneType"),
+    (sys.maxsize + 1, ValueError, "{} " + f"must be at most {sys.maxsize}, which is all that an array can have"),
+    (1 << 400, ValueError, "{} " + f"must be at most {sys.maxsize}, which is all that an array can have"),
 ]
 """Sizes that are none, with the error for a parameter of any name."""
 

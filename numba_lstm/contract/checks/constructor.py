@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numbers
+import sys
 import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..architecture import Architecture
+from ..architecture import GATES, MOST_LAYERS, Architecture
+
+_LONGEST_NUMBER = 8
+"""Bytes of a parameter's number, at most."""
 
 
 def boolean(name: str, value: Any) -> bool:
@@ -32,7 +36,7 @@ def probability(value: Any) -> float:
         result = float(value)
     except TypeError:
         raise TypeError(f"{words}, got: {type(value).__name__}") from None
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError(words) from None
     if not isinstance(value, numbers.Number) or isinstance(value, bool) or not 0 <= result <= 1:
         raise ValueError(words)
@@ -95,4 +99,29 @@ def options(
     if proj_size >= hidden_size:
         raise ValueError("proj_size has to be smaller than hidden_size")
     sizes = Architecture(int(input_size), int(hidden_size), int(num_layers), bias, bidirectional, int(proj_size))
+    _complain_of_sizes(sizes)
     return Options(sizes, batch_first, rate)
+
+
+def _complain_of_sizes(sizes: Architecture) -> None:
+    """Raise ValueError if parameters cannot be named or lie in memory, before anybody goes through so many layers."""
+    not_too_long("input_size", sizes.input_size)
+    not_too_long("hidden_size", sizes.hidden_size)
+    if sizes.num_layers > MOST_LAYERS:
+        raise ValueError(f"num_layers must be at most {MOST_LAYERS}")
+
+    def numbers_in(layer: int) -> int:
+        width = sizes.layer_input_size(layer) + sizes.output_size
+        return sizes.num_directions * (GATES * sizes.hidden_size * width + sizes.proj_size * sizes.hidden_size)
+
+    if numbers_in(0) + (sizes.num_layers - 1) * numbers_in(1) > sys.maxsize // _LONGEST_NUMBER:
+        raise ValueError(
+            f"input_size={sizes.input_size}, hidden_size={sizes.hidden_size} and num_layers={sizes.num_layers} make "
+            "more parameters than memory has addresses"
+        )
+
+
+def not_too_long(name: str, value: int) -> None:
+    """Raise ValueError for a size that no array can have."""
+    if value > sys.maxsize:  # which may be too long to be printed as well
+        raise ValueError(f"{name} must be at most {sys.maxsize}, which is all that an array can have")
