@@ -247,7 +247,7 @@ class LSTM(SavedModule, StreamedModule, DifferentiableModule):
         """Do a call whose arguments may be anything."""
         a, dtype, batch_first = self._architecture, self._dtype, self.batch_first
         if isinstance(input, PackedSequence):
-            data, h_0, c_0 = packed_call(a, dtype, input.data, input.batch_sizes, hx, lengths)
+            data, h_0, c_0 = packed_call(a, dtype, input, hx, lengths)
             return run_packed(network, input, data, h_0, c_0, dropout)
         x, h_0, c_0, batched, real = lstm_call(a, dtype, batch_first, input, hx, lengths)
         if real is None:
@@ -272,8 +272,7 @@ class LSTM(SavedModule, StreamedModule, DifferentiableModule):
         if weights.network is not None:
             known: Network = weights.network
             return known
-        plain = {name: np.asarray(array) for name, array in weights.parameters.items()}
-        network = Network(self._architecture, plain, self._dtype, form=self._form)
+        network = Network(self._architecture, weights.plain(self._layouts), self._dtype, form=self._form)
         weights.network = network
         return network
 
@@ -282,7 +281,7 @@ class LSTM(SavedModule, StreamedModule, DifferentiableModule):
     @property
     def all_weights(self) -> list[list[Parameter]]:
         """The parameters, a list for each layer and direction; in int8 with scales, each behind its weight."""
-        a, parameters = self._architecture, self._weights.parameters
+        a, parameters = self._architecture, self._stored()
         return [
             [parameters[name] for own in a.names(layer, direction) for name in (own, own + SCALE) if name in parameters]
             for layer in range(a.num_layers)

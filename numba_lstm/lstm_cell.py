@@ -175,7 +175,7 @@ class LSTMCell(SavedCell, DifferentiableCell):
         if weights.network is not None:
             known: Network = weights.network
             return known
-        plain = {in_layer(name): np.asarray(array) for name, array in weights.parameters.items()}
+        plain = {in_layer(name): array for name, array in weights.plain(self._layouts).items()}
         network = Network(self._architecture, plain, self._dtype, form=self._form)
         weights.network = network
         return network

@@ -13,7 +13,8 @@ from .checks.attributes import meant
 from .checks.constructor import boolean, generator, probability
 from .checks.subclasses import own_call
 from .loading import IncompatibleKeys, take
-from .parameter import Parameter, as_it_is, cast, drawn, frozen, skip_drawing
+from .parameter import Layouts, Parameter, as_it_is, cast, drawn, frozen, plain_arrays, skip_drawing
+from .weight_form import layouts
 from .weights import Weights, changing
 
 Self = TypeVar("Self", bound="Module")
@@ -146,6 +147,15 @@ class Module:
                 "float32 module, and quantize it again"
             )
 
+    def _layouts(self) -> Layouts:
+        return layouts(self._shapes(), self._dtype, self._form)
+
+    def _stored(self) -> dict[str, Parameter]:
+        """Return the parameters by name, to be handed out; raise RuntimeError if one was changed in place."""
+        parameters = self._weights.parameters
+        plain_arrays(parameters, self._layouts())
+        return parameters
+
     # --- modes ----------------------------------------------------------------------------------------------
 
     def train(self: Self, mode: bool = True) -> Self:
@@ -178,12 +188,12 @@ class Module:
 
     def parameters(self) -> Iterator[Parameter]:
         """Iterate over the parameters, in torch's order."""
-        return iter(self._weights.parameters.values())
+        return iter(self._stored().values())
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
         """Iterate over names and parameters, in torch's order; ``prefix`` and a dot go before each name."""
         start = prefix + "." if prefix else ""
-        return ((start + name, array) for name, array in self._weights.parameters.items())
+        return ((start + name, array) for name, array in self._stored().items())
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew, uniform in +-1 / sqrt(hidden_size), from the module's generator.
@@ -216,7 +226,7 @@ class Module:
         >>> list(LSTM(3, 5, bias=False).state_dict(prefix="lstm."))
         ['lstm.weight_ih_l0', 'lstm.weight_hh_l0']
         """
-        return {prefix + name: array for name, array in self._weights.parameters.items()}
+        return {prefix + name: array for name, array in self._stored().items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Take parameters from a mapping; copied and cast.
@@ -272,10 +282,9 @@ class Module:
                 array = cast(value, self._dtype)
             except TypeError as error:
                 raise TypeError(f"{name} {error}") from None
-            if array.shape != weights.parameters[name].shape:
-                raise ValueError(
-                    f"{name} should have shape {weights.parameters[name].shape}, got: {array.shape}"
-                )
+            shape = self._shapes()[name]
+            if array.shape != shape:
+                raise ValueError(f"{name} should have shape {shape}, got: {array.shape}")
             with changing():
                 self._weights = self._weights.changed({name: array})
             return
@@ -302,7 +311,7 @@ class Module:
 
     def __getstate__(self) -> dict[str, Any]:
         # The packed weights stay behind: they are large, and in an order that depends on the machine.
-        return {**self.__dict__, "_weights": self._weights.parameters}
+        return {**self.__dict__, "_weights": self._stored()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         dtype = float_dtype(state["_dtype"])  # NumPy's own object again

@@ -26,6 +26,7 @@ from .checks.sequences import (
     arrays_alike,
     check_batch_sizes,
     check_lengths,
+    check_packing,
     check_type,
     integers,
     padded_batch,
@@ -172,6 +173,7 @@ def pad_packed_sequence(
     check_type(batch_first, bool, "_pad_packed_sequence(): argument 'batch_first' (position 3)")
     check_type(padding_value, Real, "_pad_packed_sequence(): argument 'padding_value' (position 4)", "Number")
     data, batch_sizes, order, inverse = sequence
+    check_packing(batch_sizes, order, inverse)
     steps = len(batch_sizes) if total_length is None else total_length
     check_type(steps, Integral, "_pad_packed_sequence(): argument 'total_length' (position 5)", "int")
     if steps < len(batch_sizes):
@@ -231,7 +233,8 @@ def unpack_sequence(packed_sequences: PackedSequence) -> list[np.ndarray]:
     [array([1, 2]), array([4])]
     """
     check_type(packed_sequences, PackedSequence, "unpack_sequence(): argument 'packed_sequences' (position 1)")
-    data, batch_sizes, _, inverse = packed_sequences
+    data, batch_sizes, order, inverse = packed_sequences
+    check_packing(batch_sizes, order, inverse)
     lengths, first_rows = batch_sizes_of(batch_sizes), np.cumsum(batch_sizes) - batch_sizes
     places = range(len(lengths)) if inverse is None else inverse
     return [np.take(data, first_rows[: lengths[place]] + place, axis=0) for place in places]

@@ -16,14 +16,36 @@ _READ_ONLY = (
     "such as lstm.weight_ih_l0 = array"
 )
 
+_LAYOUT = ("shape", "dtype", "strides")
+"""Attributes of an array that NumPy lets anybody assign to, also where its numbers are read-only."""
+
 _PIECE = 1 << 16
 """Numbers that are drawn at a time where none of them is kept."""
 
 Shapes = Mapping[str, tuple[int, ...]]
+Layouts = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
+"""Shapes and dtypes of arrays, by their names."""
 
 
 class Parameter(np.ndarray):
     """A read-only array whose error says what to do instead; whatever is computed from it is a plain array."""
+
+    _fixed = False
+    """Whether it is what a module keeps: views of that are of this class too, and NumPy itself sets the dtype of one
+    that `view` has just made."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._fixed and name in _LAYOUT:
+            raise AttributeError(
+                f"{name} of a parameter cannot be assigned to: take what reshape, view or astype return, "
+                "or assign a new array to the module's attribute"
+            )
+        super().__setattr__(name, value)
+
+    def __setstate__(self, state: Any) -> None:
+        if self._fixed:
+            raise ValueError(_READ_ONLY)
+        super().__setstate__(state)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if not self.flags.writeable:  # copies, such as those of astype, are like any array
@@ -105,7 +127,43 @@ def frozen(owner: np.ndarray) -> Parameter:
     """Return what cannot be written to, of an array that nobody else has."""
     owner.flags.writeable = False
     # NumPy lets the owner of memory switch writing on again, a view of a read-only owner cannot.
-    return owner.view(Parameter)
+    parameter = owner.view(Parameter)
+    parameter._fixed = True
+    return parameter
+
+
+def plain_arrays(parameters: Mapping[str, np.ndarray], layouts: Layouts) -> dict[str, np.ndarray]:
+    """Return plain arrays of parameters; raise RuntimeError if one is laid out in another way than it was made.
+
+    ``np.ndarray.shape.__set__`` does that, whatever a subclass forbids.  Kernels read as many weights as a module's
+    sizes ask for, wherever these end.
+
+    Parameters
+    ----------
+    parameters : mapping of str to array
+        Plain ones among them are nobody else's, and may be in any order.
+    layouts : mapping of str to (shape, dtype)
+        What they were.
+
+    Examples
+    --------
+    >>> float32 = np.dtype(np.float32)
+    >>> plain_arrays({"bias_ih": cast([1, 2], float32)}, {"bias_ih": ((2,), float32)})
+    {'bias_ih': array([1., 2.], dtype=float32)}
+    """
+    arrays = {}
+    for name, parameter in parameters.items():
+        shape, dtype = layouts[name]
+        array = np.asarray(parameter)  # a view, which stays as it is whatever becomes of the other from now on
+        in_order = array is parameter or array.flags.c_contiguous
+        if array.shape != shape or array.dtype != dtype or not in_order:
+            raise RuntimeError(
+                f"{name} should be a {dtype} array of shape {shape} in C order, and somebody has changed it in place: "
+                f"it has dtype {array.dtype}, shape {array.shape} and strides {array.strides}. Undo that, or assign a "
+                "new array to the module's attribute"
+            )
+        arrays[name] = array
+    return arrays
 
 
 def drawn(

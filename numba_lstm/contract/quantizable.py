@@ -138,8 +138,7 @@ class QuantizableModule(Module):
                 f"this {kind} is {self._dtype}, and what is quantized is float32: load its state dict into a float32 "
                 "module, or its file with dtype='float32'"
             )
-        plain = {name: np.asarray(array) for name, array in self._weights.parameters.items()}
-        return self._another(quantized(plain, form), form)
+        return self._another(quantized(self._weights.plain(self._layouts), form), form)
 
     def dequantize(self: Self) -> Self:
         """Return a float32 module with the numbers that the kept weights of this one stand for.
@@ -168,8 +167,7 @@ class QuantizableModule(Module):
         """
         if self._form is None:
             raise RuntimeError(f"this {type(self).__name__} is not quantized: its weights are {self._dtype}")
-        plain = {name: np.asarray(array) for name, array in self._weights.parameters.items()}
-        return self._another(dequantized(plain, self._form), None)
+        return self._another(dequantized(self._weights.plain(self._layouts), self._form), None)
 
     def _form_words(self) -> str:
         """Return what ``repr`` says of the form, where it is none of the two dtypes."""

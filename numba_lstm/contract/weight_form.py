@@ -123,6 +123,21 @@ def kept_shapes(shapes: Mapping[str, tuple[int, ...]], form: str) -> dict[str, t
     return kept
 
 
+def layouts(
+    shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[Any], form: str | None
+) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Return shape and dtype of every array of a module, given the shapes of its parameters.
+
+    Examples
+    --------
+    >>> layouts({"weight_hh_l0": (20, 5)}, np.dtype(np.float32), "float16")
+    {'weight_hh_l0': ((20, 5), dtype('float16'))}
+    """
+    if form is None:
+        return {name: (shape, dtype) for name, shape in shapes.items()}
+    return {name: (shape, _kept_dtype(name, form)) for name, shape in kept_shapes(shapes, form).items()}
+
+
 def check_kept(kept: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], form: str) -> None:
     """Raise ValueError unless this is what a form keeps of parameters, as when somebody else has made it.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from .parameter import Parameter
+import numpy as np
+
+from .parameter import Layouts, Parameter, plain_arrays
 
 
 class Weights:
@@ -18,14 +20,21 @@ class Weights:
     packing meanwhile ends up with the parameters that it was made of.
     """
 
-    __slots__ = ("network", "parameters")
+    __slots__ = ("_plain", "network", "parameters")
 
     def __init__(self, parameters: dict[str, Parameter]) -> None:
         self.parameters = parameters
         self.network: Any = None  # what a front end makes of them; the contract does not look inside
+        self._plain: dict[str, np.ndarray] | None = None
 
     def changed(self, new: Mapping[str, Parameter]) -> Weights:
         return Weights({**self.parameters, **new})
+
+    def plain(self, layouts: Callable[[], Layouts]) -> dict[str, np.ndarray]:
+        """Return the parameters as plain arrays, which `plain_arrays` has once compared with their layouts."""
+        if self._plain is None:
+            self._plain = plain_arrays(self.parameters, layouts())
+        return self._plain
 
 
 class _Lock:

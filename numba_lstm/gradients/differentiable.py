@@ -123,9 +123,8 @@ class DifferentiableModule(Module):
             raise ValueError(f"keep should be 'gates' or 'states', got: {keep!r}")
         weights = self._weights  # once, as another thread may assign others
         output, h_n, c_n, kept, layout = self._kept(weights, input, hx, lengths, keep)
-        plain = {name: np.asarray(array) for name, array in weights.parameters.items()}
         shape = output.data.shape if isinstance(output, PackedSequence) else output.shape
-        return (output, (h_n, c_n)), Backward(kept, layout, plain, (shape, h_n.shape, c_n.shape))
+        return (output, (h_n, c_n)), Backward(kept, layout, weights.plain(self._layouts), (shape, h_n.shape, c_n.shape))
 
     def trace(self, input: Any, hx: State | None = None, *, lengths: Any = None) -> list[CellTrace]:
         """Run sequences through the network and return the gates and states of every step.
@@ -186,7 +185,7 @@ def _taken(
     """Check the arguments of a call, and return their layout and what passes take of them."""
     layout: Layout
     if isinstance(input, PackedSequence):
-        x, h_0, c_0 = packed_call(a, dtype, input.data, input.batch_sizes, hx, lengths)
+        x, h_0, c_0 = packed_call(a, dtype, input, hx, lengths)
         layout = Packed(input)
         x = layout.take(x)
     else:

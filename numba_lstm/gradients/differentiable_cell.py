@@ -61,5 +61,4 @@ class DifferentiableCell(Module):
         batch = Batch(1, x.shape[1], h_0 is None, kept=True)
         h_1, c_1, kept = forward(network, np.array(x, order="C"), batch, h_0, c_0, None)
         shape = h_1.shape[1:] if batched else h_1.shape[2:]
-        plain = {name: np.asarray(array) for name, array in weights.parameters.items()}
-        return (h_1.reshape(shape), c_1.reshape(shape)), CellBackward(kept, shape, plain)
+        return (h_1.reshape(shape), c_1.reshape(shape)), CellBackward(kept, shape, weights.plain(self._layouts))

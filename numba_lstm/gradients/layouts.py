@@ -101,7 +101,9 @@ class Packed:
     def __init__(self, sequence: PackedSequence) -> None:
         # Not the data, which is copied when it is taken, nor a view, which would keep all of it.
         self._sequence = sequence._with(sequence.data[:0].copy())
-        self._sizes = np.array(sequence.batch_sizes)
+        # Arrays of its own, as anybody may change the shape and the dtype of those that come and go with sequences.
+        self._sizes = sequence.batch_sizes.view()
+        self._order, self._inverse = (None if order is None else order.view() for order in sequence[2:])
 
     def batch(self, from_zero: bool) -> Batch:
         return _packed_batch(self._sizes, from_zero)
@@ -120,11 +122,11 @@ class Packed:
         return self._sequence._with(array.reshape(-1, array.shape[2]).copy())
 
     def take_state(self, state: np.ndarray) -> np.ndarray:
-        order = self._sequence.sorted_indices
+        order = self._order
         return np.array(state, order="C") if order is None else np.take(state, order, axis=1)
 
     def give_state(self, state: np.ndarray) -> np.ndarray:
-        inverse = self._sequence.unsorted_indices
+        inverse = self._inverse
         return np.array(state, order="C") if inverse is None else np.take(state, inverse, axis=1)
 
 

@@ -201,6 +201,16 @@ def test_gradients_of_any_strides(make: Any) -> None:
     same(*results)
 
 
+def test_gradients_with_batch_sizes_of_any_strides() -> None:
+    """Of which torch's own module reads the memory between them."""
+    lstm, x = accelerate(nn.LSTM(3, 5)), needed(3, 3, dtype=torch.float32)
+    expected, found = (
+        gradients(lstm, lambda lstm, data, sizes=sizes: lstm(rnn.PackedSequence(data, sizes)), x)
+        for sizes in (torch.tensor([2, 1]), torch.tensor([[2, 0], [1, 0]])[:, 0])
+    )
+    same(found, expected)
+
+
 # --- training -----------------------------------------------------------------------------------------------
 
 

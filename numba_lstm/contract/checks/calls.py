@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..architecture import Architecture
 from .arrays import given_array, match_dtype, readable_input, ready
-from .sequences import check_lengths, integers
+from .sequences import check_lengths, check_packing, integers
 
 
 def lstm_call(
@@ -95,12 +96,13 @@ def checked_lstm_call(
 
 
 def packed_call(
-    architecture: Architecture, dtype: np.dtype[Any], data: np.ndarray, batch_sizes: np.ndarray, hx: Any, lengths: Any
+    architecture: Architecture, dtype: np.dtype[Any], fields: Sequence[Any], hx: Any, lengths: Any
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Check a packed batch and its states, and convert what kernels cannot read in place."""
+    """Check the fields of a packed batch and its states, and convert what kernels cannot read in place."""
     if lengths is not None:
         raise ValueError("lengths is for padded batches: a PackedSequence has its own")
-    rows, total = int(batch_sizes[0]), int(batch_sizes.sum())
+    data, batch_sizes, *orders = fields
+    total = check_packing(batch_sizes, *orders)
     match_dtype("RNN input", "input", data, dtype)
     if data.ndim != 2:
         raise RuntimeError(f"input must have 2 dimensions, got {data.ndim}")
@@ -113,7 +115,7 @@ def packed_call(
     data = np.require(data, dtype, ["C", "A"])
     if hx is None:
         return data, None, None
-    return data, *batch_states(architecture, dtype, hx, rows)
+    return data, *batch_states(architecture, dtype, hx, int(batch_sizes[0]))
 
 
 def batch_states(

@@ -28,6 +28,9 @@ def check_lengths(real: np.ndarray, n: int, steps: int, enforce_sorted: bool = F
         raise ValueError(f"lengths must be at most T = {steps}, but got {real.max()}")
 
 
+_INT64 = np.dtype(np.int64)
+"""A dtype is compared with another in less time than with a class."""
+
 _SEQUENCE = "must be a 1-D array or a list of integers, but got"
 
 
@@ -68,6 +71,41 @@ def whole_numbers(values: ArrayLike, name: str) -> np.ndarray:
         raise ValueError(f"{name} must be integers, but got {values!r}")
     whole.setflags(write=False)
     return whole.view()  # the owner of memory can have writing switched on again, a view of it cannot
+
+
+def check_packing(batch_sizes: np.ndarray, *orders: np.ndarray | None) -> int:
+    """Return how many rows a packed batch has; raise ValueError unless its arrays are what they were when it was made.
+
+    They are read-only, and still NumPy lets anybody assign to their shape, dtype and strides.  Kernels read as many
+    rows as batch sizes say.
+
+    Parameters
+    ----------
+    batch_sizes : array
+    *orders : array or None
+        ``sorted_indices`` and ``unsorted_indices``.
+
+    Examples
+    --------
+    >>> check_packing(np.array([2, 1]), np.array([1, 0]))
+    3
+    >>> check_packing(np.array([2, 1]), np.array([1, 0], np.int32))
+    Traceback (most recent call last):
+        ...
+    ValueError: sorted_indices should be a 1-D int64 array in C order, and somebody has changed it in place: it has \
+dtype int32, shape (2,) and strides (4,)
+    """
+    for name, array in zip(("batch_sizes", "sorted_indices", "unsorted_indices"), (batch_sizes, *orders), strict=False):
+        if array is not None and not (array.dtype == _INT64 and array.ndim == 1 and array.flags.c_contiguous):
+            raise ValueError(
+                f"{name} should be a 1-D int64 array in C order, and somebody has changed it in place: it has "
+                f"dtype {array.dtype}, shape {array.shape} and strides {array.strides}"
+            )
+    total = check_batch_sizes(batch_sizes)
+    for order in orders:
+        if order is not None and len(order) != batch_sizes[0]:
+            raise ValueError(f"batch_sizes begin with {batch_sizes[0]} rows, and there are {len(order)} indices")
+    return total
 
 
 def check_batch_sizes(sizes: np.ndarray) -> int:

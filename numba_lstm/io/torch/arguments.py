@@ -65,7 +65,8 @@ def check_sizes(module: Any, packed: Packed, input: Any, states: Any, batch_size
     """Raise the error that the call would end with, before anything is drawn or reordered for it."""
     network, x, hx = packed.network, array_in(input), states and tuple(map(array_in, states))
     if batch_sizes is not None:
-        packed_call(network.architecture, network.dtype, x, batch_sizes.numpy(), hx, None)
+        sizes = np.ascontiguousarray(batch_sizes.numpy())  # a tensor may have any strides
+        packed_call(network.architecture, network.dtype, (x, sizes), hx, None)
     elif module._numba_lstm_kind is not CELL:
         checked_lstm_call(network.architecture, network.dtype, bool(module.batch_first), x, hx)
 
