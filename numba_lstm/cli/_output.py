@@ -7,6 +7,7 @@ import io
 import os
 import stat
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -77,6 +78,18 @@ class Output:
             return os.path.samestat(os.stat(self.path), os.fstat(1))
         except OSError:
             return False
+
+    @property
+    def identity(self) -> tuple[int, int, str]:
+        """What all names of a place have in common: the folder behind all links, and the name in it.
+
+        Names count as one that differ in capitals, or in how accents are encoded, since there are file systems that do
+        not tell them apart.  Another hard link is another place: what is written replaces one of the two.
+        """
+        place = Path(os.path.realpath(self.path))
+        folder = os.stat(place.parent)
+        name = unicodedata.normalize("NFD", unicodedata.normalize("NFD", place.name).casefold())
+        return folder.st_dev, folder.st_ino, name
 
     def _check(self) -> None:
         if self.path == STANDARD:

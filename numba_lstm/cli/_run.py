@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,10 +97,19 @@ def _outputs(options: argparse.Namespace, inputs: Callable[[], list[Path]]) -> l
         targets = [options.output / source.with_suffix(_SUFFIX).name for source in options.inputs]
     elif len(options.inputs) > 1:
         raise InputError(f"{len(options.inputs)} inputs need a folder for their results, which {options.output} is not")
-    twice = sorted({str(target) for target in targets if targets.count(target) > 1})
+    twice = sorted(str(target) for target, count in Counter(targets).items() if count > 1)
     if twice:
         raise InputError(f"several inputs would have their results in {listed(twice)}: run them one by one")
     outputs = [Output(target, [_SUFFIX], inputs, options.force) for target in targets]
+    if len(outputs) > 1:
+        identities = [output.identity for output in outputs]
+        counts = Counter(identities)
+        alike = [str(target) for target, identity in zip(targets, identities, strict=True) if counts[identity] > 1]
+        if alike:
+            raise InputError(
+                "several inputs would have their results in one file, by links or on a disk that does not tell their "
+                f"names apart: {listed(sorted(alike))}; run them one by one, into several folders"
+            )
     if options.json and any(output.is_standard for output in outputs):
         raise InputError("--json and the results would both go to standard output: name a file with -o")
     return outputs

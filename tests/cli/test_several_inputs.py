@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,102 @@ def test_a_folder_in_the_place_of_a_file(folder: Path, capsys: Any) -> None:
     words = ("run", "w.npz", "a.npy", "b.npy", "-o", "results", "--force")
     assert "cannot write results/b.npz: it is a folder" in complaint(capsys, *words)
     assert results() == {"b.npz"}
+
+
+# --- outputs that are one file ----------------------------------------------------------------------------
+
+
+def inputs_named(*names: str) -> list[str]:
+    """Have inputs of some names, each in a folder of its own, since a disk may not tell them apart."""
+    paths = []
+    for number, name in enumerate(names):
+        Path(f"in{number}").mkdir()
+        paths.append(f"in{number}/{name}.npy")
+        np.save(paths[-1], np.zeros((4, 3), np.float32))
+    return paths
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x", "X"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("caf\u00e9", "CAFE\u0301"),
+        ("stra\u00dfe", "STRASSE"),
+        ("\u212b", "\u00e5"),  # the sign of the unit, and the letter
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("options", [(), ("--force",), ("--json",)])
+def test_names_that_a_disk_may_not_tell_apart(
+    folder: Path, names: tuple[str, str], options: tuple[str, ...], capsys: Any
+) -> None:
+    complained = complaint(capsys, "run", "w.npz", *inputs_named("other", *names), "-o", "results", *options)
+    assert "several inputs would have their results in one file" in complained
+    assert "other" not in complained
+    assert results() == set()
+
+
+def test_names_that_every_disk_tells_apart(folder: Path, capsys: Any) -> None:
+    names = "x", "x1", "\u00e9", "e", "x\u0301"
+    printed(capsys, "run", "w.npz", *inputs_named(*names), "-o", "results")
+    assert len(results()) == len(names)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize(
+    "links",
+    [
+        {"results/a.npz": "b.npz"},
+        {"results/a.npz": "../other.npz", "results/b.npz": "../other.npz"},
+        {"results/a.npz": "link.npz", "results/link.npz": "../results/b.npz"},
+        {"again": "results", "results/a.npz": "../again/b.npz"},
+        {"results/a.npz": "B.npz"},
+        {"results/a.npz": "/dev/null", "results/b.npz": "/dev/null"},
+    ],
+    ids=["to the other", "to a third", "over another link", "by another folder", "by another name", "to a device"],
+)
+@pytest.mark.parametrize("present", [False, True], ids=("nothing there", "replaced"))
+def test_links_to_one_file(folder: Path, links: dict[str, str], present: bool, capsys: Any) -> None:
+    """Links that lead to nothing yet need no --force, and the second result would have replaced the first."""
+    if present:
+        Path("results/b.npz").write_text("older")
+        Path("other.npz").write_text("older")
+    for link, target in links.items():
+        Path(link).unlink(missing_ok=True)
+        Path(link).symlink_to(target)
+    before = {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+    words = "run", "w.npz", "a.npy", "b.npy", "c.npy", "-o", "results", "--force"
+    assert "in one file, by links or" in complaint(capsys, *words)
+    assert {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")} == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_links_to_different_files(folder: Path, capsys: Any) -> None:
+    Path("one").mkdir()
+    Path("two").mkdir()
+    Path("results/a.npz").symlink_to("../one/x.npz")
+    Path("results/b.npz").symlink_to("../two/x.npz")
+    printed(capsys, "run", "w.npz", "a.npy", "b.npy", "-o", "results")
+    assert Path("results/a.npz").is_symlink()
+    check("a", "b")
+
+
+def test_two_hard_links_become_two_files(folder: Path, capsys: Any) -> None:
+    Path("results/a.npz").write_text("older")
+    os.link("results/a.npz", "results/b.npz")
+    os.link("results/a.npz", "kept")
+    printed(capsys, "run", "w.npz", "a.npy", "b.npy", "-o", "results", "--force")
+    check("a", "b")
+    assert Path("kept").read_text() == "older"
+
+
+def test_a_hard_link_of_an_input_is_refused(folder: Path, capsys: Any) -> None:
+    os.link("b.npy", "results/a.npz")
+    before = Path("b.npy").read_bytes()
+    words = "run", "w.npz", "a.npy", "b.npy", "-o", "results", "--force"
+    assert "cannot write results/a.npz: it is read as well (by the name of b.npy)" in complaint(capsys, *words)
+    assert Path("b.npy").read_bytes() == before
 
 
 # --- NaN --------------------------------------------------------------------------------------------------
