@@ -7,7 +7,11 @@ from typing import BinaryIO
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..formats.printable import printable
 from .table import THRESHOLD, Row
+
+_LONGEST = 80
+"""Letters of a name in a picture."""
 
 
 def supported_formats() -> list[str]:
@@ -37,6 +41,14 @@ def draw_profiles(rows: Sequence[Row], file: BinaryIO, format: str) -> None:
         )
         axes.axhline(THRESHOLD, linewidth=0.8, linestyle=":", color="0.4")
         axes.set(xlim=(1, max(2, row.scores.size)), ylim=(0, 1.02), ylabel="disorder")
-        axes.set_title(f"{row.name} ({row.scores.size} residues)", fontsize=9, loc="left")
+        # A name may be of any letters: dollars do not set formulas, and nothing is left to TeX by a user's settings.
+        title = f"{_shown(row.name)} ({row.scores.size} residues)"
+        axes.set_title(title, fontsize=9, loc="left", parse_math=False, usetex=False)
     axes.set_xlabel("residue")
     figure.savefig(file, format=format, dpi=120)
+
+
+def _shown(name: str) -> str:
+    """Return a name as a picture has it: one line, no longer than a panel is wide."""
+    text = printable(name)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

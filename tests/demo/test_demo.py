@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io as stdio
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -117,3 +119,64 @@ def test_picture(lengths: tuple[int, ...]) -> None:
     draw_profiles(rows, file, "png")
     assert file.getvalue().startswith(b"\x89PNG")
     assert "png" in supported_formats()
+
+
+UNDRAWN = "none"
+"""The format of a picture that is not drawn, as TeX may be missing."""
+
+
+@pytest.fixture
+def titles(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Collect the titles of pictures that are drawn meanwhile."""
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    found: list[Any] = []
+    save = Figure.savefig
+
+    def savefig(figure: Any, file: Any, format: str, **options: Any) -> None:
+        if format != UNDRAWN:
+            save(figure, file, format=format, **options)
+        found.extend(text for text in figure.findobj(Text) if text.get_text().endswith("residues)"))
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("$P1$", "$P1$"),
+        ("$", "$"),
+        (r"$\frac{1$", r"$\frac{1$"),
+        (r"a\$b", r"a\$b"),
+        ("P_1^2{%}&#~", "P_1^2{%}&#~"),
+        ("a\nb", r"a\nb"),
+        ("a\x00\x1b[31m\x7fb", r"a\x00\x1b[31m\x7fb"),
+        ("a\u202eb\u2028c\udcff", r"a\u202eb\u2028c\udcff"),
+        ("--><script>", "--><script>"),
+        ("x" * 80, "x" * 80),
+        ("x" * 100_000, "x" * 80 + "..."),
+    ],
+    ids=lambda text: ascii(text[:20]),
+)
+@pytest.mark.parametrize("format", ["png", "svg", "pdf"])
+def test_a_name_of_any_letters_is_drawn(name: str, title: str, format: str, titles: list[Any]) -> None:
+    from numba_lstm.demo.plot import draw_profiles
+
+    file = stdio.BytesIO()
+    draw_profiles([Row(name, np.linspace(0, 1, 5, dtype=np.float32))], file, format)
+    assert [(text.get_text(), text.get_parse_math()) for text in titles] == [(f"{title} (5 residues)", False)]
+    if format == "svg":
+        ElementTree.fromstring(file.getvalue())
+
+
+def test_a_name_is_not_left_to_tex(titles: list[Any]) -> None:
+    import matplotlib
+
+    from numba_lstm.demo.plot import draw_profiles
+
+    with matplotlib.rc_context({"text.usetex": True}):
+        draw_profiles([Row("P_1", np.zeros(5, np.float32))], stdio.BytesIO(), UNDRAWN)
+    assert [text.get_usetex() for text in titles] == [False]
