@@ -124,6 +124,11 @@ class Journal:
         If the file has another header.
     OSError
         If it cannot be opened.
+
+    Notes
+    -----
+    On Windows other processes are not looked for.  Its locks keep readers out as well, and what they do where a file
+    is cut and grows has not been tried.  Only ``anew`` fails there while another process has the file open.
     """
 
     def __init__(self, path: str | os.PathLike[str], anew: bool = False) -> None:

@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,19 @@ def test_a_file_that_was_replaced_is_in_use(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(InUseError):
         Journal(path)
+
+
+def test_a_system_without_these_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows there is no fcntl, and a second process is not noticed, as the page on platforms says."""
+    path = tmp_path / "r.csv"
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert written(path) == HEADER + b"".join(line_of(*row) for row in ROWS)
+    with Journal(path), Journal(path) as second:
+        records = [record for record, _ in ROWS]
+        assert [record for record, _ in second.stored(iter(records))] == records
+    Journal(path, anew=True).__exit__(None, None, None)
+    assert path.read_bytes() == HEADER
 
 
 def test_a_name_that_is_longer_in_escapes(tmp_path: Path) -> None:
