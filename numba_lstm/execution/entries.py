@@ -19,6 +19,7 @@ from ..contract.weight_form import FORMS
 from ..host.threads import get_num_threads
 from ..kernels import launch, linear
 from ..kernels.share import share_of
+from ..simd.array_objects import ArrayObject
 from ..simd.jit import by_address, parallel_entry, serial_entry, short_entry
 from .compile_notice import CompileNotice
 from .launch_lock import compile_lock, with_team
@@ -33,6 +34,8 @@ _dispatchers: dict[tuple[str, Any], Any] = {}
 _KINDS: dict[str, tuple[Any, Any]] = {
     "serial": (serial_entry, launch.run_serial),
     "parallel": (parallel_entry, launch.run_parallel),
+    "pool": (serial_entry, launch.run_pool),
+    "pool parallel": (parallel_entry, launch.run_pool_parallel),
     "short": (short_entry, launch.run_short),
     "linear": (serial_entry, linear.run_linear),
 }
@@ -44,9 +47,8 @@ def _entry_signature(name: str, dtype: np.dtype[Any]) -> Any:
         weights = types.Array(scalar, 1, "C", readonly=True)
         source, target = types.Array(scalar, 3, "A", readonly=True), types.Array(scalar, 3, "A")
         return types.void(source, weights, weights, target)
-    if name == "short":
-        numbers = types.Array(int64, 1, "C")
-        return types.void(numbers, types.Array(scalar, 2, "C", readonly=True), types.Array(scalar, 2, "C"))
+    if name in ("short", "pool", "pool parallel"):
+        return int64(ArrayObject(int64), ArrayObject(scalar), ArrayObject(scalar))
     numbers = types.Array(int64, 1, "C", readonly=True)
     flat, state = types.Array(scalar, 1, "C"), types.Array(scalar, 3, "C")
     source, target = types.Array(scalar, 3, "A", readonly=True), types.Array(scalar, 3, "A")
@@ -125,7 +127,7 @@ def entry_for(name: str, dtype: np.dtype[Any]) -> Any:
 
     Parameters
     ----------
-    name : {"serial", "parallel", "short", "linear"}
+    name : {"serial", "parallel", "pool", "pool parallel", "short", "linear"}
         One of the functions ``run_...`` in ``launch``, or that in ``linear``.
     dtype : float32 or float64
         Of all arrays but the first.
@@ -139,7 +141,8 @@ def entry_for(name: str, dtype: np.dtype[Any]) -> Any:
         _dispatchers[name, dtype] = dispatcher
         # What the dispatcher would call when it has looked at the types of all arguments: 0.1 us less.
         entry = compiled.entry_point
-        return with_team(entry, entry_for("serial", dtype)) if name == "parallel" else entry
+        serial = {"parallel": "serial", "pool parallel": "pool"}.get(name)
+        return with_team(entry, entry_for(serial, dtype)) if serial else entry
 
     return _compiled((name, dtype), make)
 
@@ -202,7 +205,6 @@ def warmup(
     if gradients:
         share_address(kind, cells="kept")
         backward_address(kind)
-    entry_for("serial", kind)
-    entry_for("short", kind)
-    if get_num_threads() > 1:
-        entry_for("parallel", kind)
+    several = get_num_threads() > 1
+    for name in ("serial", "pool", "short", *(("parallel", "pool parallel") if several else ())):
+        entry_for(name, kind)

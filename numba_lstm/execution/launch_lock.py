@@ -12,7 +12,7 @@ from numba.np.ufunc import parallel as threading_layer
 
 from ..host.idle_cores import IdleCores
 from ..host.threads import config
-from ..kernels.frame import PLACES
+from ..kernels.frame import PLACES, TURN
 
 FIRST_PAUSE, LONGEST_PAUSE, SOON = 0.005, 0.15, 0.1
 """Seconds for which launches go with fewer threads after one in which a thread had no core for a while: twice as long
@@ -146,7 +146,7 @@ def _wise(numbers: Any, taken: list[bool]) -> bool:
     return not taken[0] and 2 * (1 + sum(taken)) <= numbers[PLACES.woken]
 
 
-def with_team(parallel: Callable[..., int], serial: Callable[..., None]) -> Callable[..., None]:
+def with_team(parallel: Callable[..., int], serial: Callable[..., int | None]) -> Callable[..., int | None]:
     """Return a function that launches in parallel, or does the same on this thread if that is not possible or not wise.
 
     It is not wise where other Python threads keep the cores busy: members of a crew that wait for one without a core
@@ -156,7 +156,7 @@ def with_team(parallel: Callable[..., int], serial: Callable[..., None]) -> Call
     it is time to try again.
     """
 
-    def launch_or_run(numbers: Any, *arrays: Any) -> None:
+    def launch_or_run(numbers: Any, *arrays: Any) -> int | None:
         locks = Team.locks
         taken = [lock.locked() for lock in locks]
         part = numbers
@@ -168,12 +168,14 @@ def with_team(parallel: Callable[..., int], serial: Callable[..., None]) -> Call
         if part is not None:
             with locks[0]:
                 late = parallel(part, *arrays)
-            if late or Team.pause:
-                Team.note(bool(late), part)
-        elif all(taken[1:]):
-            serial(numbers, *arrays)
-        else:
-            with locks[taken.index(False, 1)]:
-                serial(numbers, *arrays)
+            if late > 0 or Team.pause:
+                Team.note(late > 0, part)
+            if part is not numbers:
+                numbers[TURN] = part[TURN]
+            return late
+        if all(taken[1:]):
+            return serial(numbers, *arrays)
+        with locks[taken.index(False, 1)]:
+            return serial(numbers, *arrays)
 
     return launch_or_run

@@ -111,10 +111,18 @@ class Frame(NamedTuple):
     run_share: int
     """The address of what ``share.share_of`` gives for these weights and cells."""
     weights_address: int = 0
-    """For ``run_short``, whose arrays stay where they are."""
+    """For launches of a pool, whose arrays stay where they are."""
     work_address: int = 0
     h_address: int = 0
     c_address: int = 0
+    array_type: int = 0
+    """Their input and output: the addresses of the type and of the dtype; bytes of an element."""
+    array_dtype: int = 0
+    itemsize: int = 0
+    axes: int = 2
+    """How many axes they have, 2 or 3, and how long these are, the last one left out."""
+    axis_0: int = 0
+    axis_1: int = 0
 
 
 class CellRecord(NamedTuple):

@@ -8,13 +8,27 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
+from ..simd.array_objects import (
+    READABLE,
+    WRITABLE,
+    address_of,
+    axes_of,
+    data_of,
+    dtype_of,
+    flags_of,
+    length_of,
+    type_of,
+)
 from ..simd.atomics import clock, words
 from ..simd.jit import inlined
 from ..simd.records import call_address, pointer_to
-from ..simd.vectors import pointer
+from ..simd.vectors import at, pointer
 from .crew import begin_slice, finish_slice, was_late
-from .frame import TURN, as_frame
+from .frame import FRAME_SIZE, TURN, as_cell, as_frame
 from .thread_mask import set_thread_mask, thread_mask
+
+REFUSED = -1
+"""What launches of a pool return where they have done nothing, since arrays are not as they need them."""
 
 
 @inlined
@@ -24,6 +38,61 @@ def _run_share(numbers, weights, work, x, output, h, c, index):
     src = pointer(x, 0), x.strides[0] // size, x.strides[1] // size
     dst = pointer(output, 0), output.strides[0] // size, output.strides[1] // size
     call_address(as_frame(pointer(numbers, 0)).run_share, (*arrays, *src, *dst, index))
+
+
+@inlined
+def _run_share_of_pool(numbers, x, output, index):
+    """Do one share of a launch of a pool, given pointers."""
+    frame = as_frame(numbers)
+    weights, work = pointer_to(frame.weights_address, x), pointer_to(frame.work_address, x)
+    h, c = pointer_to(frame.h_address, x), pointer_to(frame.c_address, x)
+    size = as_cell(at(numbers, FRAME_SIZE)).src_size
+    src, dst = (x, frame.batch * size, size), (output, frame.batch * frame.output_size, frame.output_size)
+    call_address(frame.run_share, (numbers, weights, work, h, c, *src, *dst, index))
+
+
+@inlined
+def _is_as_planned(array, frame, size, flags):
+    """Return whether an object is an array of the dtype, the axes and the order that a launch needs."""
+    if type_of(array) != frame.array_type or dtype_of(array) != frame.array_dtype or axes_of(array) != frame.axes:
+        return False
+    shape = length_of(array, 0) == frame.axis_0 and length_of(array, frame.axes - 1) == size
+    return shape and (frame.axes == 2 or length_of(array, 1) == frame.axis_1) and flags_of(array) & flags == flags
+
+
+@inlined
+def _fits_pool(numbers, x, output):
+    """Return whether input and output are as a launch of a pool needs them, and apart in memory."""
+    frame = as_frame(numbers)
+    size = as_cell(at(numbers, FRAME_SIZE)).src_size
+    if not (_is_as_planned(x, frame, size, READABLE) and _is_as_planned(output, frame, frame.output_size, WRITABLE)):
+        return False
+    column = frame.steps * frame.batch * frame.itemsize  # bytes of one number of each row
+    first, second = address_of(x), address_of(output)
+    return first + column * size <= second or second + column * frame.output_size <= first
+
+
+@inlined
+def _run_pool(array, x, output):
+    numbers = data_of(array)
+    if not _fits_pool(numbers, x, output):
+        return np.int64(REFUSED)
+    frame = as_frame(numbers)
+    for index in range(frame.slices):
+        _run_share_of_pool(numbers, data_of(x), data_of(output), index)
+    numbers[TURN] += frame.steps
+    return np.int64(0)
+
+
+@inlined
+def _begin(numbers, shared):
+    """Make ready what the threads of a launch share, and have Numba wake as many as there are to be."""
+    frame = as_frame(numbers)
+    for k in range(frame.crew_size):
+        shared[k] = 0
+    mask = thread_mask()
+    set_thread_mask(frame.woken)
+    return mask
 
 
 def run_serial(numbers, weights, work, x, output, h, c):
@@ -54,11 +123,7 @@ def run_parallel(numbers, weights, work, x, output, h, c):
     """
     frame = as_frame(pointer(numbers, 0))
     shared, crew, slices = words(pointer(work, frame.crew_words)), frame.crew, frame.slices
-    for k in range(frame.crew_size):
-        shared[k] = 0
-    mask = thread_mask()
-    set_thread_mask(frame.woken)
-    begun = clock()
+    mask, begun = _begin(pointer(numbers, 0), shared), clock()
     for index in prange(crew * slices):
         if crew > 1:
             _run_share(numbers, weights, work, x, output, h, c, -1)
@@ -70,20 +135,45 @@ def run_parallel(numbers, weights, work, x, output, h, c):
     return np.int64(was_late(shared, crew, slices, clock() - begun))
 
 
-def run_short(numbers, x, output):
-    """Do what ``run_serial`` does for one slice, with the fewest arguments: other arrays stay where they are.
+def run_pool(array, x, output):
+    """Advance a pool, on this thread.
 
     Parameters
     ----------
-    numbers : int64 array
-        With the addresses of the other arrays of ``run_serial``; the frame's ``turn`` is moved on.
-    x, output : (T * B, features) C-order arrays
-        Input and output.
+    array : int64 array
+        Numbers with the addresses of the other arrays of ``run_serial``; the frame's ``turn`` is moved on.
+    x, output : Python objects
+        Input (T * B, I) and output (T * B, H_out), or (T, B, ...), (B, T, ...), as the frame says.
+
+    Returns
+    -------
+    int
+        0; or `REFUSED`, with nothing done, unless both are plain arrays of the dtype and the planned shapes, aligned,
+        in C order and apart in memory, and output is writable.
     """
-    frame = as_frame(pointer(numbers, 0))
-    like, rows = pointer(x, 0), frame.batch
-    weights, work = pointer_to(frame.weights_address, like), pointer_to(frame.work_address, like)
-    h, c = pointer_to(frame.h_address, like), pointer_to(frame.c_address, like)
-    src, dst = (like, rows * x.shape[1], x.shape[1]), (pointer(output, 0), rows * output.shape[1], output.shape[1])
-    call_address(frame.run_share, (pointer(numbers, 0), weights, work, h, c, *src, *dst, np.int64(0)))
+    return _run_pool(array, x, output)
+
+
+def run_short(array, x, output):
+    """Do what ``run_pool`` does, under another name: machine code that keeps Python's lock is kept beside the other."""
+    return _run_pool(array, x, output)
+
+
+def run_pool_parallel(array, x, output):
+    """Do what ``run_pool`` does as ``run_parallel`` does it, which tells what else is returned."""
+    numbers = data_of(array)
+    if not _fits_pool(numbers, x, output):
+        return np.int64(REFUSED)
+    frame, source, target = as_frame(numbers), data_of(x), data_of(output)
+    shared, crew, slices = words(at(pointer_to(frame.work_address, source), frame.crew_words)), frame.crew, frame.slices
+    mask, begun = _begin(numbers, shared), clock()
+    for index in prange(crew * slices):
+        if crew > 1:
+            _run_share_of_pool(numbers, source, target, -1)
+        else:
+            owned = begin_slice(shared)
+            _run_share_of_pool(numbers, source, target, np.int64(index))
+            finish_slice(shared, index, owned, slices)
+    set_thread_mask(mask)
     numbers[TURN] += frame.steps
+    return np.int64(was_late(shared, crew, slices, clock() - begun))

@@ -8,6 +8,8 @@ import numpy as np
 
 from ..contract.architecture import Architecture
 from ..execution.network import Network
+from ..host.threads import Setting
+from ..kernels.launch import REFUSED
 from . import checks as stream_checks
 from .checks import readable, writable
 from .exclusive import Exclusive
@@ -153,11 +155,9 @@ class SlidingWindow(Exclusive):
         if out is None:
             out = np.empty(self._out_shape, self._dtype)
         rows = self._first_rows + self._ending
-        entry, numbers, _, others, *_ = self._last
-        if others is None:
-            numbers[-self._batch_size :] = rows
-            entry(numbers, self._x, out)
-        else:
+        entry, numbers, _, threads = self._last
+        numbers[-self._batch_size :] = rows
+        if threads != Setting.count or entry(numbers, self._x, out) == REFUSED:
             self._pool.advance(self._x[None], out[None], rows)
         return out
 

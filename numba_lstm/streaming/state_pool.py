@@ -11,6 +11,7 @@ from ..execution.network import Network
 from ..execution.planning.schedule import Batch
 from ..host.threads import Setting
 from ..kernels.frame import PLACES, TURN
+from ..kernels.launch import REFUSED
 from ..simd.memory import aligned_empty
 
 KEPT_LAUNCHES = 64
@@ -24,11 +25,6 @@ class Launch(NamedTuple):
     numbers: np.ndarray
     work: np.ndarray
     """The numbers have its address, so it lives as long."""
-    others: tuple[np.ndarray, np.ndarray, np.ndarray] | None
-    """Weights, h and c: the entry takes numbers, weights, workspace, x (T, B, I), output (T, B, H_out), h and c, and
-    the frame's turn is to be moved on by ``steps``.  None, of a short launch: it takes numbers, (T * B, I) and
-    (T * B, H_out), and does the rest."""
-    steps: int
     threads: int
     """The setting that it was planned for."""
 
@@ -68,7 +64,8 @@ class Pool:
     def launch(self, steps: int, rows: int, chosen: bool = False, dense: bool = True) -> Launch:
         """Return a launch of so many steps of all rows or, if ``chosen``, of those that end its numbers.
 
-        ``dense`` says that input and output are C-order arrays.
+        If ``dense``, its entry takes the numbers, x (T * B, I) and output (T * B, H_out), see ``launch.run_pool``; else
+        it is that of calls, and the frame's turn is to be moved on.
         """
         key = steps, rows, Setting.count, chosen, dense
         launch = self._launches.get(key)
@@ -80,15 +77,18 @@ class Pool:
             if self._work.size < plan.work_size:
                 self._work = aligned_empty(plan.work_size, self.h.dtype)
                 self._launches.clear()  # they would keep the former one
-            for index, array in (
-                (PLACES.weights_address, self._network.data),
-                (PLACES.work_address, self._work),
-                (PLACES.h_address, self.h),
-                (PLACES.c_address, self.c),
+            for index, number in (
+                (PLACES.weights_address, self._network.data.ctypes.data),
+                (PLACES.work_address, self._work.ctypes.data),
+                (PLACES.h_address, self.h.ctypes.data),
+                (PLACES.c_address, self.c.ctypes.data),
+                (PLACES.array_type, id(np.ndarray)),
+                (PLACES.array_dtype, id(self.h.dtype)),
+                (PLACES.itemsize, self.h.itemsize),
+                (PLACES.axis_0, steps * rows),
             ):
-                plan.numbers[index] = array.ctypes.data
-            others = None if plan.short else (self._network.data, self.h, self.c)
-            launch = self._launches[key] = Launch(plan.entry, plan.numbers, self._work, others, steps, Setting.count)
+                plan.numbers[index] = number
+            launch = self._launches[key] = Launch(plan.entry, plan.numbers, self._work, Setting.count)
         return launch
 
     def advance(self, x: np.ndarray, output: np.ndarray, chosen: np.ndarray | None = None) -> None:
@@ -118,13 +118,16 @@ class Pool:
 
     def _advance(self, x: np.ndarray, output: np.ndarray, chosen: np.ndarray | None) -> None:
         steps, rows, _ = x.shape
-        dense = x.flags.c_contiguous and output.flags.c_contiguous
-        entry, numbers, work, others, *_ = self.launch(steps, rows, chosen is not None, dense)
+        if x.flags.c_contiguous and output.flags.c_contiguous:
+            entry, numbers, *_ = self._launch_of(steps, rows, chosen, dense=True)
+            if entry(numbers, x.reshape(steps * rows, -1), output.reshape(steps * rows, -1)) != REFUSED:
+                return
+        entry, numbers, work, _ = self._launch_of(steps, rows, chosen, dense=False)
+        entry(numbers, self._network.data, work, x, output, self.h, self.c)
+        numbers[TURN] += steps
+
+    def _launch_of(self, steps: int, rows: int, chosen: np.ndarray | None, dense: bool) -> Launch:
+        launch = self.launch(steps, rows, chosen is not None, dense)
         if chosen is not None:
-            numbers[-rows:] = chosen
-        if others is None:
-            entry(numbers, x.reshape(steps * rows, -1), output.reshape(steps * rows, -1))
-        else:
-            data, h, c = others
-            entry(numbers, data, work, x, output, h, c)
-            numbers[TURN] += steps
+            launch.numbers[-rows:] = chosen
+        return launch

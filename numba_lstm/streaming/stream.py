@@ -10,14 +10,14 @@ from ..contract.architecture import Architecture
 from ..contract.checks.calls import batch_states
 from ..execution.network import Network
 from ..host.threads import Setting
-from ..kernels.frame import TURN
+from ..kernels.frame import PLACES
+from ..kernels.launch import REFUSED
 from . import checks as stream_checks
-from .checks import overlap, writable
+from .checks import overlap
 from .exclusive import Exclusive
-from .state_pool import Launch, Pool
+from .state_pool import Pool
 
 _empty = np.empty
-_ndarray = np.ndarray
 
 
 KEPT_SHAPES = 16
@@ -25,14 +25,16 @@ KEPT_SHAPES = 16
 
 
 class _Ready(NamedTuple):
-    """A launch for one shape of input."""
+    """What steps of all rows of one shape of input need."""
 
-    launch: Launch
+    entry: Any
+    numbers: np.ndarray
     output: tuple[int, ...]
     """The shape of the output."""
-    source: tuple[int, ...] | None
-    target: tuple[int, ...] | None
-    """Shapes of input and output for the launch, if they are others."""
+    threads: int
+    """The setting that it was planned for."""
+    work: np.ndarray
+    """The numbers have its address, so it lives as long."""
 
 
 class Stream(Exclusive):
@@ -54,7 +56,6 @@ class Stream(Exclusive):
         self._dtype, self._batch_size, self._batch_first = dtype, batch_size, batch_first
         self._pool = Pool(network, architecture, dtype, batch_size)
         self._ready: dict[tuple[int, ...], _Ready] = {}
-        self._known = self._lock, self._ready, dtype  # one look-up instead of three
         self._keep((batch_size, architecture.input_size), 1)
 
     @property
@@ -106,48 +107,38 @@ class Stream(Exclusive):
         >>> stream.step(x[0, :1], rows=[1]).shape
         (1, 5)
         """
-        lock, shapes, dtype = self._known
+        lock, dtype, (entry, numbers, shape, threads, _) = self._known
         if lock.locked():
             lock = self._free_lock()
         with lock:
-            # A step of all rows, arrays as kernels take them: everything else may take its time.
-            if rows is None and type(x) is _ndarray and x.dtype is dtype and x.flags.carray:
-                ready = shapes.get(x.shape)
-                if ready:
-                    (entry, numbers, work, others, steps, threads), shape, source, target = ready
-                    if others is not None and threads != Setting.count:
-                        return self._any_step(x, out, rows)
-                    if out is None:
-                        out = _empty(shape, dtype)
-                    elif not writable(out, shape, dtype) or overlap(x, out):
-                        return self._any_step(x, out, rows)
-                    y = out
-                    if source:
-                        x, y = x.reshape(source), out.reshape(target)
-                    if others is None:
-                        entry(numbers, x, y)
-                    else:
-                        data, h, c = others
-                        entry(numbers, data, work, x, y, h, c)
-                        numbers[TURN] += steps
-                    return out
+            # A step as the last one: the entry looks at the arrays itself.  Weights that stream through L2 leave little
+            # of Python there, so that each of its functions that was called here would take twice as long as alone.
+            if rows is None and threads == Setting.count:
+                result = _empty(shape, dtype) if out is None else out
+                if entry(numbers, x, result) != REFUSED:
+                    return result
             return self._any_step(x, out, rows)
 
     def _keep(self, shape: tuple[int, ...], steps: int) -> None:
         """Have steps of all rows, of arrays of a shape whose steps follow each other, take the short way."""
         launch, a = self._pool.launch(steps, self._batch_size), self._architecture
-        outgrown = any(ready.launch.work is not launch.work for ready in self._ready.values())
-        if outgrown or len(self._ready) >= KEPT_SHAPES:
+        if any(ready.work is not launch.work for ready in self._ready.values()) or len(self._ready) >= KEPT_SHAPES:
             self._ready.clear()
-        leading = (steps * self._batch_size,) if launch.others is None else (steps, self._batch_size)
-        source = (*leading, a.input_size)
-        target = (*leading, a.output_size)
-        shapes = (None, None) if source == shape else (source, target)
-        self._ready[shape] = _Ready(launch, (*shape[:-1], a.output_size), *shapes)
+        numbers = launch.numbers.copy()
+        numbers[PLACES.axes], numbers[PLACES.axis_0], numbers[PLACES.axis_1] = len(shape), *shape[:2]
+        ready = _Ready(launch.entry, numbers, (*shape[:-1], a.output_size), launch.threads, launch.work)
+        self._ready[shape] = ready
+        self._known = self._lock, self._dtype, ready
 
     def _any_step(self, x: Any, out: np.ndarray | None, rows: Any) -> np.ndarray:
         """Do a step that may be anything."""
         a, dtype = self._architecture, self._dtype
+        ready = self._ready.get(x.shape) if rows is None and type(x) is np.ndarray else None
+        if ready is not None and ready.threads == Setting.count:
+            self._known = self._lock, dtype, ready
+            result = np.empty(ready.output, dtype) if out is None else out
+            if ready.entry(ready.numbers, x, result) != REFUSED:
+                return result
         chosen = None if rows is None else stream_checks.rows(rows, self._batch_size)
         count = self._batch_size if chosen is None else len(chosen)
         x = stream_checks.input_array(a, dtype, self._batch_first, x, count, (2, 3))

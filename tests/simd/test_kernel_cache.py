@@ -136,11 +136,15 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+KINDS = ("parallel", "pool", "pool_parallel", "serial", "short")
+"""Of the entries of `numba_lstm.kernels.launch`."""
+
+
 def test_every_kernel_has_a_file_of_its_own(kernels: Path) -> None:
     """So no process can give another's file to a kernel, whatever they compile at the same time."""
     (folder,) = kernels.iterdir()
     names = sorted(path.name.split("-")[0] for path in folder.iterdir())
-    launches = [f"numba_lstm.kernels.launch.run_{kind}" for kind in ("parallel", "serial", "short")]
+    launches = [f"numba_lstm.kernels.launch.run_{kind}" for kind in KINDS]
     assert names == [*launches, "numba_lstm.kernels.share.run_share"]
 
 

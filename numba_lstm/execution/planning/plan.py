@@ -24,8 +24,6 @@ class Plan:
     numbers: np.ndarray
     """The numbers of a launch that does all layers and steps: a `Frame`, and what follows it."""
     entry: Any
-    short: bool
-    """Whether the entry is that of short steps of a pool, which takes two arrays behind the numbers."""
     batch_first: bool
     steps: int
     work_size: int
@@ -42,7 +40,10 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch, 
     a, numerics = architecture, Numerics(weights.data.dtype, weights.form)
     schedule = make_schedule(a, numerics, batch, machine)
     workspace = lay_out(a, numerics, batch, schedule)
-    kind = "parallel" if schedule.slices * schedule.crew > 1 else "short" if schedule.short else "serial"
+    if schedule.slices * schedule.crew > 1:
+        kind = "pool parallel" if batch.dense else "parallel"
+    else:
+        kind = ("short" if schedule.short else "pool") if batch.dense else "serial"
     shape = (batch.rows, batch.steps) if batch.batch_first else (batch.steps, batch.rows)
     if batch.offsets is not None:
         shape = 1, batch.all_rows
@@ -50,7 +51,6 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch, 
     return Plan(
         numbers=_numbers(a, numerics, weights, batch, machine, schedule, workspace),
         entry=entry_for(kind, numerics.dtype),
-        short=schedule.short,
         batch_first=batch.batch_first,
         steps=batch.steps,
         work_size=workspace.size,

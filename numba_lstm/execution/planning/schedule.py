@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     kept: bool = False
     """Whether the gates of every step are kept, see ``kernels.kept``."""
     dense: bool = False
-    """Whether input and output of the pool are C-order arrays: short steps then take the entry with fewer arguments."""
+    """Whether input and output of the pool are C-order arrays: steps then take an entry with fewer arguments."""
 
 
     @property
