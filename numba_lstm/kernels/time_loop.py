@@ -51,6 +51,12 @@ Call = namedtuple("Call", "frame weights panels h c kind")
 directions, pool, H_out) and (.., H).  ``kind`` is that of ``postgemm.Rule``."""
 
 
+@inlined
+def _begin_together(frame):
+    """Return whether a crew sets the first states of all layers before it begins: it meets once, not in each layer."""
+    return frame.crew > 1 and frame.offsets == 0 and frame.from_zero == 0
+
+
 @inner
 def _begin_rows(call, cell, block, part, before, first, last):
     """Set this member's part of the state of rows that enter."""
@@ -193,7 +199,7 @@ def _step(call, block, crew, part, room, cell, src, s, t_first, streamed):
     odd = (s + frame.turn) & 1
     before, after = at(cell.hidden, odd * cell.half), at(cell.hidden, (1 - odd) * cell.half)
     from_zero = earlier == 0 and frame.from_zero != 0 and frame.finite != 0
-    if earlier < rows:
+    if earlier < rows and not _begin_together(frame):
         _begin_rows(call, cell, block, part, before, earlier, rows)
         if not from_zero:
             meet(crew)
@@ -274,6 +280,18 @@ def _between(frame, block, half, s):
 
 
 @inner
+def _begin_layers(call, block, crew, src):
+    """Set the first states of all layers that a launch does."""
+    frame, width = call.frame, lanes(block.work)
+    for layer in range(frame.first_layer, frame.end_layer):
+        for direction in range(frame.directions):
+            cell = _cell(call, block, layer, direction, src, src)
+            before = at(cell.hidden, (frame.turn & 1) * cell.half)
+            _begin_rows(call, cell, block, _part(cell.sizes, crew, width), before, 0, block.rows)
+    meet(crew)
+
+
+@inner
 def run_network(call, block, crew, src, dst):
     """Take a block of rows through the layers and steps of a launch, a span of steps through all layers at a time.
 
@@ -282,6 +300,8 @@ def run_network(call, block, crew, src, dst):
     frame = call.frame
     layer_first, layer_last, directions = frame.first_layer, frame.end_layer, frame.directions
     s_first, s_last = frame.first_step, frame.end_step
+    if s_first == 0 and _begin_together(frame):
+        _begin_layers(call, block, crew, src)
     for s in range(s_first, s_last, frame.span):
         end = min(s + frame.span, s_last)
         for layer in range(layer_first, layer_last):
