@@ -10,7 +10,17 @@ from ...simd.jit import inlined
 from ...simd.vectors import at, elements_between, lanes
 from ...simd.weights.forms import depth_of, lines_behind
 from ..kept import sums_line
-from ..microkernels import BROADCAST, Following, pair_gemm, panel_gemm, panel_share, row_gemm, tile_gemm, tiling
+from ..microkernels import (
+    BROADCAST,
+    Following,
+    pair_gemm,
+    panel_gemm,
+    panel_share,
+    row_gemm,
+    step_gemm,
+    tile_gemm,
+    tiling,
+)
 from .postgemm import update_pair, update_state
 
 CellWeights = namedtuple("CellWeights", "bias weight_ih weight_hh weight_hr zeros rule")
@@ -109,14 +119,16 @@ def step_row(first, end, back, pairs, streamed, with_input, from_zero, weights, 
         apart = line
         if not with_input:
             apart = elements_between(sums, sums_of(weights.rule.kind, sizes, gates, j + 1, distance, row))
-        if with_input:
-            panel, bias = panel_at(weights.weight_ih, j, sizes.src_size, line), at(weights.bias, j * line)
-            depth = depth_of(weights.weight_ih, sizes.src_size)
-            _row_sums(alone, vectors, x, panel, streamed, depth, bias, line, sums, apart)
-        if not from_zero:
-            panel = panel_at(weights.weight_hh, j, sizes.output_size, line)
-            depth = depth_of(weights.weight_hh, sizes.output_size)
-            _row_sums(alone, vectors, state.left, panel, streamed, depth, sums, apart, sums, apart)
+        panel, bias = panel_at(weights.weight_ih, j, sizes.src_size, line), at(weights.bias, j * line)
+        panel_h, h = panel_at(weights.weight_hh, j, sizes.output_size, line), state.left
+        depth, depth_h = depth_of(weights.weight_ih, sizes.src_size), depth_of(weights.weight_hh, sizes.output_size)
+        if with_input and not from_zero and not alone:
+            step_gemm(vectors, x, panel, depth, h, panel_h, depth_h, bias, line, sums, apart)
+        else:
+            if with_input:
+                _row_sums(alone, vectors, x, panel, streamed, depth, bias, line, sums, apart)
+            if not from_zero:
+                _row_sums(alone, vectors, h, panel_h, streamed, depth_h, sums, apart, sums, apart)
         cell, target = at(state.cell, j * sizes.rows * width), at(hidden, j * width)
         if alone:
             update_state(weights.rule, 1, vectors, sums, cell, target, 0, j * width)
