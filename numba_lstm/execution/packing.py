@@ -86,12 +86,13 @@ def pack(
             if a.bias:
                 with np.errstate(all="ignore"):  # it may overflow, or be of infinities: torch has inf and nan then
                     bias[:, 0] = named["bias_ih"] + named["bias_hh"]
+            paired = form == "bfloat16"
             cell = CellRecord(
                 src_size=a.layer_input_size(layer),
                 bias=place(gate_panels(bias, lanes)),
-                weight_ih=place(gate_panels(named["weight_ih"], lanes).view(dtype)),
-                weight_hh=place(gate_panels(named["weight_hh"], lanes).view(dtype)),
-                weight_hr=place(projection_panels(named["weight_hr"], lanes).view(dtype)) if a.proj_size else 0,
+                weight_ih=place(gate_panels(named["weight_ih"], lanes, paired).view(dtype)),
+                weight_hh=place(gate_panels(named["weight_hh"], lanes, paired).view(dtype)),
+                weight_hr=place(projection_panels(named["weight_hr"], lanes, paired).view(dtype)) if a.proj_size else 0,
                 zeros=zeros,
             )
             if rule is not None:

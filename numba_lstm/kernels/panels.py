@@ -60,19 +60,36 @@ def kept_arrays(
     return parts[0], parts[1][0]
 
 
-def gate_panels(matrix: np.ndarray, lanes: int) -> np.ndarray:
-    """Return a (4 * H, K) weight matrix as panels, (K, 4, lanes) each, the last one (K, vectors, lanes), in a row."""
+def gate_panels(matrix: np.ndarray, lanes: int, paired: bool = False) -> np.ndarray:
+    """Return a (4 * H, K) weight matrix as panels, (K, 4, lanes) each, the last one (K, vectors, lanes), in a row.
+
+    If ``paired``, those of 16-bit numbers have vectors in pairs, see `paired_vectors`.
+    """
     hidden, depth = matrix.shape[0] // GATES, matrix.shape[1]
     full = (hidden - 1) // lanes
-    rest, units = hidden - full * lanes, tail_vectors(hidden, lanes) * lanes // GATES
+    vectors = tail_vectors(hidden, lanes)
+    rest, units = hidden - full * lanes, vectors * lanes // GATES
     split = full * depth * GATES * lanes
     panels = np.empty(split + depth * GATES * units, matrix.dtype)
     gates = matrix.reshape(GATES, hidden, depth)
-    body, tail = panels[:split].reshape(full, depth, GATES, lanes), panels[split:].reshape(depth, GATES, units)
-    body[:] = gates[:, : full * lanes].reshape(GATES, full, lanes, depth).transpose(1, 3, 0, 2)
+    whole, tail = gates[:, : full * lanes], panels[split:].reshape(depth, GATES, units)
+    if paired:  # before they are put in order, which takes as long for two as for one
+        whole = whole[::2] | (whole[1::2].astype(np.uint32) << 16)
+    body = panels[:split].view(whole.dtype).reshape(full, depth, len(whole), lanes)
+    body[:] = whole.reshape(len(whole), full, lanes, depth).transpose(1, 3, 0, 2)
     tail[:, :, :rest] = gates[:, full * lanes :].transpose(2, 0, 1)
     tail[:, :, rest:] = 0
+    if paired and vectors > 1:
+        panels[split:] = paired_vectors(panels[split:], lanes)
     return panels
+
+
+def paired_vectors(panels: np.ndarray, lanes: int) -> np.ndarray:
+    """Return vectors of 16-bit numbers with those of two side by side, lane by lane.
+
+    A vector of 32-bit lanes then has both, and a shift and a mask make floats of two vectors of bfloat16.
+    """
+    return panels.reshape(-1, 2, lanes).swapaxes(1, 2).ravel()
 
 
 def from_gate_panels(panels: np.ndarray, hidden_size: int, columns: slice, depth: int, lanes: int) -> np.ndarray:
@@ -103,10 +120,11 @@ def output_panels(matrix: np.ndarray, lanes: int) -> np.ndarray:
     return np.concatenate([body.ravel(), tail.ravel()])
 
 
-def projection_panels(matrix: np.ndarray, lanes: int) -> np.ndarray:
-    """Return a (H_proj, H) matrix as panels (ceil(H_proj / (4 * lanes)), H, 4, lanes)."""
+def projection_panels(matrix: np.ndarray, lanes: int, paired: bool = False) -> np.ndarray:
+    """Return a (H_proj, H) matrix as panels (ceil(H_proj / (4 * lanes)), H, 4, lanes), in a row."""
     width = GATES * lanes
     panels = -(-matrix.shape[0] // width)
     padded = np.zeros((panels * width, matrix.shape[1]), matrix.dtype)
     padded[: matrix.shape[0]] = matrix
-    return np.ascontiguousarray(padded.reshape(panels, width, -1).transpose(0, 2, 1))
+    result = padded.reshape(panels, width, -1).transpose(0, 2, 1).ravel()
+    return paired_vectors(result, lanes) if paired else result

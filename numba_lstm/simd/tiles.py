@@ -65,8 +65,7 @@ def tile_fma(tyctx, tile, left, stride, panel, pitch, steps):
             rows.append(emit_at(builder, rows[-1], stride))
         for k in range(steps.literal_value):
             line = emit_at(builder, panel, k * pitch.literal_value * vector.lanes)
-            places = [emit_at(builder, line, v * vector.lanes) for v in range(count)]
-            weights = [emit_weights(builder, place, panel_type, vector) for place in places]
+            weights = emit_weights(builder, line, panel_type, vector, count)
             for m, row in enumerate(rows):
                 x = emit_splat(builder, builder.load(emit_at(builder, row, k)), vector)
                 for v in range(count):

@@ -406,3 +406,20 @@ def test_panels_hold_the_gates(hidden: int, lanes: int) -> None:
         found[gate * hidden + unit, k] = packed[panel * depth * 4 * lanes + (k * 4 + gate) * width + lane]
     np.testing.assert_array_equal(found, matrix)
     assert np.count_nonzero(packed) == matrix.size, "what fills the last panel up is zero"
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+@pytest.mark.parametrize("hidden", range(1, 41))
+def test_panels_in_pairs(hidden: int, lanes: int) -> None:
+    """As those of bfloat16: two numbers of 32 bits are of one lane of two vectors, unless a panel has one vector."""
+    depth = 3
+    matrix = np.arange(1, 4 * hidden * depth + 1, dtype=np.uint16).reshape(4 * hidden, depth)
+    alone, packed = gate_panels(matrix, lanes), gate_panels(matrix, lanes, paired=True)
+    assert (packed.dtype, packed.size) == (alone.dtype, alone.size)
+    expected = alone.copy()
+    last = depth * lanes if tail_vectors(hidden, lanes) == 1 else 0
+    for place in range(alone.size - last):
+        pair, number = divmod(place, 2 * lanes)
+        second, lane = divmod(number, lanes)
+        expected[pair * 2 * lanes + 2 * lane + second] = alone[place]
+    np.testing.assert_array_equal(packed, expected)
