@@ -13,10 +13,9 @@ of LANES.  The forward pass has the bits of a call.
 from __future__ import annotations
 
 from numba import types
-from numba.extending import overload
 
 from ..simd.blocksizes import GATES
-from ..simd.jit import inlined
+from ..simd.jit import chosen_by_types, inlined
 from ..simd.records import pointer_to
 from ..simd.vectors import at, elements_between
 from .rows import rows_before
@@ -29,7 +28,7 @@ def keeps(kind):
     """Return whether cells of a kind keep their gates; a constant."""
 
 
-@overload(keeps, inline="always")
+@chosen_by_types(keeps)
 def _choose_keeps(kind):
     return (lambda kind: True) if kind == KEPT else (lambda kind: False)
 
@@ -38,7 +37,7 @@ def sums_line(kind, vectors, width):
     """Return the distance of two rows of gate sums of a panel of so many vectors."""
 
 
-@overload(sums_line, inline="always")
+@chosen_by_types(sums_line)
 def _choose_sums_line(kind, vectors, width):
     if kind == KEPT:
         return lambda kind, vectors, width: vectors * width
@@ -49,7 +48,7 @@ def row_of_sums(kind, frame, block, t_first, t):
     """Return how many rows of gate sums lie before those of a block in step t: of its chunk, or of all steps."""
 
 
-@overload(row_of_sums, inline="always")
+@chosen_by_types(row_of_sums)
 def _choose_row_of_sums(kind, frame, block, t_first, t):
     if kind == KEPT:
         return lambda kind, frame, block, t_first, t: rows_before(frame, t) + block.first
@@ -60,7 +59,7 @@ def rows_of_step(kind, frame, block, t):
     """Return how many rows lie between the sums of step t and of the next, if the same rows take part in both."""
 
 
-@overload(rows_of_step, inline="always")
+@chosen_by_types(rows_of_step)
 def _choose_rows_of_step(kind, frame, block, t):
     if kind == KEPT:
         return lambda kind, frame, block, t: rows_before(frame, t + 1) - rows_before(frame, t)
@@ -71,7 +70,7 @@ def kept_gates(kind, frame, direction, sums):
     """Return the pointer to where gates of a direction are kept; ``sums`` where none are."""
 
 
-@overload(kept_gates, inline="always")
+@chosen_by_types(kept_gates)
 def _choose_kept_gates(kind, frame, direction, sums):
     if kind == KEPT:
         return lambda kind, frame, direction, sums: at(
@@ -84,7 +83,7 @@ def numbers_of_rule(kind, frame, gates, numbers):
     """Return the pointer to what a rule needs beside gate sums: c that is kept behind ``gates``, or its numbers."""
 
 
-@overload(numbers_of_rule, inline="always")
+@chosen_by_types(numbers_of_rule)
 def _choose_numbers_of_rule(kind, frame, gates, numbers):
     if kind == KEPT:
         return lambda kind, frame, gates, numbers: at(gates, frame.kept_cells)

@@ -16,9 +16,8 @@ Every member of a crew makes copies of its own: what one step of them takes is l
 from __future__ import annotations
 
 import numpy as np
-from numba.extending import overload
 
-from ..simd.jit import inlined, inner
+from ..simd.jit import chosen_by_types, inlined, inner
 from ..simd.vectors import at, lanes, load, load_first
 from ..simd.weights.dot_products import LARGEST
 from ..simd.weights.forms import WORDS, same_form
@@ -94,7 +93,7 @@ def input_rows(panels, call, block, room, size, src, first, last):
     """Return a view of the rows of steps ``first`` .. ``last`` - 1 that panels of the input are multiplied by."""
 
 
-@overload(input_rows, inline="always")
+@chosen_by_types(input_rows)
 def _choose_input_rows(panels, call, block, room, size, src, first, last):
     if panels.dtype == WORDS:
         return lambda panels, call, block, room, size, src, first, last: _quantized_inputs(
@@ -107,7 +106,7 @@ def left_rows(panels, call, room, rows, size, source, stride):
     """Return the pointer to rows that panels are multiplied by, of rows ``stride`` elements apart, and their stride."""
 
 
-@overload(left_rows, inline="always")
+@chosen_by_types(left_rows)
 def _choose_left_rows(panels, call, room, rows, size, source, stride):
     if panels.dtype == WORDS:
         return lambda panels, call, room, rows, size, source, stride: _quantized_rows(

@@ -40,10 +40,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba.extending import overload
 
 from ..simd.blocksizes import GATES, NEAR_KEPT_ROWS, SUM_BLOCK, UNROLL, UNROLL_STREAMED, block_sizes, fetching
-from ..simd.jit import inlined, inner
+from ..simd.jit import chosen_by_types, inlined, inner
 from ..simd.tiles import tile_add, tile_fma, tile_zero
 from ..simd.vectors import at, lanes, prefetch
 from ..simd.weights.forms import WORDS, lines_behind, unless_words
@@ -342,7 +341,7 @@ def step_gemm(vectors, x, panel_x, depth_x, h, panel_h, depth_h, source, source_
     """
 
 
-@overload(step_gemm, inline="always")
+@chosen_by_types(step_gemm)
 def _choose_step_gemm(vectors, x, panel_x, depth_x, h, panel_h, depth_h, source, source_apart, target, apart):
     chosen = _pair_of_words if panel_x.dtype == WORDS else _pair_by_pair
     return lambda vectors, x, panel_x, depth_x, h, panel_h, depth_h, source, source_apart, target, apart: chosen(

@@ -25,6 +25,7 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.typed_passes import NopythonRewrites
 from numba.core.untyped_passes import InlineClosureLikes
+from numba.extending import overload
 
 from .kernel_cache import kernel_cache
 
@@ -229,6 +230,15 @@ def inner(function: F) -> F:
 def inlined(function: F) -> F:
     """Compile a function that only kernels call, into its callers."""
     return _inner(function, forceinline=True)
+
+
+def chosen_by_types(function: Callable[..., Any]) -> Callable[[F], F]:
+    """Return what decorates a function of types that returns what is to be compiled into the callers of ``function``.
+
+    Numba's own ``inline="always"`` makes machine code of it beside that, with all that it calls, for nothing.
+    """
+    options: Any = {"forceinline": True, **_INNER}
+    return cast(Callable[[F], F], overload(function, jit_options=options))
 
 
 def _cached(compiled: Any, function: Callable[..., Any]) -> Any:

@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections import namedtuple
 
 from numba import types
-from numba.extending import overload
 
 from ...simd.blocksizes import GATES
-from ...simd.jit import inlined
+from ...simd.jit import chosen_by_types, inlined
 from ...simd.vectors import at, fma, lanes, load, store, store_first
 from ..kept import KEPT, kept_cell, sums_line
 from .activations import product_and_factors, sigmoid, sigmoid_times_tanh
@@ -82,7 +81,7 @@ def _cell(kind, rule, gates, units, cell, unit):
     """Make c' by a rule of this kind."""
 
 
-@overload(_cell, inline="always")
+@chosen_by_types(_cell)
 def _choose_cell(kind, rule, gates, units, cell, unit):
     if isinstance(kind, types.NoneType):
         return lambda kind, rule, gates, units, cell, unit: _update_cell(gates, units, cell)
@@ -95,7 +94,7 @@ def _hidden(kind, rule, gates, units, c, hidden, unit):
     """Make h' by a rule of this kind."""
 
 
-@overload(_hidden, inline="always")
+@chosen_by_types(_hidden)
 def _choose_hidden(kind, rule, gates, units, c, hidden, unit):
     if isinstance(kind, types.NoneType):
         return lambda kind, rule, gates, units, c, hidden, unit: _update_hidden(gates, units, c, hidden)
