@@ -34,7 +34,8 @@ def warmup(options: argparse.Namespace) -> None:
     def prepare(dtype: str, form: str | None = None) -> None:
         gradients = options.gradients and form is None
         numba_lstm.warmup(dtype, cells=options.cells, weights=form, gradients=gradients)
-        entry_for("parallel", np.dtype(dtype))  # what compiles may have fewer CPUs than what will run
+        for entry in ("parallel", "pool parallel"):  # what compiles may have fewer CPUs than what will run
+            entry_for(entry, np.dtype(dtype))
 
     check_shows()
     for name in dict.fromkeys(options.dtype):

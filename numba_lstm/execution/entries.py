@@ -47,13 +47,10 @@ def _entry_signature(name: str, dtype: np.dtype[Any]) -> Any:
         weights = types.Array(scalar, 1, "C", readonly=True)
         source, target = types.Array(scalar, 3, "A", readonly=True), types.Array(scalar, 3, "A")
         return types.void(source, weights, weights, target)
+    numbers, array = ArrayObject(int64), ArrayObject(scalar)
     if name in ("short", "pool", "pool parallel"):
-        return int64(ArrayObject(int64), ArrayObject(scalar), ArrayObject(scalar))
-    numbers = types.Array(int64, 1, "C", readonly=True)
-    flat, state = types.Array(scalar, 1, "C"), types.Array(scalar, 3, "C")
-    source, target = types.Array(scalar, 3, "A", readonly=True), types.Array(scalar, 3, "A")
-    result = int64 if name == "parallel" else types.void
-    return result(numbers, flat, flat, source, target, state, state)
+        return int64(numbers, array, array)
+    return (int64 if name == "parallel" else types.void)(numbers, *[array] * 6)
 
 
 def _share_signature(dtype: np.dtype[Any]) -> Any:

@@ -116,9 +116,8 @@ class Frame(NamedTuple):
     h_address: int = 0
     c_address: int = 0
     array_type: int = 0
-    """Their input and output: the addresses of the type and of the dtype; bytes of an element."""
+    """Their input and output: the addresses of the type and of the dtype."""
     array_dtype: int = 0
-    itemsize: int = 0
     axes: int = 2
     """How many axes they have, 2 or 3, and how long these are, the last one left out."""
     axis_0: int = 0

@@ -16,13 +16,15 @@ from ..simd.array_objects import (
     data_of,
     dtype_of,
     flags_of,
+    itemsize_of,
     length_of,
+    stride_of,
     type_of,
 )
 from ..simd.atomics import clock, words
 from ..simd.jit import inlined
 from ..simd.records import call_address, pointer_to
-from ..simd.vectors import at, pointer
+from ..simd.vectors import at
 from .crew import begin_slice, finish_slice, was_late
 from .frame import FRAME_SIZE, TURN, as_cell, as_frame
 from .thread_mask import set_thread_mask, thread_mask
@@ -32,23 +34,22 @@ REFUSED = -1
 
 
 @inlined
-def _run_share(numbers, weights, work, x, output, h, c, index):
-    size = x.itemsize
-    arrays = pointer(numbers, 0), pointer(weights, 0), pointer(work, 0), pointer(h, 0), pointer(c, 0)
-    src = pointer(x, 0), x.strides[0] // size, x.strides[1] // size
-    dst = pointer(output, 0), output.strides[0] // size, output.strides[1] // size
-    call_address(as_frame(pointer(numbers, 0)).run_share, (*arrays, *src, *dst, index))
+def _arguments(array, weights, work, x, output, h, c):
+    """Return what a share needs, of arrays."""
+    size = itemsize_of(x)
+    src = data_of(x), stride_of(x, 0) // size, stride_of(x, 1) // size
+    dst = data_of(output), stride_of(output, 0) // size, stride_of(output, 1) // size
+    return (data_of(array), data_of(weights), data_of(work), data_of(h), data_of(c), *src, *dst)
 
 
 @inlined
-def _run_share_of_pool(numbers, x, output, index):
-    """Do one share of a launch of a pool, given pointers."""
-    frame = as_frame(numbers)
+def _arguments_of_pool(numbers, x, output):
+    """Return what a share needs, of a pool's numbers and two pointers."""
+    frame, size = as_frame(numbers), as_cell(at(numbers, FRAME_SIZE)).src_size
     weights, work = pointer_to(frame.weights_address, x), pointer_to(frame.work_address, x)
     h, c = pointer_to(frame.h_address, x), pointer_to(frame.c_address, x)
-    size = as_cell(at(numbers, FRAME_SIZE)).src_size
     src, dst = (x, frame.batch * size, size), (output, frame.batch * frame.output_size, frame.output_size)
-    call_address(frame.run_share, (numbers, weights, work, h, c, *src, *dst, index))
+    return (numbers, weights, work, h, c, *src, *dst)
 
 
 @inlined
@@ -67,7 +68,7 @@ def _fits_pool(numbers, x, output):
     size = as_cell(at(numbers, FRAME_SIZE)).src_size
     if not (_is_as_planned(x, frame, size, READABLE) and _is_as_planned(output, frame, frame.output_size, WRITABLE)):
         return False
-    column = frame.steps * frame.batch * frame.itemsize  # bytes of one number of each row
+    column = frame.steps * frame.batch * itemsize_of(x)  # bytes of one number of each row
     first, second = address_of(x), address_of(output)
     return first + column * size <= second or second + column * frame.output_size <= first
 
@@ -77,31 +78,50 @@ def _run_pool(array, x, output):
     numbers = data_of(array)
     if not _fits_pool(numbers, x, output):
         return np.int64(REFUSED)
-    frame = as_frame(numbers)
-    for index in range(frame.slices):
-        _run_share_of_pool(numbers, data_of(x), data_of(output), index)
-    numbers[TURN] += frame.steps
+    _run_shares(_arguments_of_pool(numbers, data_of(x), data_of(output)))
+    numbers[TURN] += as_frame(numbers).steps
     return np.int64(0)
 
 
 @inlined
-def _begin(numbers, shared):
-    """Make ready what the threads of a launch share, and have Numba wake as many as there are to be."""
-    frame = as_frame(numbers)
+def _run_shares(arguments):
+    """Do all shares on this thread."""
+    frame = as_frame(arguments[0])
+    for index in range(frame.slices):
+        call_address(frame.run_share, (*arguments, index))
+
+
+@inlined
+def _begin(arguments):
+    """Make ready the words that the threads of a launch share, and have Numba wake as many as there are to be."""
+    frame = as_frame(arguments[0])
+    shared = words(at(arguments[2], frame.crew_words))
     for k in range(frame.crew_size):
         shared[k] = 0
     mask = thread_mask()
     set_thread_mask(frame.woken)
-    return mask
+    return shared, mask
 
 
-def run_serial(numbers, weights, work, x, output, h, c):
+@inlined
+def _run_share(arguments, shared, crew, slices, index):
+    """Do the share of one of several threads."""
+    frame = as_frame(arguments[0])
+    if crew > 1:
+        call_address(frame.run_share, (*arguments, np.int64(-1)))
+    else:
+        owned = begin_slice(shared)
+        call_address(frame.run_share, (*arguments, np.int64(index)))
+        finish_slice(shared, index, owned, slices)
+
+
+def run_serial(array, weights, work, x, output, h, c):
     """Run layers over steps on this thread.
 
     Parameters
     ----------
-    numbers : int64 array
-        What this launch does: those of a `Frame`, and what follows them.
+    array : int64 array
+        Numbers that say what this launch does: those of a `Frame`, and what follows them.
     weights, work : 1-D arrays
         Panels and scratch memory.
     x, output : (T, B, features) arrays of any strides with unit stride in the features; (1, rows, features) if packed
@@ -109,11 +129,10 @@ def run_serial(numbers, weights, work, x, output, h, c):
     h, c : (layers * directions, pool, H_out), (.., H) C-order arrays
         States, which are updated.
     """
-    for index in range(as_frame(pointer(numbers, 0)).slices):
-        _run_share(numbers, weights, work, x, output, h, c, index)
+    _run_shares(_arguments(array, weights, work, x, output, h, c))
 
 
-def run_parallel(numbers, weights, work, x, output, h, c):
+def run_parallel(array, weights, work, x, output, h, c):
     """Do what ``run_serial`` does, with one thread for every slice of the batch, or with a crew.
 
     Returns
@@ -121,16 +140,12 @@ def run_parallel(numbers, weights, work, x, output, h, c):
     int
         1 if threads kept others waiting because they had no core; else 0.
     """
-    frame = as_frame(pointer(numbers, 0))
-    shared, crew, slices = words(pointer(work, frame.crew_words)), frame.crew, frame.slices
-    mask, begun = _begin(pointer(numbers, 0), shared), clock()
+    arguments = _arguments(array, weights, work, x, output, h, c)
+    frame, begun = as_frame(arguments[0]), clock()
+    shared, mask = _begin(arguments)
+    crew, slices = frame.crew, frame.slices
     for index in prange(crew * slices):
-        if crew > 1:
-            _run_share(numbers, weights, work, x, output, h, c, -1)
-        else:
-            owned = begin_slice(shared)
-            _run_share(numbers, weights, work, x, output, h, c, np.int64(index))
-            finish_slice(shared, index, owned, slices)
+        _run_share(arguments, shared, crew, slices, index)
     set_thread_mask(mask)
     return np.int64(was_late(shared, crew, slices, clock() - begun))
 
@@ -164,16 +179,12 @@ def run_pool_parallel(array, x, output):
     numbers = data_of(array)
     if not _fits_pool(numbers, x, output):
         return np.int64(REFUSED)
-    frame, source, target = as_frame(numbers), data_of(x), data_of(output)
-    shared, crew, slices = words(at(pointer_to(frame.work_address, source), frame.crew_words)), frame.crew, frame.slices
-    mask, begun = _begin(numbers, shared), clock()
+    arguments = _arguments_of_pool(numbers, data_of(x), data_of(output))
+    frame, begun = as_frame(numbers), clock()
+    shared, mask = _begin(arguments)
+    crew, slices = frame.crew, frame.slices
     for index in prange(crew * slices):
-        if crew > 1:
-            _run_share_of_pool(numbers, source, target, -1)
-        else:
-            owned = begin_slice(shared)
-            _run_share_of_pool(numbers, source, target, np.int64(index))
-            finish_slice(shared, index, owned, slices)
+        _run_share(arguments, shared, crew, slices, index)
     set_thread_mask(mask)
     numbers[TURN] += frame.steps
     return np.int64(was_late(shared, crew, slices, clock() - begun))

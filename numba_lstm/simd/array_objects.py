@@ -23,7 +23,8 @@ from .vectors import intrinsic
 HEAD = object.__basicsize__
 """Bytes of what all objects begin with, whose last word is the address of the type."""
 
-TYPE, DATA, AXES, SHAPE, DTYPE, FLAGS = HEAD - 8, HEAD, HEAD + 8, HEAD + 16, HEAD + 40, HEAD + 48
+TYPE, DATA, AXES, SHAPE, STRIDES = HEAD - 8, HEAD, HEAD + 8, HEAD + 16, HEAD + 24
+DTYPE, FLAGS = HEAD + 40, HEAD + 48
 """Bytes before the fields of ``PyArrayObject``.  The numbers of axes and the flags are an ``int`` of C each."""
 
 READABLE, WRITABLE = 0x101, 0x501
@@ -75,15 +76,28 @@ flags_of = _number(FLAGS, _INT, "Return the flags of an array.")
 address_of = _number(DATA, _WORD, "Return the address of an array's first element.")
 
 
+def _number_of_axis(place: int, doc: str) -> Any:
+    @intrinsic
+    def read(tyctx, array, axis):
+        def generate(context, builder, signature, args):
+            numbers = _field(builder, args[0], place, _WORD.as_pointer())
+            return builder.load(builder.gep(numbers, [args[1]]))
+
+        return types.int64(array, types.int64), generate
+
+    read.__doc__ = doc
+    return read
+
+
+length_of = _number_of_axis(SHAPE, "Return the length of an axis, which must be there.")
+stride_of = _number_of_axis(STRIDES, "Return how many bytes apart numbers along an axis are, which must be there.")
+
+
 @intrinsic
-def length_of(tyctx, array, axis):
-    """Return the length of an axis, which must be there."""
-
-    def generate(context, builder, signature, args):
-        shape = _field(builder, args[0], SHAPE, _WORD.as_pointer())
-        return builder.load(builder.gep(shape, [args[1]]))
-
-    return types.int64(array, types.int64), generate
+def itemsize_of(tyctx, array):
+    """Return the bytes of a number of the dtype of the Numba type, a constant."""
+    size = array.dtype.bitwidth // 8
+    return types.int64(array), lambda context, builder, signature, args: ir.Constant(_WORD, size)
 
 
 @intrinsic
@@ -104,11 +118,12 @@ def check_layout() -> None:
     def read(place: int, kind: Any) -> Any:
         return kind.from_address(id(array) + place).value
 
-    shape = (ctypes.c_ssize_t * 2).from_address(read(SHAPE, ctypes.c_void_p))
     found = [read(place, ctypes.c_void_p) for place in (TYPE, DATA, DTYPE)]
     expected = [id(np.ndarray), array.ctypes.data, id(array.dtype)]
-    numbers = read(AXES, ctypes.c_int), read(FLAGS, ctypes.c_int) & WRITABLE, *shape
-    if found != expected or numbers != (2, WRITABLE, 2, 3):
+    axes, flags = read(AXES, ctypes.c_int), read(FLAGS, ctypes.c_int) & WRITABLE
+    known = found == expected and (axes, flags) == (2, WRITABLE)
+    pairs = [(ctypes.c_ssize_t * 2).from_address(read(place, ctypes.c_void_p)) for place in (SHAPE, STRIDES) if known]
+    if not known or [tuple(pair) for pair in pairs] != [array.shape, array.strides]:
         raise ImportError(f"arrays of NumPy {np.__version__} lie in memory in a way that is not known here")
 
 

@@ -84,7 +84,6 @@ class Pool:
                 (PLACES.c_address, self.c.ctypes.data),
                 (PLACES.array_type, id(np.ndarray)),
                 (PLACES.array_dtype, id(self.h.dtype)),
-                (PLACES.itemsize, self.h.itemsize),
                 (PLACES.axis_0, steps * rows),
             ):
                 plan.numbers[index] = number

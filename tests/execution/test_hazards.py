@@ -249,11 +249,12 @@ def ways_of_calls(threads: int, calls: int, monkeypatch: pytest.MonkeyPatch) -> 
     ways: list[str] = []
     begun, end = threading.Semaphore(0), threading.Event()
 
-    def record(way: str) -> Callable[..., None]:
-        def call(frame: Any) -> None:
+    def record(way: str) -> Callable[..., int]:
+        def call(frame: Any) -> int:
             ways.append(way)
             begun.release()
             assert end.wait(HANG)
+            return 0
 
         return call
 
@@ -285,7 +286,7 @@ def test_calls_that_keep_the_cores_busy_leave_the_team_alone(
     for lock in launch_lock.Team.locks[1 : 1 + others]:
         lock.acquire()
     ways: list[str] = []
-    launch = launch_lock.with_team(lambda frame: ways.append("team"), lambda frame: ways.append("alone"))
+    launch = launch_lock.with_team(lambda frame: ways.append("team") or 0, lambda frame: ways.append("alone"))
     launch(frame_of(threads))
     launch(frame_of(threads, crew=2))  # what is idle does not depend on who asks
     assert ways == 2 * ["team" if taken else "alone"]
