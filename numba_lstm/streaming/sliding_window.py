@@ -155,9 +155,11 @@ class SlidingWindow(Exclusive):
         if out is None:
             out = np.empty(self._out_shape, self._dtype)
         rows = self._first_rows + self._ending
-        entry, numbers, _, threads = self._last
+        if self._last.threads != Setting.count:
+            self._last = self._pool.launch(1, self._batch_size, chosen=True)
+        entry, numbers, *_ = self._last
         numbers[-self._batch_size :] = rows
-        if threads != Setting.count or entry(numbers, self._x, out) == REFUSED:
+        if entry(numbers, self._x, out) == REFUSED:
             self._pool.advance(self._x[None], out[None], rows)
         return out
 

@@ -105,6 +105,19 @@ def test_a_large_network_takes_the_long_way() -> None:
     check(lstm, lstm.sliding_window(5, 3), case.x, 5)
 
 
+def test_number_of_threads_changes_between_pushes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step that push waits for is planned anew, once."""
+    case = random_case(Shape(6, 21, 2, steps=12, rows=2), 1)
+    lstm = module(case)
+    window = lstm.sliding_window(1, 2)
+    advanced: list[int] = []
+    monkeypatch.setattr(state_pool.Pool, "advance", lambda *arguments: advanced.append(1))
+    for t, x in enumerate(case.x):
+        numba_lstm.set_num_threads(1 + t // 6 % 2)
+        same_bits(window.push(x), recomputed(lstm, case.x, t, 1))
+    assert not advanced, "push went the long way"
+
+
 @pytest.mark.parametrize("length", [1, 4])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_leaves_with_its_windows(value: float, length: int) -> None:
