@@ -120,7 +120,7 @@ def backward_address(dtype: np.dtype[Any]) -> int:
 def entry_for(name: str, dtype: np.dtype[Any]) -> Any:
     """Return an entry, compiled for a dtype.
 
-    It takes arrays of the dtypes, axes and layouts of its signature, which the callers see to: it does not check.
+    Those of calls take arrays as ``launch`` says, and look at nothing; those of pools refuse what they cannot use.
 
     Parameters
     ----------

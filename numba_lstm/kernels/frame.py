@@ -1,8 +1,8 @@
 """The frame: all numbers that a launch needs to know, in one int64 array.
 
-One array of numbers, because every argument of an entry costs 0.07 us, and one with named fields twice that.  ``plan``
-builds a `Frame`, and kernels read it as a record.  Behind it in the array there is a `CellRecord` for each layer and
-direction, in torch's order, then the numbers of a packed batch, and those of chosen rows.
+One array of numbers, because every argument of an entry takes time.  ``plan`` builds a `Frame`, and kernels read it as
+a record.  Behind it in the array there is a `CellRecord` for each layer and direction, in torch's order, then the
+numbers of a packed batch, and those of chosen rows.
 """
 from __future__ import annotations
 

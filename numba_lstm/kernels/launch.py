@@ -11,7 +11,6 @@ from numba import prange
 from ..simd.array_objects import (
     READABLE,
     WRITABLE,
-    address_of,
     axes_of,
     data_of,
     dtype_of,
@@ -24,7 +23,7 @@ from ..simd.array_objects import (
 from ..simd.atomics import clock, words
 from ..simd.jit import inlined
 from ..simd.records import call_address, pointer_to
-from ..simd.vectors import at
+from ..simd.vectors import at, elements_between
 from .crew import begin_slice, finish_slice, was_late
 from .frame import FRAME_SIZE, TURN, as_cell, as_frame
 from .thread_mask import set_thread_mask, thread_mask
@@ -62,23 +61,29 @@ def _is_as_planned(array, frame, size, flags):
 
 
 @inlined
-def _fits_pool(numbers, x, output):
-    """Return whether input and output are as a launch of a pool needs them, and apart in memory."""
-    frame = as_frame(numbers)
-    size = as_cell(at(numbers, FRAME_SIZE)).src_size
-    if not (_is_as_planned(x, frame, size, READABLE) and _is_as_planned(output, frame, frame.output_size, WRITABLE)):
-        return False
-    column = frame.steps * frame.batch * itemsize_of(x)  # bytes of one number of each row
-    first, second = address_of(x), address_of(output)
-    return first + column * size <= second or second + column * frame.output_size <= first
+def _are_as_planned(numbers, x, output):
+    """Return whether input and output are as a launch of a pool needs them."""
+    frame, size = as_frame(numbers), as_cell(at(numbers, FRAME_SIZE)).src_size
+    return _is_as_planned(x, frame, size, READABLE) and _is_as_planned(output, frame, frame.output_size, WRITABLE)
+
+
+@inlined
+def _are_apart(numbers, source, target):
+    """Return whether input and output, of which these are pointers to the first numbers, share no memory."""
+    frame, size = as_frame(numbers), as_cell(at(numbers, FRAME_SIZE)).src_size
+    rows, distance = frame.steps * frame.batch, elements_between(source, target)
+    return distance >= rows * size or distance <= -rows * frame.output_size
 
 
 @inlined
 def _run_pool(array, x, output):
     numbers = data_of(array)
-    if not _fits_pool(numbers, x, output):
+    if not _are_as_planned(numbers, x, output):
         return np.int64(REFUSED)
-    _run_shares(_arguments_of_pool(numbers, data_of(x), data_of(output)))
+    source, target = data_of(x), data_of(output)
+    if not _are_apart(numbers, source, target):
+        return np.int64(REFUSED)
+    _run_shares(_arguments_of_pool(numbers, source, target))
     numbers[TURN] += as_frame(numbers).steps
     return np.int64(0)
 
@@ -116,7 +121,7 @@ def _run_share(arguments, shared, crew, slices, index):
 
 
 def run_serial(array, weights, work, x, output, h, c):
-    """Run layers over steps on this thread.
+    """Run layers over steps on this thread.  Nothing is checked, not even that these are arrays.
 
     Parameters
     ----------
@@ -177,9 +182,12 @@ def run_short(array, x, output):
 def run_pool_parallel(array, x, output):
     """Do what ``run_pool`` does as ``run_parallel`` does it, which tells what else is returned."""
     numbers = data_of(array)
-    if not _fits_pool(numbers, x, output):
+    if not _are_as_planned(numbers, x, output):
         return np.int64(REFUSED)
-    arguments = _arguments_of_pool(numbers, data_of(x), data_of(output))
+    source, target = data_of(x), data_of(output)
+    if not _are_apart(numbers, source, target):
+        return np.int64(REFUSED)
+    arguments = _arguments_of_pool(numbers, source, target)
     frame, begun = as_frame(numbers), clock()
     shared, mask = _begin(arguments)
     crew, slices = frame.crew, frame.slices

@@ -3,7 +3,7 @@
 Numba makes of each array that Python passes a record of its own, with a count of who uses it: a tenth of a microsecond,
 and twice that where weights have pushed Python's code out of L2.  What takes little longer itself reads the array's
 object instead: it takes pointers to objects of any type, so that it has to look at their type first, and nothing is
-allocated.
+allocated.  What it has read may change: of an array, nobody may set the shape or the memory during a call.
 
 The object is that of NumPy's interface for C, which each extension that is compiled for NumPy 1 or 2 has built in.
 `check_layout` compares it with what Python says of an array.
@@ -73,7 +73,6 @@ type_of = _number(TYPE, _WORD, "Return the address of an object's type.")
 dtype_of = _number(DTYPE, _WORD, "Return the address of an array's dtype.")
 axes_of = _number(AXES, _INT, "Return how many axes an array has.")
 flags_of = _number(FLAGS, _INT, "Return the flags of an array.")
-address_of = _number(DATA, _WORD, "Return the address of an array's first element.")
 
 
 def _number_of_axis(place: int, doc: str) -> Any:

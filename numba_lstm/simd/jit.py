@@ -5,6 +5,8 @@
     its code becomes part of the entry that uses it.
 ``inlined``
     The same, for a function of a few instructions or with one caller: the call would cost more than it saves.
+``chosen_by_types``
+    What is compiled in the place of a function, by the types of its arguments.
 ``by_address``
     A function that other compiled functions call by its address: its code does not become part of theirs.
 ``serial_entry``, ``parallel_entry``, ``short_entry``

@@ -50,7 +50,8 @@ def tile_fma(tyctx, tile, left, stride, panel, pitch, steps):
     """Return ``tile[m, v] + left[m * stride + k] * panel[k, v]`` for k = 0 .. ``steps`` - 1, in order.
 
     One fused multiply-add for every term, or one dot product of four int8.  ``panel`` is (steps, pitch, LANES), C
-    order, with as many vectors as the tile or more.  ``pitch`` and ``steps`` must be constants.
+    order, or has its vectors in pairs, see ``forms``; it has as many vectors as the tile or more, in pairs one only if
+    the tile has one.  ``pitch`` and ``steps`` must be constants.
     """
     vector, count = tile.vector, tile.vectors
     add = emit_dot if isinstance(vector.dtype, types.Integer) else emit_fma

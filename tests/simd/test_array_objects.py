@@ -12,12 +12,13 @@ from support.layouts import every_second, read_only, unaligned
 from numba_lstm.simd import array_objects
 from numba_lstm.simd.array_objects import (
     ArrayObject,
-    address_of,
     axes_of,
     data_of,
     dtype_of,
     flags_of,
+    itemsize_of,
     length_of,
+    stride_of,
     type_of,
 )
 
@@ -44,10 +45,10 @@ def fields() -> Any:
 
     def read(target, array):  # type: ignore[no-untyped-def]
         numbers = data_of(target)
-        numbers[0], numbers[1], numbers[2] = type_of(array), dtype_of(array), address_of(array)
+        numbers[0], numbers[1], numbers[2] = type_of(array), dtype_of(array), itemsize_of(array)
         numbers[3], numbers[4] = axes_of(array), flags_of(array)
         for axis in range(axes_of(array)):
-            numbers[5 + axis] = length_of(array, axis)
+            numbers[5 + 2 * axis], numbers[6 + 2 * axis] = length_of(array, axis), stride_of(array, axis)
 
     dispatcher = numba.njit(read)
     dispatcher.compile(numba.void(ArrayObject(numba.int64), ArrayObject(numba.float32)))
@@ -58,23 +59,33 @@ def fields() -> Any:
 @pytest.mark.parametrize("name", ARRAYS)
 def test_fields(fields: Any, name: str) -> None:
     array = ARRAYS[name]
-    found = np.full(12, -1, np.int64)
+    found = np.full(16, -1, np.int64)
     fields(found, array)
-    address = array.__array_interface__["data"][0]
-    assert [*found[:4]] == [id(type(array)), id(array.dtype), address, array.ndim]
-    assert tuple(found[5 : 5 + array.ndim]) == array.shape
-    assert set(found[5 + array.ndim :]) == {-1}
+    assert [*found[:4]] == [id(type(array)), id(array.dtype), np.dtype(np.float32).itemsize, array.ndim]
+    end = 5 + 2 * array.ndim
+    assert (tuple(found[5:end:2]), tuple(found[6:end:2])) == (array.shape, array.strides)
+    assert (found[end:] == -1).all()
     flags = array.flags
     dense = flags.c_contiguous and flags.aligned
     for wanted, expected in ((array_objects.READABLE, dense), (array_objects.WRITABLE, dense and flags.writeable)):
         assert (found[4] & wanted == wanted) == expected
 
 
-@pytest.mark.parametrize("name", ["TYPE", "DATA", "AXES", "DTYPE", "FLAGS"])
+OTHER_PLACES = {
+    "TYPE": "DATA",
+    "DATA": "TYPE",
+    "AXES": "DATA",
+    "SHAPE": "STRIDES",
+    "STRIDES": "SHAPE",
+    "DTYPE": "TYPE",
+    "FLAGS": "AXES",
+}
+
+
+@pytest.mark.parametrize("name", OTHER_PLACES)
 def test_arrays_that_lie_otherwise_in_memory(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """As those of a NumPy that is to come may: nothing is computed then."""
     array_objects.check_layout()
-    places = {"TYPE": "DATA", "DATA": "TYPE", "AXES": "DATA", "DTYPE": "TYPE", "FLAGS": "AXES"}
-    monkeypatch.setattr(array_objects, name, getattr(array_objects, places[name]))
+    monkeypatch.setattr(array_objects, name, getattr(array_objects, OTHER_PLACES[name]))
     with pytest.raises(ImportError, match=r"arrays of NumPy .* lie in memory in a way that is not known here"):
         array_objects.check_layout()

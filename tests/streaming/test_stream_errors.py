@@ -170,6 +170,8 @@ STEPS: list[tuple[Any, dict[str, Any], type, str]] = [
     (X[0, :1], {}, RuntimeError, "Expected x to have 2 rows, got 1"),
     (X[:, :0], {}, RuntimeError, "Expected x to have 2 rows, got 0"),
     (X.swapaxes(0, 1), {}, RuntimeError, "Expected x to have 2 rows, got 4"),
+    (X[:2, :1], {}, RuntimeError, "Expected x to have 2 rows, got 1"),
+    (X[:2], {"out": np.zeros((2, 4, 5), np.float32)}, ValueError, "out should have shape (2, 2, 5), got: (2, 4, 5)"),
     (X[:0], {}, RuntimeError, "Expected sequence length to be larger than 0 in RNN"),
     (X[:0, :0], {"rows": []}, RuntimeError, "Expected sequence length to be larger than 0 in RNN"),
     (X[0], {"rows": [1]}, RuntimeError, "Expected x to have 1 rows, got 2"),
