@@ -10,9 +10,9 @@ from collections import namedtuple
 import numpy as np
 
 from ...simd.jit import inlined, inner
-from ...simd.transposition import transpose_square
 from ...simd.vectors import at, fill, lanes, load, store
 from ..rows import Block, active_rows, rows_before
+from .transposition import transpose_square
 
 
 @inner

@@ -6,7 +6,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from .vectors import Vector, emit_at, emit_load, emit_store, intrinsic, vector_of
+from ...simd.vectors import Vector, emit_at, emit_load, emit_store, intrinsic, vector_of
 
 _LANE = ir.IntType(32)
 
