@@ -117,7 +117,11 @@ def _replace(place: Path, status: os.stat_result | None, write: Callable[[Binary
             if status is not None:
                 _take_over(file.fileno(), status)
             write(file)
-            keep(file)
+            if file.closed:  # by the function, as a layer for texts does with what it lies on
+                with open(temporary, "r+b") as again:
+                    keep(again)
+            else:
+                keep(file)
         os.replace(temporary, place)
     finally:
         temporary.unlink(missing_ok=True)

@@ -288,9 +288,18 @@ def write_by_hand(path: Path) -> None:
     io.write_whole(path, lambda file: file.write(b"content"))  # less than a buffer of Python's
 
 
+def write_text(path: Path) -> None:
+    def write(file: Any) -> None:
+        with standard_io.TextIOWrapper(file, "utf-8") as text:  # which closes the file as well
+            text.write("content")
+
+    io.write_whole(path, write)
+    assert path.read_bytes() == b"content"
+
+
 @posix
 @by_suffix
-@pytest.mark.parametrize("write", [write_arrays, save, write_by_hand])
+@pytest.mark.parametrize("write", [write_arrays, save, write_by_hand, write_text])
 @pytest.mark.parametrize("there", [False, True], ids=["new", "replaced"])
 def test_a_file_gets_its_name_once_the_disk_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, write: Any, there: bool
