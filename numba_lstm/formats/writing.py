@@ -19,6 +19,9 @@ _DESCRIPTORS = re.compile(r"(?:/proc/(\d+)(?:/task/\d+)?|/dev)/fd")
 _LONGEST_CHAIN = 40
 """Links to links, as Linux counts them."""
 
+_NOTHING_TO_KEEP_ON = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""What file systems without a disk say when they are asked to keep something; the last two are one number on Linux."""
+
 
 class Target(NamedTuple):
     """Where something is to be written."""
@@ -140,7 +143,7 @@ def keep(file: BinaryIO) -> None:
     try:
         os.fsync(file.fileno())
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of file systems that have nothing to keep it on
+        if error.errno not in _NOTHING_TO_KEEP_ON:
             raise
 
 

@@ -315,7 +315,13 @@ def test_a_file_gets_its_name_once_the_disk_has_it(
     assert [event for event in events if event != "remove temporary"] == named
 
 
-@pytest.mark.parametrize(("number", "is_told"), [(errno.EIO, True), (errno.ENOSPC, True), (errno.EINVAL, False)])
+@pytest.mark.parametrize(
+    ("number", "is_told"),
+    [
+        *((number, True) for number in (errno.EIO, errno.ENOSPC)),
+        *((number, False) for number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)),
+    ],
+)
 def test_what_a_disk_says_of_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_told: bool
 ) -> None:
