@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import secrets
 import stat
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -80,16 +82,9 @@ class Output:
             return False
 
     @property
-    def identity(self) -> tuple[int, int, str]:
-        """What all names of a place have in common: the folder behind all links, and the name in it.
-
-        Names count as one that differ in capitals, or in how accents are encoded, since there are file systems that do
-        not tell them apart.  Another hard link is another place: what is written replaces one of the two.
-        """
-        place = Path(os.path.realpath(self.path))
-        folder = os.stat(place.parent)
-        name = unicodedata.normalize("NFD", unicodedata.normalize("NFD", place.name).casefold())
-        return folder.st_dev, folder.st_ino, name
+    def place(self) -> Path:
+        """What it leads to, behind all links.  Another hard link is another place: what is written replaces one."""
+        return Path(os.path.realpath(self.path))
 
     def _check(self) -> None:
         if self.path == STANDARD:
@@ -143,3 +138,48 @@ class Output:
             if os.path.samestat(read, status):
                 other = "" if path == self.path else f" (by the name of {path})"
                 raise InputError(f"cannot write {self.path}: it is read as well{other}")
+
+
+def in_one_file(outputs: Sequence[Output]) -> list[Path]:
+    """Return the paths that are, or would be, one file with another, by links or since the disk takes them for one.
+
+    Raises
+    ------
+    OSError
+        If a folder cannot be looked at.
+    """
+    groups: dict[tuple[int, int, str], list[Output]] = {}
+    for output in outputs:
+        folder = os.stat(output.place.parent)
+        groups.setdefault((folder.st_dev, folder.st_ino, _folded(output.place.name)), []).append(output)
+    found = []
+    for group in groups.values():
+        names = Counter(output.place.name for output in group)
+        apart = len(names) == 1 or _are_told_apart(group[0].place.parent, names)
+        found += [output.path for output in group if not apart or names[output.place.name] > 1]
+    return found
+
+
+def _folded(name: str) -> str:
+    """Return what names have in common that differ in capitals, or in how accents are encoded."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
+
+
+def _are_told_apart(folder: Path, names: Iterable[str]) -> bool:
+    """Return whether names that are alike are different files in a folder, which only its disk knows.
+
+    It may be chosen for every folder, so empty files are made there.  Names that are too long for that count as one.
+    """
+    start, made = f".{secrets.token_hex(8)}.", []
+    with tidy_termination():
+        try:
+            for name in names:
+                path = folder / (start + name)
+                path.touch(exist_ok=False)
+                made.append(path)
+        except OSError:
+            return False
+        finally:
+            for path in made:
+                path.unlink(missing_ok=True)
+    return True

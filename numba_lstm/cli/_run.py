@@ -28,7 +28,7 @@ from ._console import (
     warmup_of,
 )
 from ._inputs import files_of, found_in, name_of_one, read_array, weights_of
-from ._output import STANDARD, Output
+from ._output import STANDARD, Output, in_one_file
 
 _SUFFIX = ".npz"
 
@@ -101,15 +101,11 @@ def _outputs(options: argparse.Namespace, inputs: Callable[[], list[Path]]) -> l
     if twice:
         raise InputError(f"several inputs would have their results in {listed(twice)}: run them one by one")
     outputs = [Output(target, [_SUFFIX], inputs, options.force) for target in targets]
-    if len(outputs) > 1:
-        identities = [output.identity for output in outputs]
-        counts = Counter(identities)
-        alike = [str(target) for target, identity in zip(targets, identities, strict=True) if counts[identity] > 1]
-        if alike:
-            raise InputError(
-                "several inputs would have their results in one file, by links or on a disk that does not tell their "
-                f"names apart: {listed(sorted(alike))}; run them one by one, into several folders"
-            )
+    if len(outputs) > 1 and (alike := in_one_file(outputs)):
+        raise InputError(
+            "several inputs would have their results in one file, by links or on a disk that does not tell their "
+            f"names apart: {listed(sorted(map(str, alike)))}; run them one by one, into several folders"
+        )
     if options.json and any(output.is_standard for output in outputs):
         raise InputError("--json and the results would both go to standard output: name a file with -o")
     return outputs
