@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import bfloat16
+
 _OURS = ("numba_lstm.io.torch.Accelerated", "numba_lstm.io._torch_modules.Accelerated")
 """How names of the classes begin with which `numba_lstm.io.torch.accelerate` replaces torch's; in files made before the
 package had wings, the latter."""
@@ -94,13 +96,16 @@ class Contents(NamedTuple):
 def writable(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> dict[str, np.ndarray]:
     """Return what is to be written as plain arrays, if nothing is lost and no name would be read back as another.
 
+    Arrays in the bfloat16 of another library are of `bfloat16.DTYPE`.
+
     Raises
     ------
     TypeError
         If one is a masked array, also if nothing is masked at the moment; holds objects; or is no array at all.  If a
         name, or what else is recorded, is no text.
     ValueError
-        If a name is that of what else is recorded, or cannot be encoded.
+        If a name is that of what else is recorded, or cannot be encoded; if an array is of another type that NumPy
+        lacks.
 
     Examples
     --------
@@ -124,8 +129,23 @@ def writable(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> d
             )
         if array.dtype.hasobject:
             raise TypeError(f"{name} holds {array.dtype}: objects would have to be pickled, which is never done")
-        plain[name] = np.asarray(array)
+        array = np.asarray(array)
+        if array.dtype.name == "bfloat16":
+            array = array.astype(array.dtype.newbyteorder("="), copy=False).view("u2").astype("<u2", copy=False)
+            array = array.view(bfloat16.DTYPE)
+        if _is_foreign(array.dtype):
+            raise ValueError(f"{name} holds {array.dtype}, which NumPy lacks, so it could not be read: save float32")
+        plain[name] = array
     return plain
+
+
+def _is_foreign(dtype: np.dtype[Any]) -> bool:
+    """Return whether a type is that of another library, or has a part that is: files would only tell its size."""
+    if dtype.subdtype:
+        return _is_foreign(dtype.base)
+    if dtype.names is not None:
+        return any(_is_foreign(dtype[name]) for name in dtype.names)
+    return type(dtype) not in vars(np.dtypes).values()
 
 
 def _complain_of_name(name: Any) -> None:

@@ -278,7 +278,7 @@ def write(path: StrPath, arrays: Mapping[str, np.ndarray], metadata: Mapping[str
         ``.safetensors`` or ``.npz``.  What was there is replaced, with links followed and its mode kept; a device or
         a pipe of such a name is written to.
     arrays : mapping of str to ndarray
-        By name.
+        By name.  bfloat16 of the package ml_dtypes is read back as float32.
     metadata : mapping of str to str, optional
         What else to record.
 

@@ -113,6 +113,40 @@ def test_dtypes_that_one_format_lacks(tmp_path: Path, dtype: str) -> None:
     np.testing.assert_array_equal(io.read(tmp_path / "a.npz")["a"], array, strict=True)
 
 
+@by_suffix
+@pytest.mark.parametrize("shape", [(6,), (2, 3), (), (0, 3)])
+def test_bfloat16_of_another_library(tmp_path: Path, suffix: str, shape: tuple[int, ...]) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    path, numbers = tmp_path / ("a" + suffix), np.resize([1.5, -2, 1e30, np.inf, np.nan, 0.1], shape)
+    array = numbers.astype(ml_dtypes.bfloat16)
+    expected = np.asarray(array.astype(np.float32))
+    for same in (array, array.astype(array.dtype.newbyteorder()), array.T.copy().T):
+        io.write(path, {"a": same})
+        assert io.describe(path)["a"] == (shape, "bfloat16")
+        np.testing.assert_array_equal(io.read(path)["a"], expected, strict=True)
+
+
+def test_types_of_numpys_own(tmp_path: Path) -> None:
+    for kind in np.typecodes["All"].replace("O", ""):
+        array = np.zeros((2, 3), kind if kind not in "SUV" else kind + "3")
+        io.write(tmp_path / "a.npz", {"a": array})
+        np.testing.assert_array_equal(io.read(tmp_path / "a.npz")["a"], array, strict=True)
+
+
+@by_suffix
+@pytest.mark.parametrize("kind", ["float8_e4m3fn", "float8_e5m2", "int4", "uint4", "float4_e2m1fn"])
+def test_types_of_another_library(tmp_path: Path, suffix: str, kind: str) -> None:
+    """Files would say how many bytes they have, and our reader of safetensors refuses those that it has names for."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    array = np.ones(3, getattr(ml_dtypes, kind))
+    with pytest.raises(ValueError, match=f"^speed holds {kind}, which NumPy lacks, so it could not be read: "):
+        io.write(tmp_path / ("a" + suffix), {"time": np.ones(3), "speed": array})
+    fields = np.zeros(3, [("a", "f4"), ("b", array.dtype, (2,))])
+    with pytest.raises(ValueError, match=r"^speed holds .*, which NumPy lacks, so it could not be read: "):
+        io.write(tmp_path / ("a" + suffix), {"speed": fields})
+    assert not list(tmp_path.iterdir())
+
+
 # --- names --------------------------------------------------------------------------------------------------
 NAMES = [
     "allow_pickle", "file", "args", "kwds", "arr_0", "a/b", "a/", "/a", "//", "../a", "a/../b", "..", ".", "a\\b",
