@@ -57,13 +57,15 @@ def filled(rows: int, steps: int, like: np.ndarray, batch_first: bool, value: fl
     """Return a padded batch of nothing but padding; ValueError if the dtype has no such number."""
     value = np.asarray(value).item()
     if not _holds(like.dtype, value):
-        raise ValueError(f"padding_value {value} does not fit dtype {like.dtype}")
+        raise ValueError(f"padding_value {_shown(value)} does not fit dtype {like.dtype}")
     return np.full(((rows, steps) if batch_first else (steps, rows)) + like.shape[1:], value, like.dtype)
 
 
 def _holds(dtype: np.dtype[Any], value: Any) -> bool:
     """Return whether a dtype has a number, or one near it."""
     kind = dtype.kind
+    if type(dtype) not in vars(np.dtypes).values():
+        return _other_holds(dtype, value)
     if kind in "SUT":  # texts, which could be cut as well
         return False
     if kind in "fc" and (value != value or abs(value) == np.inf):
@@ -77,6 +79,26 @@ def _holds(dtype: np.dtype[Any], value: Any) -> bool:
     except OverflowError:  # of a huge integer for truth values, or for the fields of records
         return False
     return True
+
+
+def _other_holds(dtype: np.dtype[Any], value: Any) -> bool:
+    """Return whether a dtype of another library, which does not say its limits, has a number, or one near it."""
+    try:
+        with np.errstate(all="ignore"):
+            number = np.full((), value, dtype).astype(np.float64).item()
+    except (OverflowError, TypeError):
+        return False
+    if value != value or abs(value) == np.inf:
+        return bool(number == value or (value != value and number != number))
+    return bool(abs(number - value) <= max(1, abs(value) / 2))  # neither wrapped, nor infinite or nan, nor the largest
+
+
+def _shown(value: Any) -> str:
+    """Return a number for a message, if Python writes integers that are so long."""
+    try:
+        return str(value)
+    except ValueError:
+        return "of very many digits"
 
 
 def _parts(array: np.ndarray) -> Iterator[slice]:

@@ -206,6 +206,40 @@ def test_bfloat16_of_another_library() -> None:
     check_same(ours.pack_sequence([first, np.array([1.5])]).data, np.array([0, 1.5, 0], ml_dtypes.bfloat16))
     with pytest.raises(ValueError, match="numbers that do not fit the first one's dtype bfloat16"):
         ours.pack_sequence([first, np.array([1e39])])
+    first = np.zeros(2, ml_dtypes.float8_e4m3fn)  # which has nan, and no inf
+    packed = ours.pack_sequence([first, np.array([448, np.nan])]).data
+    check_same(packed.astype("f4"), np.float32([0, 448, 0, np.nan]))
+    with pytest.raises(ValueError, match="numbers that do not fit the first one's dtype float8_e4m3fn"):
+        ours.pack_sequence([first, np.array([1.5, 1e39])])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("kind", "within", "beyond"),
+    [
+        ("bfloat16", [1.5, 0.1, 1e-60, 3e38, np.inf, np.nan], [1e39, -1e300, 10**400]),
+        ("float8_e5m2", [1.5, 0.1, -57344, -np.inf, np.nan], [1e5, 10**400]),
+        ("float8_e4m3fn", [1.5, 0.1, 448, np.nan], [1e5, np.inf, 10**400]),
+        ("int4", [-8, 7, 1.5], [8, -9, 100, 1e39, np.inf, np.nan, 10**400]),
+        ("uint4", [0, 15], [-1, 16, 10**400]),
+    ],
+)
+def test_padding_of_another_library(kind: str, within: list[Any], beyond: list[Any]) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    array = np.zeros(2, getattr(ml_dtypes, kind))
+    for value in within:
+        padded = ours.pad_sequence([array, array[:1]], padding_value=value)
+        np.testing.assert_array_equal(padded[1, 1].astype("f8"), np.array(value, array.dtype).astype("f8"))
+    for value in beyond:
+        with pytest.raises(ValueError, match=f"^padding_value {re.escape(str(value))} does not fit dtype {kind}$"):
+            ours.pad_sequence([array, array[:1]], padding_value=value)
+
+
+@pytest.mark.parametrize("dtype", ["i4", "f4", "?"])
+def test_padding_that_python_does_not_write(dtype: str) -> None:
+    """It has a limit of digits since 3.10.7, and an error of its own."""
+    with pytest.raises(ValueError, match=f"^padding_value .* does not fit dtype {np.dtype(dtype)}$"):
+        ours.pad_sequence([np.zeros(2, dtype)], padding_value=10**5000)
 
 
 PADDING = [

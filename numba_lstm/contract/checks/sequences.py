@@ -150,16 +150,17 @@ def _is_number(dtype: np.dtype[Any]) -> bool:
 
 
 def _cast(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray | None:
-    """Return an array in another dtype, or None if a number is beyond it: integers would wrap, floats become inf."""
+    """Return an array in another dtype, or None if a number is beyond it: it would wrap, or become inf or nan."""
     if np.can_cast(array.dtype, dtype):
         return array.astype(dtype, copy=False)
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         fits = not array.size or limits.min <= int(array.min()) <= int(array.max()) <= limits.max
         return array.astype(dtype) if fits else None
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(dtype)
-    fits = all(np.array_equal(np.isinf(a), np.isinf(b)) for a, b in ((array.real, cast.real), (array.imag, cast.imag)))
+    parts = (array.real, cast.real), (array.imag, cast.imag)
+    fits = all(np.array_equal(np.isfinite(given), np.isfinite(part)) for given, part in parts)
     return cast if fits else None
 
 
