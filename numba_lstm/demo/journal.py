@@ -205,9 +205,7 @@ class Journal:
                 except FileExistsError:
                     raise
                 except OSError:  # there are file systems without links
-                    with open(place, "xb") as file:
-                        file.write(HEADER)
-                        keep(file)
+                    self._write_header(place)
             except FileExistsError:
                 return False
             finally:
@@ -215,10 +213,25 @@ class Journal:
             keep_names(place.parent)
         return True
 
+    @staticmethod
+    def _write_header(place: Path) -> None:
+        """Make a file under its own name, where there would be a part of a header if that failed."""
+        file = open(place, "xb")  # noqa: SIM115
+        try:
+            with file:
+                file.write(HEADER)
+                keep(file)
+        except BaseException:
+            place.unlink(missing_ok=True)
+            raise
+
     def _opened(self) -> BinaryIO:
         """Open the file, as long as nobody else has it."""
         place = target_of(self.path).place
-        file = open(place, "r+b")  # noqa: SIM115
+        try:
+            file = open(place, "r+b")  # noqa: SIM115
+        except FileNotFoundError:  # removed since it was there, as it may be after it is open
+            raise self._in_use() from None
         try:
             if sys.platform != "win32":
                 import fcntl
@@ -229,11 +242,14 @@ class Journal:
                     raise BlockingIOError
         except (BlockingIOError, FileNotFoundError):  # or removed, by the process that has made Parquet of it
             file.close()
-            raise InUseError(f"{self.path} is being written by another process") from None
+            raise self._in_use() from None
         except BaseException:
             file.close()
             raise
         return file
+
+    def _in_use(self) -> InUseError:
+        return InUseError(f"{self.path} is being written by another process")
 
 
 def mismatch(path: str | os.PathLike[str], record: Record | None) -> str:

@@ -240,6 +240,38 @@ def test_a_disk_that_cannot_keep_it_is_named(tmp_path: Path, monkeypatch: pytest
     assert [path.name for path in tmp_path.iterdir()] == ["r.csv"]
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_a_header_that_a_disk_does_not_take_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Without links the file has its name before its content: half a header could not be gone on with."""
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    calls = iter([False, True] if not links else [True])
+
+    def fail(file: Any) -> None:
+        if next(calls):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(journal, "keep", fail)
+    with pytest.raises(OSError, match=r"r\.csv"):
+        Journal(tmp_path / "r.csv")
+    assert list(tmp_path.iterdir()) == []
+    assert next(calls, None) is None
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_file_that_was_removed_before_it_is_open_is_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anew: bool
+) -> None:
+    """By one that made something else of it, between two looks at the file."""
+    pytest.importorskip("fcntl")
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    with pytest.raises(InUseError, match=r"r\.csv is being written by another process"):
+        Journal(tmp_path / "r.csv", anew)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_was_removed_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By one that made something else of it, between a look at the file and the lock."""
     fcntl = pytest.importorskip("fcntl")
