@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from ..formats.printable import printable
 from .table import THRESHOLD, Row
 
-_LONGEST = 80
-"""Letters of a name in a picture."""
+_LONGEST = 42
+"""Letters of a name in a picture: of the widest ones so many leave room for the length of the protein."""
 
 
 def supported_formats() -> list[str]:

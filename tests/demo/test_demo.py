@@ -156,8 +156,8 @@ def titles(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         ("a\x00\x1b[31m\x7fb", r"a\x00\x1b[31m\x7fb"),
         ("a\u202eb\u2028c\udcff", r"a\u202eb\u2028c\udcff"),
         ("--><script>", "--><script>"),
-        ("x" * 80, "x" * 80),
-        ("x" * 100_000, "x" * 80 + "..."),
+        ("x" * 42, "x" * 42),
+        ("x" * 100_000, "x" * 42 + "..."),
     ],
     ids=lambda text: ascii(text[:20]),
 )
@@ -170,6 +170,17 @@ def test_a_name_of_any_letters_is_drawn(name: str, title: str, format: str, titl
     assert [(text.get_text(), text.get_parse_math()) for text in titles] == [(f"{title} (5 residues)", False)]
     if format == "svg":
         ElementTree.fromstring(file.getvalue())
+
+
+@pytest.mark.parametrize("letter", ["x", "W", "\N{EM DASH}", "語"], ids=ascii)
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_a_long_name_leaves_room_for_the_length(letter: str, titles: list[Any]) -> None:
+    from numba_lstm.demo.plot import draw_profiles
+
+    draw_profiles([Row(letter * 1000, np.zeros(34_350, np.float32))], stdio.BytesIO(), "png")
+    title, = titles
+    dpi = 120  # of the picture, which is no longer that of the figure
+    assert title.get_window_extent(dpi=dpi).x1 < title.figure.get_figwidth() * dpi
 
 
 def test_a_name_is_not_left_to_tex(titles: list[Any]) -> None:
