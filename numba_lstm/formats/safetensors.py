@@ -90,6 +90,11 @@ def write(file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[st
     plain = writable(arrays, metadata)
     if _DISTRIBUTED in metadata:
         raise ValueError(f"{_DISTRIBUTED} cannot be recorded: it says that a file has parts of arrays")
+    for key, text in metadata.items():
+        try:
+            (key + text).encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"safetensors cannot hold metadata {key[:100]!r}: half of a character is in it") from None
     halves = {name for name, array in plain.items() if array.dtype == bfloat16.DTYPE}
     copies = {
         name: np.array(array.view("<u2") if name in halves else array, order="C") for name, array in plain.items()

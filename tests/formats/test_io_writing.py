@@ -301,6 +301,20 @@ def test_metadata_that_is_no_text(tmp_path: Path, suffix: str, metadata: Any) ->
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("metadata", [{"a": "b\ud800"}, {"a\udc80": "b"}])
+def test_metadata_with_half_of_a_character(tmp_path: Path, metadata: dict[str, str]) -> None:
+    """UTF-8 has none, in which safetensors are; npz files have escapes."""
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"older")
+    words = f"safetensors cannot hold metadata {next(iter(metadata))!r}: half of a character is in it"
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
+        io.write(path, {"a": np.zeros(3)}, {"first": "text", **metadata})
+    assert path.read_bytes() == b"older"
+    assert list(tmp_path.iterdir()) == [path]
+    io.write(tmp_path / "a.npz", {"a": np.zeros(3)}, metadata)
+    assert io.read_contents(tmp_path / "a.npz").metadata == metadata
+
+
 @pytest.mark.parametrize(("suffix", "key"), [(".npz", "numba_lstm.bfloat16"), (".safetensors", "DCP_SHARDING_INFO")])
 def test_metadata_that_means_something_else(tmp_path: Path, suffix: str, key: str) -> None:
     """A reader would take it for what a writer says of the arrays."""
