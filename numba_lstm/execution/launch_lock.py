@@ -152,8 +152,8 @@ def with_team(parallel: Callable[..., int], serial: Callable[..., int | None]) -
     It is not wise where other Python threads keep the cores busy: members of a crew that wait for one without a core
     would take the time of those that could use it.  So a call takes the team as long as calls that each have a thread
     would leave half of the team's cores idle.  Nor is it wise where other processes keep cores busy: after a launch in
-    which a thread had none for a while, which is what ``parallel`` returns, the next ones go with fewer threads, until
-    it is time to try again.
+    which a thread had none for a while, for which ``parallel`` returns 1, the next ones go with fewer threads, until it
+    is time to try again.
     """
 
     def launch_or_run(numbers: Any, *arrays: Any) -> int | None:

@@ -117,11 +117,3 @@ def readable(x: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
 def writable(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
     """Return whether kernels can write into ``out``; False for some wrappings of the dtype that they could."""
     return type(out) is np.ndarray and out.dtype is dtype and out.shape == shape and out.flags.carray
-
-
-def overlap(x: np.ndarray, out: np.ndarray) -> bool:
-    """Return whether two arrays may share memory; NumPy's own function takes as long as a small step."""
-    base = x.base
-    if out.base is None and (base is None or (type(base) is np.ndarray and base.base is None)):
-        return x is out or base is out
-    return np.may_share_memory(x, out)

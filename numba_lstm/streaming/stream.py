@@ -13,7 +13,6 @@ from ..host.threads import Setting
 from ..kernels.frame import PLACES
 from ..kernels.launch import REFUSED
 from . import checks as stream_checks
-from .checks import overlap
 from .exclusive import Exclusive
 from .state_pool import Pool
 
@@ -147,7 +146,7 @@ class Stream(Exclusive):
             out = np.empty(shape, dtype)
         else:
             stream_checks.output_array(out, shape, dtype)
-            if overlap(x, out):
+            if np.may_share_memory(x, out):
                 x = x.copy()
         source, target = x, out
         if x.ndim == 2:
