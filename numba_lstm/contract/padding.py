@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..formats.contents import is_foreign
+
 COPIED_BYTES = 1 << 26
 """The size of one operation of NumPy, during which no signal is seen: tens of milliseconds where pages are new."""
 
@@ -64,7 +66,7 @@ def filled(rows: int, steps: int, like: np.ndarray, batch_first: bool, value: fl
 def _holds(dtype: np.dtype[Any], value: Any) -> bool:
     """Return whether a dtype has a number, or one near it."""
     kind = dtype.kind
-    if type(dtype) not in vars(np.dtypes).values():
+    if is_foreign(dtype):
         return _other_holds(dtype, value)
     if kind in "SUT":  # texts, which could be cut as well
         return False

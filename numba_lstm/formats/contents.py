@@ -133,18 +133,24 @@ def writable(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> d
         if array.dtype.name == "bfloat16":
             array = array.astype(array.dtype.newbyteorder("="), copy=False).view("u2").astype("<u2", copy=False)
             array = array.view(bfloat16.DTYPE)
-        if _is_foreign(array.dtype):
+        if is_foreign(array.dtype):
             raise ValueError(f"{name} holds {array.dtype}, which NumPy lacks, so it could not be read: save float32")
         plain[name] = array
     return plain
 
 
-def _is_foreign(dtype: np.dtype[Any]) -> bool:
-    """Return whether a type is that of another library, or has a part that is: files would only tell its size."""
+def is_foreign(dtype: np.dtype[Any]) -> bool:
+    """Return whether a type is that of another library, or has a part that is: files would only tell its size.
+
+    Examples
+    --------
+    >>> is_foreign(np.dtype([("x", np.float32)]))
+    False
+    """
     if dtype.subdtype:
-        return _is_foreign(dtype.base)
+        return is_foreign(dtype.base)
     if dtype.names is not None:
-        return any(_is_foreign(dtype[name]) for name in dtype.names)
+        return any(is_foreign(dtype[name]) for name in dtype.names)
     return type(dtype) not in vars(np.dtypes).values()
 
 
