@@ -60,6 +60,8 @@ def filled(rows: int, steps: int, like: np.ndarray, batch_first: bool, value: fl
     value = np.asarray(value).item()
     if not _holds(like.dtype, value):
         raise ValueError(f"padding_value {_shown(value)} does not fit dtype {like.dtype}")
+    if like.dtype.kind == "b":  # NumPy 2 refuses integers above 64 bits here, and NumPy 1 takes any
+        value = bool(value)
     return np.full(((rows, steps) if batch_first else (steps, rows)) + like.shape[1:], value, like.dtype)
 
 
@@ -70,15 +72,20 @@ def _holds(dtype: np.dtype[Any], value: Any) -> bool:
         return _other_holds(dtype, value)
     if kind in "SUT":  # texts, which could be cut as well
         return False
-    if kind in "fc" and (value != value or abs(value) == np.inf):
+    if kind in "bfc" and (value != value or abs(value) == np.inf):
         return True
-    if kind in "fciumM":
-        limits: Any = np.finfo(dtype) if kind in "fc" else np.iinfo(dtype if kind in "iu" else np.int64)
+    if kind in "bfciumM":
+        if kind in "fc":
+            limits: Any = np.finfo(dtype)
+        elif kind == "b":  # torch makes a float64 of every value first
+            limits = np.finfo(np.float64)
+        else:
+            limits = np.iinfo(dtype if kind in "iu" else np.int64)
         # NumPy would convert the value to compare it, with a warning; integers are exact.
         return bool(int(limits.min) <= value <= int(limits.max))
     try:
         np.full((), value, dtype)
-    except OverflowError:  # of a huge integer for truth values, or for the fields of records
+    except OverflowError:  # of a huge integer for the fields of records
         return False
     return True
 

@@ -269,7 +269,8 @@ def test_padding_beyond_the_dtype(dtype: str, value: Any) -> None:
     ("dtype", "value"),
     [
         ("i1", -128), ("u8", 2**64 - 1), ("f2", 65504.0), ("f2", -np.inf), ("f8", np.nan), ("f8", 10**300),
-        ("c8", 1.5), ("c8", np.nan), ("c16", np.inf), ("?", 2), ("m8[s]", 3), (object, 10**400),
+        ("c8", 1.5), ("c8", np.nan), ("c16", np.inf), ("?", 2), ("?", 10**300), ("?", np.nan), ("?", -np.inf),
+        ("m8[s]", 3), (object, 10**400),
     ],
     ids=lambda each: str(each)[:9],
 )  # fmt: skip
