@@ -72,11 +72,17 @@ def gate_panels(matrix: np.ndarray, lanes: int, paired: bool = False) -> np.ndar
     split = full * depth * GATES * lanes
     panels = np.empty(split + depth * GATES * units, matrix.dtype)
     gates = matrix.reshape(GATES, hidden, depth)
-    whole, tail = gates[:, : full * lanes], panels[split:].reshape(depth, GATES, units)
+    whole = gates[:, : full * lanes].reshape(GATES, full, lanes, depth)
     if paired:  # before they are put in order, which takes as long for two as for one
-        whole = whole[::2] | (whole[1::2].astype(np.uint32) << 16)
-    body = panels[:split].view(whole.dtype).reshape(full, depth, len(whole), lanes)
-    body[:] = whole.reshape(len(whole), full, lanes, depth).transpose(1, 3, 0, 2)
+        body = panels[:split].view(np.uint32).reshape(full, depth, GATES // 2, lanes)
+        for panel in range(full):  # whose pairs fit into a cache, while those of all would fault page by page
+            pairs = whole[1::2, panel].astype(np.uint32)
+            pairs <<= 16
+            pairs |= whole[::2, panel]
+            body[panel] = pairs.transpose(2, 0, 1)
+    else:
+        panels[:split].reshape(full, depth, GATES, lanes)[:] = whole.transpose(1, 3, 0, 2)
+    tail = panels[split:].reshape(depth, GATES, units)
     tail[:, :, :rest] = gates[:, full * lanes :].transpose(2, 0, 1)
     tail[:, :, rest:] = 0
     if paired and vectors > 1:
