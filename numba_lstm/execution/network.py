@@ -12,9 +12,9 @@ from ..kernels.cells.cell_rule import CellRule
 from ..kernels.frame import PLACES
 from ..simd.memory import aligned_empty
 from .output_panels import OutputPanels
-from .packing import pack
-from .planning.estimate import launch_steps
-from .planning.machine import this_machine
+from .packing import PackedWeights, pack, widened
+from .planning.estimate import launch_steps, widens
+from .planning.machine import Machine, this_machine
 from .planning.numerics import Numerics
 from .planning.plan import Plan, make_plan
 from .planning.schedule import Batch
@@ -66,7 +66,7 @@ class Network:
         self.architecture = architecture
         self.dtype = np.dtype(dtype)
         self.weights = pack(architecture, parameters, self.dtype, rule, form)
-        self.data = self.weights.data
+        self._by_form: dict[str | None, PackedWeights] = {self.weights.form: self.weights}
         self.plans: dict[PlanKey, Plan] = {}
         """Plans of calls that were made, by `plan_key`."""
         self.outputs: OutputPanels | None = None
@@ -150,7 +150,18 @@ class Network:
 
     def plan(self, batch: Batch) -> Plan:
         """Plan calls of a shape."""
-        return make_plan(self.architecture, self.weights, batch, this_machine())
+        machine = this_machine()
+        return make_plan(self.architecture, self._weights_for(batch, machine), batch, machine)
+
+    def _weights_for(self, batch: Batch, machine: Machine) -> PackedWeights:
+        """Return the weights for calls of a shape: those that were packed, or their floats if these are faster."""
+        numerics = Numerics(self.dtype, self.weights.form)
+        sizes = None if batch.offsets is None else np.diff(batch.offsets)
+        if not widens(self.architecture, numerics, batch.steps, batch.rows, machine, sizes):
+            return self.weights
+        floats = self._by_form.get(None)
+        # Threads that come at the same time agree upon one copy.
+        return floats or self._by_form.setdefault(None, widened(self.architecture, self.weights))
 
     def steps_per_launch(self, rows: int) -> int:
         """Return how many steps a launch may have, so that signals get in between two."""
@@ -181,7 +192,7 @@ class Network:
         if work.size < work_size:
             work = aligned_empty(work_size, dtype)
         if plan.one_launch and dropout is None:
-            plan.entry(plan.numbers, self.data, work, x, target, h, c)
+            plan.entry(plan.numbers, plan.data, work, x, target, h, c)
         else:
             self._launch_parts(plan, work, x, target, h, c, dropout)
         if len(self._free) < KEPT_WORKSPACES and work_size <= KEPT_SIZE:
@@ -205,7 +216,7 @@ class Network:
                 part = plan.numbers.copy()
                 part[PLACES.first_layer], part[PLACES.end_layer] = first, last
                 part[PLACES.first_step], part[PLACES.end_step] = s, min(s + plan.steps_per_launch, plan.steps)
-                plan.entry(part, self.data, work, source, target, h, c)
+                plan.entry(part, plan.data, work, source, target, h, c)
 
         layers = self.architecture.num_layers
         if dropout is None and not self.architecture.bidirectional:

@@ -11,7 +11,7 @@ from ..contract.weight_form import SCALE, check_row_length, dequantized
 from ..formats import bfloat16
 from ..kernels.cells.cell_rule import Activation, CellRule, Function
 from ..kernels.frame import CellRecord
-from ..kernels.panels import gate_panels, projection_panels
+from ..kernels.panels import count_gates, from_paired_vectors, gate_panels, projection_panels, tail_vectors
 from ..simd.blocksizes import GATES, block_sizes
 from ..simd.memory import CACHE_LINE, aligned_empty, round_up
 from ..simd.weights.dot_products import left_offset
@@ -63,19 +63,11 @@ def pack(
     """Return a network's parameters, by torch's names, as panels, and the numbers of its rule."""
     if form in HALVES and _largest_cell(architecture) * dtype.itemsize <= WIDENED_BYTES:
         parameters, form = dequantized(parameters, form), None
-    a, lanes, line = architecture, block_sizes().lanes(dtype), CACHE_LINE // dtype.itemsize
+    a, lanes = architecture, block_sizes().lanes(dtype)
     if rule is not None and rule.plain:
         rule = None
-    pieces: list[np.ndarray] = []
-    size = 0
-
-    def place(piece: np.ndarray) -> int:
-        nonlocal size
-        start = size
-        pieces.append(piece.reshape(-1))
-        size = round_up(start + piece.size, line)
-        return start
-
+    pieces = _Pieces(dtype)
+    place = pieces.place
     cells: list[CellRecord] = []
     finite = True
     zeros = place(np.zeros(GATES * lanes, dtype))
@@ -103,13 +95,75 @@ def pack(
             cells.append(cell)
             recurrent = (name for name in a.names(layer, direction) if name.startswith(("weight_hh", "weight_hr")))
             finite = finite and all(_all_finite(np.asarray(parameters[name])) for name in recurrent)
-    data = aligned_empty(size, dtype)
-    data[:] = 0
-    start = 0
-    for piece in pieces:
-        data[start : start + piece.size] = piece
-        start = round_up(start + piece.size, line)
-    return PackedWeights(data, np.array(cells, np.int64), finite, rule is not None, form)
+    return PackedWeights(pieces.joined(), np.array(cells, np.int64), finite, rule is not None, form)
+
+
+def widened(architecture: Architecture, packed: PackedWeights) -> PackedWeights:
+    """Return what `pack` makes of weights in 16 bits if they are given as float32, which takes longer."""
+    a, lanes, data, form = architecture, block_sizes().lanes(packed.data.dtype), packed.data, packed.form
+    pieces = _Pieces(data.dtype)
+    records = [CellRecord(*numbers) for numbers in packed.cells.tolist()]
+    starts = sorted({place for each in records for place in (each.zeros, each.bias, each.weight_ih, each.numbers)})
+
+    def floats(start: int) -> int:
+        ends = [*(place for place in starts if place > start), data.size]
+        return pieces.place(data[start : ends[0]])
+
+    def halves(start: int, count: int, alone: int = 0) -> int:
+        return pieces.place(_widened_panels(data[start : start + count // 2], form, lanes, alone))
+
+    zeros = floats(records[0].zeros)
+    cells: list[CellRecord] = []
+    for known in records:
+        depths = known.src_size, a.output_size
+        narrow = [depth * lanes if tail_vectors(a.hidden_size, lanes) == 1 else 0 for depth in depths]
+        of_x, of_h = (count_gates(a.hidden_size, depth, lanes) for depth in depths)
+        of_projection = -(-a.proj_size // (GATES * lanes)) * GATES * lanes * a.hidden_size
+        cell = known._replace(
+            zeros=zeros,
+            bias=floats(known.bias),
+            weight_ih=halves(known.weight_ih, of_x, narrow[0]),
+            weight_hh=halves(known.weight_hh, of_h, narrow[1]),
+            weight_hr=halves(known.weight_hr, of_projection) if a.proj_size else 0,
+        )
+        cells.append(cell._replace(numbers=floats(known.numbers)) if packed.general else cell)
+    return packed._replace(data=pieces.joined(), cells=np.array(cells, np.int64), form=None)
+
+
+def _widened_panels(words: np.ndarray, form: str | None, lanes: int, alone: int) -> np.ndarray:
+    """Return the numbers of panels in 16 bits, of which the last ones may be ``alone``, in no pairs of vectors."""
+    if form == "float16":
+        with np.errstate(invalid="ignore"):  # Arm says so of a NaN that signals
+            return words.view(np.float16).astype(np.float32)
+    bits = words.view(np.uint16)
+    paired = bits.size - alone
+    return np.concatenate([from_paired_vectors(bits[:paired], lanes), bfloat16.widened(bits[paired:])])
+
+
+class _Pieces:
+    """Arrays that are to lie behind one another, each on a cache line."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._arrays: list[np.ndarray] = []
+        self._size = 0
+
+    def place(self, array: np.ndarray) -> int:
+        """Return where an array will begin."""
+        start = self._size
+        self._arrays.append(array.reshape(-1))
+        self._size = round_up(start + array.size, CACHE_LINE // self._dtype.itemsize)
+        return start
+
+    def joined(self) -> np.ndarray:
+        """Return all of them, and zeros between them."""
+        data = aligned_empty(self._size, self._dtype)
+        data[:] = 0
+        start = 0
+        for array in self._arrays:
+            data[start : start + array.size] = array
+            start = round_up(start + array.size, CACHE_LINE // self._dtype.itemsize)
+        return data
 
 
 def _all_finite(array: np.ndarray) -> bool:

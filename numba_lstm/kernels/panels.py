@@ -38,6 +38,11 @@ def tail_vectors(hidden_size: int, lanes: int) -> int:
     return vectors
 
 
+def count_gates(hidden_size: int, depth: int, lanes: int) -> int:
+    """Return how many numbers `gate_panels` makes of so many columns."""
+    return depth * lanes * (GATES * ((hidden_size - 1) // lanes) + tail_vectors(hidden_size, lanes))
+
+
 def kept_sizes(hidden_size: int, rows: int, lanes: int) -> tuple[int, int]:
     """Return how many numbers are kept of so many rows for one direction, see ``kept``: of gates, and of c."""
     full = (hidden_size - 1) // lanes * lanes
@@ -96,6 +101,12 @@ def paired_vectors(panels: np.ndarray, lanes: int) -> np.ndarray:
     A vector of 32-bit lanes then has both, and a shift and a mask make floats of two vectors of bfloat16.
     """
     return panels.reshape(-1, 2, lanes).swapaxes(1, 2).ravel()
+
+
+def from_paired_vectors(words: np.ndarray, lanes: int) -> np.ndarray:
+    """Return the float32 numbers of vectors of bfloat16 that `paired_vectors` put side by side, in their own order."""
+    pairs = words.view(np.uint32).reshape(-1, 1, lanes)
+    return np.concatenate([pairs << 16, pairs & np.uint32(0xFFFF0000)], axis=1).view(np.float32).reshape(-1)
 
 
 def from_gate_panels(panels: np.ndarray, hidden_size: int, columns: slice, depth: int, lanes: int) -> np.ndarray:

@@ -23,8 +23,9 @@ class Launch(NamedTuple):
 
     entry: Any
     numbers: np.ndarray
+    weights: np.ndarray
     work: np.ndarray
-    """The numbers have its address, so it lives as long."""
+    """The numbers have the addresses of both, which live as long."""
     threads: int
     """The setting that it was planned for."""
 
@@ -78,7 +79,7 @@ class Pool:
                 self._work = aligned_empty(plan.work_size, self.h.dtype)
                 self._launches.clear()  # they would keep the former one
             for index, number in (
-                (PLACES.weights_address, self._network.data.ctypes.data),
+                (PLACES.weights_address, plan.data.ctypes.data),
                 (PLACES.work_address, self._work.ctypes.data),
                 (PLACES.h_address, self.h.ctypes.data),
                 (PLACES.c_address, self.c.ctypes.data),
@@ -87,7 +88,7 @@ class Pool:
                 (PLACES.axis_0, steps * rows),
             ):
                 plan.numbers[index] = number
-            launch = self._launches[key] = Launch(plan.entry, plan.numbers, self._work, Setting.count)
+            launch = self._launches[key] = Launch(plan.entry, plan.numbers, plan.data, self._work, Setting.count)
         return launch
 
     def advance(self, x: np.ndarray, output: np.ndarray, chosen: np.ndarray | None = None) -> None:
@@ -121,8 +122,8 @@ class Pool:
             entry, numbers, *_ = self._launch_of(steps, rows, chosen, dense=True)
             if entry(numbers, x.reshape(steps * rows, -1), output.reshape(steps * rows, -1)) != REFUSED:
                 return
-        entry, numbers, work, _ = self._launch_of(steps, rows, chosen, dense=False)
-        entry(numbers, self._network.data, work, x, output, self.h, self.c)
+        entry, numbers, weights, work, _ = self._launch_of(steps, rows, chosen, dense=False)
+        entry(numbers, weights, work, x, output, self.h, self.c)
         numbers[TURN] += steps
 
     def _launch_of(self, steps: int, rows: int, chosen: np.ndarray | None, dense: bool) -> Launch:

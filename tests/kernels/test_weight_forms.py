@@ -4,13 +4,14 @@ in other company.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from support.cases import Case, Shape, assert_same_bits, module, random_case
 from support.general_cells import named
-from support.weight_forms import FORMS, SIXTEEN_BITS, rounded, rounded_case, small_module
+from support.weight_forms import FORMS, SIXTEEN_BITS, rounded, rounded_case, small_module, widening
 
 import numba_lstm
 from numba_lstm.contract.architecture import Architecture
@@ -20,6 +21,13 @@ from numba_lstm.kernels.cells.cell_rule import SIGMOID, CellRule
 
 each_form = pytest.mark.parametrize("form", FORMS)
 in_16_bits = pytest.mark.parametrize("form", SIXTEEN_BITS)
+
+
+@pytest.fixture(autouse=True)
+def kernels_that_widen() -> Iterator[None]:
+    """Nothing here may be a test of float32's kernels only."""
+    with widening(False):
+        yield
 
 
 def row_by_row(lstm: Any, case: Case) -> Any:

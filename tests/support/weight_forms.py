@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 
 from support.cases import Case, Shape, module, parameter_shapes
 
@@ -60,6 +62,18 @@ def network(shape: Shape, kept: Mapping[str, np.ndarray], form: str = "int8") ->
     from numba_lstm.execution.network import Network
 
     return Network(Architecture(**shape.options), kept, np.dtype(np.float32), form=form)
+
+
+@contextmanager
+def widening(beforehand: bool) -> Iterator[None]:
+    """Have all weights of 16 bits widened before calls, or none of them, whatever is faster here."""
+    from numba_lstm.execution import packing
+    from numba_lstm.execution.planning.machine import ASSUMED
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ASSUMED, "widens", beforehand)
+        patch.setattr(packing, "WIDENED_BYTES", 0)
+        yield
 
 
 def small_module(case: Case, form: str | None, **options: Any) -> Any:

@@ -115,7 +115,7 @@ def forward(
             numbers[PLACES.first_step] = first
             numbers[PLACES.end_step] = min(first + plan.steps_per_launch, batch.steps)
             numbers[PLACES.kept_address] = whole.ctypes.data
-            plan.entry(numbers, network.data, work, x, layer.output, h, c)
+            plan.entry(numbers, plan.data, work, x, layer.output, h, c)
         if keep == "states":
             owned = Spare.take(a.num_directions * cells_size + lanes, dtype)
             for d, part in enumerate(cells):

@@ -32,6 +32,14 @@ class Costs:
     """Threads are woken, and are done."""
     pause_ns: float
     """One look of a thread that waits for others."""
+    float16_ns: float = 0.0
+    """A vector of weights in float16 is widened, where the units of multiply-adds do it; elsewhere it takes nothing."""
+    bfloat16_ns: float = 0.0
+    """The same for bfloat16."""
+
+    def widen_ns(self, form: str | None) -> float:
+        """Return what it takes to make floats of a vector of weights that are kept in a form."""
+        return {"float16": self.float16_ns, "bfloat16": self.bfloat16_ns}.get(form or "", 0.0)
 
 
 _ZEN4 = Costs(
@@ -59,10 +67,13 @@ _GOLDEN_COVE = Costs(
     exchange_bytes_per_ns=3.0,
     launch_ns=6000.0,
     pause_ns=11.7,
+    float16_ns=0.40,
+    bfloat16_ns=0.19,
 )
 
-# Zen 4 with the L2 of a Sapphire Rapids core, for CPUs that nobody has measured.
-_NOT_MEASURED = replace(_ZEN4, l2_bytes_per_ns=145.0)
+# Zen 4 with the L2 of a Sapphire Rapids core, for CPUs that nobody has measured.  Of those few have units that widen
+# numbers and multiply none: it takes one instruction like a multiply-add, or where there is none for it, a dozen.
+_NOT_MEASURED = replace(_ZEN4, l2_bytes_per_ns=145.0, float16_ns=0.3, bfloat16_ns=0.3)
 
 # Measured with two cores of one L3.  Two that read the same weights got 130 bytes in a nanosecond each, as one alone;
 # at that, 16 rows of one step were given to slices, which took 5 to 14 % longer than a crew: what is read is not free
@@ -86,7 +97,7 @@ COSTS = {
     "avx512": _GOLDEN_COVE,
     "avx2": _NOT_MEASURED,
     "neon": _NOT_MEASURED,
-    "sse2": _NOT_MEASURED,
+    "sse2": replace(_NOT_MEASURED, float16_ns=2.0),
 }
 """Rows by the family of ``target``, or by the instruction set for CPUs of no family."""
 

@@ -1,10 +1,12 @@
 """How long a call takes, roughly: what decides between one thread, slices of the batch, and a crew."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ...contract.architecture import Architecture
-from ...simd.blocksizes import GATES
+from ...simd.blocksizes import GATES, block_sizes
 from .machine import Machine, Way
 from .numerics import Numerics
 from .residency import L2_SHARE, core_panels, core_share
@@ -14,6 +16,10 @@ MOST_PATIENCE_NS = 1e6
 WAKE_NS = 750.0
 """What a launch takes for each thread beyond two, with which launches were measured: about what Linux takes to wake
 one."""
+
+
+WORTH_WIDENING = 0.95
+"""The part of its time that a call may take with weights that are widened beforehand: they are one more copy."""
 
 
 def step_flop(a: Architecture) -> int:
@@ -46,10 +52,7 @@ def choose(
     threads = min(machine.threads, machine.cpus)
     launch_ns = machine.costs.launch_ns + WAKE_NS * max(0, threads - 2)
     slices = max(1, min(threads, rows))
-    slice_rows: float = -(-rows // slices)
-    mean_rows: float = rows
-    if batch_sizes is not None:  # the first slice has the longest sequences, and the others wait for it
-        slice_rows, mean_rows = np.minimum(batch_sizes, slice_rows).mean(), batch_sizes.mean()
+    slice_rows, mean_rows = (_rows_of_slice(rows, count, batch_sizes) for count in (slices, 1))
     alone = _call_ns(a, numerics, steps, mean_rows, machine)
     patience = int(min(alone / 2, MOST_PATIENCE_NS) / machine.costs.pause_ns)
     ways = [(alone, 1, 1)]
@@ -62,20 +65,63 @@ def choose(
     return Way(slices, crew, patience)
 
 
+def widens(
+    a: Architecture,
+    numerics: Numerics,
+    steps: int,
+    rows: int,
+    machine: Machine,
+    batch_sizes: np.ndarray | None = None,
+) -> bool:
+    """Return whether a call had better have weights of 16 bits as floats, of which half as many fit into a cache."""
+    if machine.widens is not None or not machine.costs.widen_ns(numerics.form):
+        return bool(machine.widens) and numerics.widened
+    taken = []
+    for each in (numerics, Numerics(numerics.dtype)):
+        slices, crew, _ = choose(a, each, steps, rows, machine, batch_sizes)
+        own_rows = _rows_of_slice(rows, slices, batch_sizes)
+        taken.append(_call_ns(a, each, steps, own_rows, machine, slices=slices, crew=crew, kept_in_part=True))
+    return taken[1] < WORTH_WIDENING * taken[0]
+
+
+def _rows_of_slice(rows: int, slices: int, batch_sizes: np.ndarray | None) -> float:
+    """Return the rows of the first of some slices in a step, on average: it has the longest sequences."""
+    most = -(-rows // slices)
+    return float(most if batch_sizes is None else np.minimum(batch_sizes, most).mean())
+
+
 def crew_sizes(threads: int) -> list[int]:
     """Return the sizes of crews to choose from, smallest first: all threads, or fewer, who wait for fewer others."""
     return [] if threads < 2 else [*(1 << power for power in range(1, (threads - 1).bit_length())), threads]
 
 
 def _call_ns(
-    a: Architecture, numerics: Numerics, steps: int, rows: float, machine: Machine, *, crew: int = 1, slices: int = 1
+    a: Architecture,
+    numerics: Numerics,
+    steps: int,
+    rows: float,
+    machine: Machine,
+    *,
+    crew: int = 1,
+    slices: int = 1,
+    kept_in_part: bool = False,
 ) -> float:
-    """Return the time of all layers and steps for the rows of one thread, of one of some slices, or of a crew."""
+    """Return the time of all layers and steps for the rows of one thread, of one of some slices, or of a crew.
+
+    Weights that L2 has no room for come from L3, all of them.  If ``kept_in_part`` those that there is room for do not,
+    since every other step walks back, which is nearer to what is measured.  But what L3 delivers is not free beside
+    multiply-adds either, and ways are chosen better without: 16 rows of 352 units and more take 5 to 14 % less with a
+    crew than in slices.
+    """
     costs = machine.costs
     directions, crew = core_share(a, numerics, crew, machine)
     share = core_panels(a, numerics, crew)
     line = numerics.line_bytes(share)
     recurrent = line * a.output_size
+    # For one number of a row: its multiply-adds, and what each tile of rows takes to widen the weights.
+    fma, widen = (share * GATES * each for each in (costs.fma_ns / numerics.terms, costs.widen_ns(numerics.form)))
+    tile_rows = block_sizes().half_rows_kept
+    tiles = math.ceil(rows / tile_rows)
     l3_speed = costs.l3_bytes_per_ns if slices == 1 else costs.shared_l3_bytes_per_ns
     exchange = rows * a.output_size * numerics.dtype.itemsize * (crew - 1) / crew / costs.exchange_bytes_per_ns
     total = 0.0
@@ -83,10 +129,14 @@ def _call_ns(
         # The input part of several steps is one product, for which the weights are read once; h needs a step each.
         src = a.layer_input_size(layer)
         resident = recurrent if steps > 1 else (src + a.output_size) * line * a.num_layers
-        speed = l3_speed if resident > L2_SHARE * machine.l2_bytes else costs.l2_bytes_per_ns
-        read = (recurrent + (src * line if steps == 1 else 0)) / speed
-        fma = rows * share * GATES * costs.fma_ns / numerics.terms
-        step = max(fma * a.output_size, read) + fma * src + rows * share * costs.update_ns
+        near = min(1.0, L2_SHARE * machine.l2_bytes / resident)
+        if near < 1 and not kept_in_part:
+            near = 0.0
+        read: float = recurrent + (src * line if steps == 1 else 0)
+        read *= near / costs.l2_bytes_per_ns + (1 - near) / l3_speed
+        of_h = rows * fma + tiles * widen
+        of_x = rows * fma + (tiles if steps == 1 else rows / tile_rows) * widen
+        step = max(of_h * a.output_size, read) + of_x * src + rows * share * costs.update_ns
         if crew > 1:
             # All members count themselves in one word, one after the other: it was measured with two of them.
             step += costs.meet_ns * crew / 2 * (2 if a.proj_size else 1) + exchange

@@ -24,6 +24,8 @@ class Plan:
     numbers: np.ndarray
     """The numbers of a launch that does all layers and steps: a `Frame`, and what follows it."""
     entry: Any
+    data: np.ndarray
+    """The weights that it takes."""
     batch_first: bool
     steps: int
     work_size: int
@@ -51,6 +53,7 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch, 
     return Plan(
         numbers=_numbers(a, numerics, weights, batch, machine, schedule, workspace),
         entry=entry_for(kind, numerics.dtype),
+        data=weights.data,
         batch_first=batch.batch_first,
         steps=batch.steps,
         work_size=workspace.size,
