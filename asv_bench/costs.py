@@ -41,7 +41,7 @@ def _pauses(count):  # type: ignore[no-untyped-def]
 def step_ns(size: int, steps: int, rows: int, way: Way, form: str | None = None, inputs: int = 1) -> float:
     """Return the nanoseconds of one step of a layer, as a part of a call of many."""
     numba_lstm.set_num_threads(way.slices * way.crew)
-    ASSUMED.update(way=way, widens=False)
+    ASSUMED.update(way=way, as_floats=False)
     try:
         lstm = numba_lstm.LSTM(inputs, size, seed=0).eval()
         if form:
@@ -50,7 +50,7 @@ def step_ns(size: int, steps: int, rows: int, way: Way, form: str | None = None,
         hx = tuple(np.full((1, rows, size), 0.1, np.float32) for _ in range(2))
         return 1e9 * seconds_per_call(lambda: lstm(x, hx), 0.5, 15).fastest / steps
     finally:
-        del ASSUMED["way"], ASSUMED["widens"]
+        del ASSUMED["way"], ASSUMED["as_floats"]
 
 
 def vectors(size: int) -> int:
@@ -81,7 +81,7 @@ def measure() -> Costs:
         [rows * vectors(size) for size in (small, large)],
     )
     fma, update = np.linalg.solve(np.array([products, updates], float).T, np.array(taken))
-    tiles = rows // block_sizes().half_rows_kept * vectors(large) * GATES * large
+    loads = -(-rows // block_sizes().half_rows_kept) * vectors(large) * GATES * large
     found = {
         "fma_ns": fma,
         "update_ns": update,
@@ -91,7 +91,7 @@ def measure() -> Costs:
     }
     for form in ("float16", "bfloat16"):
         # Where other units widen, batches of such weights take as long, or less.
-        found[f"{form}_ns"] = max(0.0, step_ns(large, 200, rows, ALONE, form) - taken[1]) / tiles
+        found[f"{form}_ns"] = max(0.0, step_ns(large, 200, rows, ALONE, form) - taken[1]) / loads
     if machine.cpus > 1:
         # Small ones, of an even number of panels: each member takes half of the time of one, and they meet.
         meet = step_ns(small, 500, 1, CREW) - step_ns(small, 500, 1, ALONE) / 2

@@ -104,7 +104,8 @@ class QuantizableModule(Module):
             In eval mode, with everything else as here.  Its parameters are what is kept: read-only arrays of int8, from
             -127 to 127, each beside a float32 array of scales under its name with ``_scale``; of float16; or, for
             bfloat16, of float32 numbers that were rounded, which take 2 bytes in files and 4 in the module, beside the
-            2 that kernels read.  To change them, change the float32 module and quantize it again.
+            2 that kernels read, or 6 where batches are faster with float32 numbers.  To change them, change the float32
+            module and quantize it again.
 
         Raises
         ------

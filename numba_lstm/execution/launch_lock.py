@@ -24,7 +24,7 @@ look.  So trying costs nothing, and full speed is back 0.1 s after a neighbour h
 tell, and in any case after so many seconds, a launch tells: what is busy may be threads of this process."""
 
 compile_lock = threading.RLock()
-"""Held by the thread that compiles kernels."""
+"""Held by the thread that compiles kernels, or makes a copy of weights that others would make as well."""
 
 
 class Team:

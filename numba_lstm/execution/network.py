@@ -11,9 +11,10 @@ from ..host.threads import Setting
 from ..kernels.cells.cell_rule import CellRule
 from ..kernels.frame import PLACES
 from ..simd.memory import aligned_empty
+from .launch_lock import compile_lock
 from .output_panels import OutputPanels
-from .packing import PackedWeights, pack, widened
-from .planning.estimate import launch_steps, widens
+from .packing import HALVES, PackedWeights, as_floats, pack
+from .planning.estimate import faster_as_floats, launch_steps
 from .planning.machine import Machine, this_machine
 from .planning.numerics import Numerics
 from .planning.plan import Plan, make_plan
@@ -66,7 +67,7 @@ class Network:
         self.architecture = architecture
         self.dtype = np.dtype(dtype)
         self.weights = pack(architecture, parameters, self.dtype, rule, form)
-        self._by_form: dict[str | None, PackedWeights] = {self.weights.form: self.weights}
+        self._floats: PackedWeights | None = None
         self.plans: dict[PlanKey, Plan] = {}
         """Plans of calls that were made, by `plan_key`."""
         self.outputs: OutputPanels | None = None
@@ -154,18 +155,23 @@ class Network:
         return make_plan(self.architecture, self._weights_for(batch, machine), batch, machine)
 
     def _weights_for(self, batch: Batch, machine: Machine) -> PackedWeights:
-        """Return the weights for calls of a shape: those that were packed, or their floats if these are faster."""
+        """Return the weights for calls of a shape: those that were packed, or a float32 copy if it is faster."""
         numerics = Numerics(self.dtype, self.weights.form)
         sizes = None if batch.offsets is None else np.diff(batch.offsets)
-        if not widens(self.architecture, numerics, batch.steps, batch.rows, machine, sizes):
+        if not faster_as_floats(self.architecture, numerics, batch.steps, batch.rows, machine, sizes):
             return self.weights
-        floats = self._by_form.get(None)
-        # Threads that come at the same time agree upon one copy.
-        return floats or self._by_form.setdefault(None, widened(self.architecture, self.weights))
+        if self._floats is None:
+            try:
+                with compile_lock:  # which a fork waits for; threads that come together make one copy
+                    self._floats = self._floats or as_floats(self.architecture, self.weights)
+            except MemoryError:  # the call may still have what it needs without
+                return self.weights
+        return self._floats
 
     def steps_per_launch(self, rows: int) -> int:
         """Return how many steps a launch may have, so that signals get in between two."""
-        return launch_steps(self.architecture, Numerics(self.dtype, self.weights.form), rows, this_machine())
+        form = None if self.weights.form in HALVES else self.weights.form  # those may be read as floats
+        return launch_steps(self.architecture, Numerics(self.dtype, form), rows, this_machine())
 
     def run(
         self,

@@ -1,6 +1,7 @@
 """A network's parameters -> one array of panels that begins on a cache line, and where in it those of each cell are."""
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,14 +12,14 @@ from ..contract.weight_form import SCALE, check_row_length, dequantized
 from ..formats import bfloat16
 from ..kernels.cells.cell_rule import Activation, CellRule, Function
 from ..kernels.frame import CellRecord
-from ..kernels.panels import count_gates, from_paired_vectors, gate_panels, projection_panels, tail_vectors
+from ..kernels.panels import count_gates, gate_panels, projection_panels, split_pairs, tail_vectors
 from ..simd.blocksizes import GATES, block_sizes
 from ..simd.memory import CACHE_LINE, aligned_empty, round_up
 from ..simd.weights.dot_products import left_offset
 from ..simd.weights.forms import LINES_BEHIND
 
 HALVES = ("float16", "bfloat16")
-"""Forms whose weights are kept as numbers that loads widen, or widened already; the kernels of both are then needed."""
+"""Forms of 16 bits: loads widen them, or they are made float32 before, and the kernels of both are then needed."""
 
 WIDENED_BYTES = 1 << 16
 """Most bytes of a layer and direction whose 16-bit weights are widened when they are packed.  Those of h lie in L1
@@ -63,11 +64,19 @@ def pack(
     """Return a network's parameters, by torch's names, as panels, and the numbers of its rule."""
     if form in HALVES and _largest_cell(architecture) * dtype.itemsize <= WIDENED_BYTES:
         parameters, form = dequantized(parameters, form), None
-    a, lanes = architecture, block_sizes().lanes(dtype)
+    a, lanes, line = architecture, block_sizes().lanes(dtype), CACHE_LINE // dtype.itemsize
     if rule is not None and rule.plain:
         rule = None
-    pieces = _Pieces(dtype)
-    place = pieces.place
+    pieces: list[np.ndarray] = []
+    size = 0
+
+    def place(piece: np.ndarray) -> int:
+        nonlocal size
+        start = size
+        pieces.append(piece.reshape(-1))
+        size = round_up(start + piece.size, line)
+        return start
+
     cells: list[CellRecord] = []
     finite = True
     zeros = place(np.zeros(GATES * lanes, dtype))
@@ -95,22 +104,37 @@ def pack(
             cells.append(cell)
             recurrent = (name for name in a.names(layer, direction) if name.startswith(("weight_hh", "weight_hr")))
             finite = finite and all(_all_finite(np.asarray(parameters[name])) for name in recurrent)
-    return PackedWeights(pieces.joined(), np.array(cells, np.int64), finite, rule is not None, form)
+    data = aligned_empty(size, dtype)
+    data[:] = 0
+    start = 0
+    for piece in pieces:
+        data[start : start + piece.size] = piece
+        start = round_up(start + piece.size, line)
+    return PackedWeights(data, np.array(cells, np.int64), finite, rule is not None, form)
 
 
-def widened(architecture: Architecture, packed: PackedWeights) -> PackedWeights:
-    """Return what `pack` makes of weights in 16 bits if they are given as float32, which takes longer."""
-    a, lanes, data, form = architecture, block_sizes().lanes(packed.data.dtype), packed.data, packed.form
-    pieces = _Pieces(data.dtype)
+def as_floats(architecture: Architecture, packed: PackedWeights) -> PackedWeights:
+    """Return what `pack` makes of the numbers of weights in 16 bits as float32; to pack those would take longer."""
+    a, lanes, size = architecture, block_sizes().lanes(packed.data.dtype), packed.data.size
+    line = CACHE_LINE // packed.data.itemsize
     records = [CellRecord(*numbers) for numbers in packed.cells.tolist()]
     starts = sorted({place for each in records for place in (each.zeros, each.bias, each.weight_ih, each.numbers)})
+    copies: list[tuple[int, np.ndarray, int | None]] = []
+    end = 0
+
+    def place(source: np.ndarray, count: int, alone: int | None = None) -> int:
+        nonlocal end
+        copies.append((end, source, alone))
+        start, end = end, round_up(end + count, line)
+        return start
 
     def floats(start: int) -> int:
-        ends = [*(place for place in starts if place > start), data.size]
-        return pieces.place(data[start : ends[0]])
+        ends = *starts, size
+        source = packed.data[start : ends[bisect.bisect_right(starts, start)]]
+        return place(source, source.size)
 
     def halves(start: int, count: int, alone: int = 0) -> int:
-        return pieces.place(_widened_panels(data[start : start + count // 2], form, lanes, alone))
+        return place(packed.data[start : start + count // 2], count, alone)
 
     zeros = floats(records[0].zeros)
     cells: list[CellRecord] = []
@@ -127,43 +151,25 @@ def widened(architecture: Architecture, packed: PackedWeights) -> PackedWeights:
             weight_hr=halves(known.weight_hr, of_projection) if a.proj_size else 0,
         )
         cells.append(cell._replace(numbers=floats(known.numbers)) if packed.general else cell)
-    return packed._replace(data=pieces.joined(), cells=np.array(cells, np.int64), form=None)
+    data = aligned_empty(end, packed.data.dtype)
+    data[:] = 0
+    for start, source, alone in copies:
+        if alone is None:
+            data[start : start + source.size] = source
+        else:
+            _widen_panels(source, packed.form, lanes, alone, data[start : start + 2 * source.size])
+    return packed._replace(data=data, cells=np.array(cells, np.int64), form=None)
 
 
-def _widened_panels(words: np.ndarray, form: str | None, lanes: int, alone: int) -> np.ndarray:
-    """Return the numbers of panels in 16 bits, of which the last ones may be ``alone``, in no pairs of vectors."""
+def _widen_panels(words: np.ndarray, form: str | None, lanes: int, alone: int, out: np.ndarray) -> None:
+    """Write the numbers of panels in 16 bits, of which the last ones may be ``alone``, in no pairs of vectors."""
     if form == "float16":
         with np.errstate(invalid="ignore"):  # Arm says so of a NaN that signals
-            return words.view(np.float16).astype(np.float32)
-    bits = words.view(np.uint16)
-    paired = bits.size - alone
-    return np.concatenate([from_paired_vectors(bits[:paired], lanes), bfloat16.widened(bits[paired:])])
-
-
-class _Pieces:
-    """Arrays that are to lie behind one another, each on a cache line."""
-
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self._dtype = dtype
-        self._arrays: list[np.ndarray] = []
-        self._size = 0
-
-    def place(self, array: np.ndarray) -> int:
-        """Return where an array will begin."""
-        start = self._size
-        self._arrays.append(array.reshape(-1))
-        self._size = round_up(start + array.size, CACHE_LINE // self._dtype.itemsize)
-        return start
-
-    def joined(self) -> np.ndarray:
-        """Return all of them, and zeros between them."""
-        data = aligned_empty(self._size, self._dtype)
-        data[:] = 0
-        start = 0
-        for array in self._arrays:
-            data[start : start + array.size] = array
-            start = round_up(start + array.size, CACHE_LINE // self._dtype.itemsize)
-        return data
+            out[:] = words.view(np.float16)
+        return
+    paired = out.size - alone
+    split_pairs(words[: paired // 2], lanes, out[:paired])
+    out[paired:] = bfloat16.widened(words.view(np.uint16)[paired:])
 
 
 def _all_finite(array: np.ndarray) -> bool:

@@ -103,10 +103,11 @@ def paired_vectors(panels: np.ndarray, lanes: int) -> np.ndarray:
     return panels.reshape(-1, 2, lanes).swapaxes(1, 2).ravel()
 
 
-def from_paired_vectors(words: np.ndarray, lanes: int) -> np.ndarray:
-    """Return the float32 numbers of vectors of bfloat16 that `paired_vectors` put side by side, in their own order."""
-    pairs = words.view(np.uint32).reshape(-1, 1, lanes)
-    return np.concatenate([pairs << 16, pairs & np.uint32(0xFFFF0000)], axis=1).view(np.float32).reshape(-1)
+def split_pairs(words: np.ndarray, lanes: int, out: np.ndarray) -> None:
+    """Write the float32 numbers of vectors of bfloat16 that `paired_vectors` put side by side, in their own order."""
+    pairs, vectors = words.view(np.uint32).reshape(-1, lanes), out.view(np.uint32).reshape(-1, 2, lanes)
+    np.left_shift(pairs, 16, out=vectors[:, 0])
+    np.bitwise_and(pairs, np.uint32(0xFFFF0000), out=vectors[:, 1])
 
 
 def from_gate_panels(panels: np.ndarray, hidden_size: int, columns: slice, depth: int, lanes: int) -> np.ndarray:

@@ -33,7 +33,7 @@ class _Ready(NamedTuple):
     threads: int
     """The setting that it was planned for."""
     work: np.ndarray
-    """The numbers have its address, so it lives as long."""
+    """The numbers have its address, so it lives as long.  Weights live with the network."""
 
 
 class Stream(Exclusive):

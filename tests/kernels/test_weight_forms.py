@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support.cases import Case, Shape, assert_same_bits, module, random_case
 from support.general_cells import named
-from support.weight_forms import FORMS, SIXTEEN_BITS, rounded, rounded_case, small_module, widening
+from support.weight_forms import FORMS, SIXTEEN_BITS, as_floats, rounded, rounded_case, small_module
 
 import numba_lstm
 from numba_lstm.contract.architecture import Architecture
@@ -26,7 +26,7 @@ in_16_bits = pytest.mark.parametrize("form", SIXTEEN_BITS)
 @pytest.fixture(autouse=True)
 def kernels_that_widen() -> Iterator[None]:
     """Nothing here may be a test of float32's kernels only."""
-    with widening(False):
+    with as_floats(False):
         yield
 
 

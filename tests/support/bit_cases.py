@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from support.cases import Case, Shape, assert_same_bits, flat, module, random_case
-from support.weight_forms import FORMS, SIXTEEN_BITS, rounded_case, small_module, widening
+from support.weight_forms import FORMS, SIXTEEN_BITS, as_floats, rounded_case, small_module
 
 CASES = {
     "one": Shape(1, 1, steps=3, rows=1),
@@ -47,7 +47,7 @@ def computed(case: Case, numbers: str) -> Any:
     """Return what a module with a case's weights gives."""
     if numbers not in FORMS:
         return module(case)(case.x, case.hx)
-    with widening(False):
+    with as_floats(False):
         result = small_module(case, numbers)(case.x, case.hx)
     if numbers in SIXTEEN_BITS:
         expected = module(rounded_case(case, numbers))(case.x, case.hx)

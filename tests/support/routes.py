@@ -19,7 +19,7 @@ import pytest
 import numba_lstm
 from numba_lstm.execution.planning.machine import ASSUMED, Way, this_machine
 from support.cases import Case, Shape, assert_same_bits, flat, module, random_case
-from support.weight_forms import FORMS, SIXTEEN_BITS, rounded_case, small_module, widening
+from support.weight_forms import FORMS, SIXTEEN_BITS, as_floats, rounded_case, small_module
 
 Pick = Callable[[str, Sequence[Any]], Any]
 """Chooses one of some values, of which it is told the name."""
@@ -61,8 +61,8 @@ class Example(NamedTuple):
     threads: int
     way: str
     caches: str
-    widens: bool
-    """Whether weights of 16 bits are widened before calls."""
+    as_floats: bool
+    """Whether weights of 16 bits are made float32 before calls."""
     steps_per_launch: int | None
     earlier: str
     """What was called before."""
@@ -104,7 +104,7 @@ def example(pick: Pick, form: str | None = None) -> Example:
         pick("threads", [1, 2]),
         pick("way", list(WAYS)),
         pick("caches", list(CACHES)),
-        pick("widens", [False, True]),
+        pick("as floats", [False, True]),
         pick("steps per launch", [None, 1, 3]),
         pick("earlier", ["nothing", "the same", "another"]),
         sorted({0, *rng.integers(0, shape.steps, 3).tolist()}),
@@ -135,7 +135,7 @@ def alone(one: Example) -> list[Any]:
 @contextmanager
 def on_its_way(one: Example) -> Iterator[None]:
     """Have calls go the way that the example names."""
-    with pytest.MonkeyPatch.context() as patch, widening(one.widens):
+    with pytest.MonkeyPatch.context() as patch, as_floats(one.as_floats):
         way = WAYS[one.way]
         if way is not None:
             patch.setitem(ASSUMED, "way", way)

@@ -65,13 +65,13 @@ def network(shape: Shape, kept: Mapping[str, np.ndarray], form: str = "int8") ->
 
 
 @contextmanager
-def widening(beforehand: bool) -> Iterator[None]:
-    """Have all weights of 16 bits widened before calls, or none of them, whatever is faster here."""
+def as_floats(choice: bool) -> Iterator[None]:
+    """Have all weights of 16 bits made float32 before calls, or none of them, whatever is faster here."""
     from numba_lstm.execution import packing
     from numba_lstm.execution.planning.machine import ASSUMED
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ASSUMED, "widens", beforehand)
+        patch.setitem(ASSUMED, "as_floats", choice)
         patch.setattr(packing, "WIDENED_BYTES", 0)
         yield
 

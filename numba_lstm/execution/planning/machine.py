@@ -54,8 +54,8 @@ class Machine(NamedTuple):
     longer."""
     way: Way | None = None
     """The way of every call; None: the one that takes the least time by ``estimate``."""
-    widens: bool | None = None
-    """Whether weights of 16 bits are made floats before they are multiplied; None: where that is faster."""
+    as_floats: bool | None = None
+    """Whether weights of 16 bits are made float32 before a call; None: where its loads would take longer to."""
     most_steps: int | None = None
     """Most steps of a launch; None: as many as take ``launch_ns``."""
 
