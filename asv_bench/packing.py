@@ -48,14 +48,17 @@ def once(shape: Shape, weights: dict[str, np.ndarray], form: str | None) -> Seco
 
 
 def measure(shape: Shape, rounds: int) -> dict[str, Seconds]:
-    """Return the lowest seconds by form, after a round that touches the pages."""
+    """Return the lowest seconds by form, each after a time that touches the pages.
+
+    A hypervisor takes pages back that nobody has used for seconds, and the form that needs most of them would pay.
+    """
     weights = shapes.parameters(shape)
     lowest = dict.fromkeys(engines.FORMS, Seconds(math.inf, math.inf))
-    for number in range(rounds + 1):
+    for _ in range(rounds):
         for name, known in lowest.items():
-            found = once(shape, weights, None if name == "float32" else name)
-            if number:
-                lowest[name] = Seconds(*map(min, known, found))
+            form = None if name == "float32" else name
+            once(shape, weights, form)
+            lowest[name] = Seconds(*map(min, known, once(shape, weights, form)))
     return lowest
 
 
