@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,4 +42,12 @@ def recorded(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[str]:
     record("replace", lambda old, new: f"{called(old)} becomes {called(new)}")
     record("link", lambda old, new: f"{called(old)} becomes {called(new)}")
     record("unlink", lambda path, **_: f"remove {called(path)}")
+    if sys.version_info < (3, 11):  # pathlib has kept the function that it found when it was imported
+        unlink = Path.unlink
+
+        def of_path(path: Path, missing_ok: bool = False) -> None:
+            events.append(f"remove {called(path)}")
+            unlink(path, missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", of_path)
     return events
