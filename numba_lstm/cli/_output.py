@@ -60,7 +60,7 @@ class Output:
         if self.path == STANDARD:
             content = io.BytesIO()
             write(content)
-            write_all(standard_buffer("stdout", "output"), content.getbuffer())
+            write_all(standard_buffer("stdout", "output"), memoryview(content.getvalue()))
             return
         self._check()  # some time has passed
         with tidy_termination():

@@ -87,7 +87,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         content = io.BytesIO()
         write(content)
         with open_as_it_is(path) as file:
-            file.write(content.getbuffer())
+            file.write(content.getvalue())
 
 
 def open_as_it_is(path: Path) -> BinaryIO:

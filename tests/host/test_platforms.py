@@ -24,6 +24,7 @@ for name in (
 ):
     if hasattr(os, name):
         delattr(os, name)
+os.process_cpu_count = os.cpu_count  # as Python has it there since 3.13; here it asks what is taken away
 for name in ("SIGHUP", "SIGQUIT", "SIGKILL", "SIGALRM", "SIGPIPE", "SIGUSR1", "setitimer", "pthread_sigmask"):
     if hasattr(signal, name):
         delattr(signal, name)
