@@ -532,6 +532,7 @@ def test_results_in_the_middle_of_what_a_shell_collects(folder: Path) -> None:
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_that_leaves_while_results_are_written(folder: Path, unbuffered: str) -> None:
+    numba_lstm.warmup("float32")  # else the other process says that it compiles
     np.save("long.npy", np.zeros((100_000, 1, 3), np.float32))
     line = "numba-lstm run w.npz long.npy -o - | head -c 1 > /dev/null; echo ${PIPESTATUS[0]}"
     done = shell(line, PYTHONUNBUFFERED=unbuffered)
