@@ -131,7 +131,7 @@ def _cell(
         weight_hr=places.get("weight_hr", 0),
         gates=layer.gates[direction].ctypes.data if layer.gates else 0,
         cells=layer.cells[direction].ctypes.data,
-        forward=network.weights.data.ctypes.data,
+        forward=network.weights.data.ctypes.data,  # which its plan took as well: those of 16 bits have no gradients
         forward_bias=weights.bias,
         forward_ih=weights.weight_ih,
         forward_hh=weights.weight_hh,

@@ -22,7 +22,6 @@ WORTH_FLOATS = 0.95
 """The part of its time that a call may take with a float32 copy of its weights, which takes memory.  To make the copy
 takes about as long as to pack the weights, once."""
 
-
 SEEN = 0.5
 """The part of the shorter of two times, of multiply-adds and of reading, by which a step is longer than the other."""
 
