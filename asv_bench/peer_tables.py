@@ -106,7 +106,8 @@ def stream_over_call(results: dict[str, Any]) -> str:
     if not shares:
         return ""
     slowest = max(shares, key=shares.__getitem__)
-    return f"A step of a stream takes at most {shares[slowest]:.2f} of a call's time ({shapes.words(slowest)})."
+    most = f"{shares[slowest]:.2f} of the time of a call that is given the states"
+    return f"A step of a stream takes at most {most} ({shapes.words(slowest)})."
 
 
 def first_step(runs: dict[str, Any]) -> str:
