@@ -2,8 +2,8 @@
 Run sequences of different lengths as one batch
 ===============================================
 
-Proteins, sentences and recordings have different lengths. One call for all of them is faster than a call for each, and
-in a packed batch no padding is computed in vain. :doc:`/howto/lengths` says how to make one.
+Proteins, sentences and recordings have different lengths. One call can compute all of them, and in a packed batch no
+padding is computed in vain. :doc:`/howto/lengths` says how to make one.
 
 Here two dozen proteins go through a published network at once. metapredict V3, a bidirectional LSTM of two layers,
 gives each residue of a protein a score, from 0, in a fixed structure, to 1, disordered. It ships with the package.

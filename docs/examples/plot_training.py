@@ -172,7 +172,7 @@ axes.legend()
 plt.show()
 
 # %%
-# Nothing is for free. For complete sequences the published network is right by definition; this is how far off the
+# This has a price. For complete sequences the published network is right by definition; this is how far off the
 # trained one is there.
 
 print(f"held out, complete sequences, after Adam: {complete:.2f}")
