@@ -20,7 +20,8 @@ from .._found import Found, Runner, State
 from .._taken import Taken
 from . import config as configs
 from . import core, layers, weights
-from .config import Entry, Refusal
+from .classes import Refusal
+from .config import Entry
 from .described import found_at
 from .layers import Layer
 from .places import Place, chosen_place, file_error, places_in

@@ -12,37 +12,14 @@ from typing import Any, NamedTuple
 
 from ...kernels.cells.cell_rule import SIGMOID, TANH, Activation
 from . import versions
+from .activations import activation
+from .classes import Refusal, is_custom, known_options
 
-VERSION = "give keras_version= (numba-lstm: --keras-version)"
 INSTEAD = "run this layer with Keras, or export the model to ONNX and run it with ONNX Runtime"
 
 _RECURRENT = re.compile(r"LSTM|GRU|RNN|ConvLSTM|Recurrent", re.IGNORECASE)
-_OF_KERAS = ("keras", "tf_keras", "tensorflow", "builtins")
 _MOST, _LONGEST = 10_000, 1000
 """Recurrent layers, and characters in the names and places of one: what has more does not describe a model."""
-
-
-_ACTIVATIONS = {
-    "sigmoid": SIGMOID,
-    "tanh": TANH,
-    "linear": Activation("Affine", 1.0, 0.0),
-    "relu": Activation("Relu"),
-    "relu6": Activation("Clip", 0.0, 6.0),
-    "hard_tanh": Activation("Clip", -1.0, 1.0),
-    "leaky_relu": Activation("LeakyRelu", 0.2),
-    "elu": Activation("Elu", 1.0, 1.0),
-    "celu": Activation("Elu", 1.0, 1.0),
-    "selu": Activation("Elu", 1.6732632423543772, 1.0507009873554805),
-    "silu": Activation("Silu"),
-    "swish": Activation("Silu"),
-    "exponential": Activation("Exp"),
-    "softplus": Activation("Softplus"),
-    "softsign": Activation("Softsign"),
-    "sparse_sigmoid": Activation("HardSigmoid", 0.5, 0.5),
-}
-
-_HARD_SIGMOID = {True: Activation("HardSigmoid", 0.2, 0.5), False: Activation("HardSigmoid", 1 / 6, 0.5)}
-"""By whether it is that of Keras 1 and 2."""
 
 
 class Options(NamedTuple):
@@ -82,10 +59,6 @@ class Entry(NamedTuple):
     def name(self) -> str:
         """All names in one."""
         return "/".join(self.names)
-
-
-class Refusal(ValueError):
-    """What stands in the way of a layer."""
 
 
 def entries(model: Mapping[str, Any], version: str | None) -> list[Entry]:
@@ -153,7 +126,7 @@ def _layer(layer: Mapping[str, Any], names: tuple[str, ...], group: str, version
     if isinstance(wrapped, dict) and isinstance(wrapped.get("class_name"), str):
         if kind != "Bidirectional":
             # Others may store what they compute weights from, in the place of the weights.
-            trusted = kind == "TimeDistributed" and not _custom(layer)
+            trusted = kind == "TimeDistributed" and not is_custom(layer)
             reason = f"the {kind} around it is not Keras's TimeDistributed, and may change its weights: {INSTEAD}"
             for entry in _layer(wrapped, names, f"{group}/layer", version):
                 yield entry if trusted else Entry(entry.names, entry.kind, entry.group, obstacle=reason)
@@ -189,7 +162,7 @@ def _input_size(layer: Mapping[str, Any]) -> int | None:
 
 def _read(layer: Mapping[str, Any], version: str | None) -> tuple[tuple[Options, ...], str | None]:
     """Return what a layer computes: one direction or two, and how these are merged."""
-    config = _known(layer)
+    config = known_options(layer)
     if layer["class_name"] != "Bidirectional":
         return (options(layer, version),), None
     forward_layer, merge_mode = config["layer"], config.get("merge_mode", "concat")
@@ -220,23 +193,6 @@ def bidirectional(
     return (forward, backward), merge_mode
 
 
-def _known(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a layer's options, or refuse it if its class is not one of Keras."""
-    config = layer.get("config")
-    if _custom(layer):
-        raise Refusal(f"{layer['class_name']} is a custom class, whose code is not in the file")
-    if not isinstance(config, dict):
-        raise Refusal("its options are missing")
-    return config
-
-
-def _custom(layer: Mapping[str, Any]) -> bool:
-    """Return whether the class of a layer is not one of Keras."""
-    module, registered = layer.get("module"), layer.get("registered_name")
-    of_keras = module is None or (isinstance(module, str) and module.split(".")[0] in _OF_KERAS)
-    return not of_keras or (isinstance(registered, str) and ">" in registered and not registered.startswith("Keras"))
-
-
 def options(layer: Mapping[str, Any], version: str | None) -> Options:
     """Return what one LSTM layer computes, or refuse it.
 
@@ -247,14 +203,14 @@ def options(layer: Mapping[str, Any], version: str | None) -> Options:
     version : str, optional
         Of the Keras that wrote it.
     """
-    config, kind = _known(layer), layer["class_name"]
+    config, kind = known_options(layer), layer["class_name"]
     cell = config
     if kind == "RNN":
         inner = config.get("cell")
         if not isinstance(inner, dict) or inner.get("class_name") != "LSTMCell":
             name = inner.get("class_name") if isinstance(inner, dict) else "unknown"
             raise Refusal(f"its cell is of class {name}; LSTMCell is the one that can be taken")
-        cell = _known(inner)
+        cell = known_options(inner)
     elif kind not in ("LSTM", "CuDNNLSTM"):
         raise Refusal(f"{kind} is not an LSTM layer")
     if config.get("time_major"):
@@ -279,60 +235,3 @@ def _truth(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise Refusal(f"its {name} is {value!r}")
     return value
-
-
-def activation(value: Any, version: str | None) -> Activation:
-    """Return an activation by what stands for it in a configuration, or refuse it."""
-    arguments: Mapping[str, Any] = {}
-    if isinstance(value, dict):
-        kind, inner = value.get("class_name"), value.get("config")
-        if kind == "function" and isinstance(inner, str):
-            # Keras 3 writes its own functions as texts, and a function of its user's like this, whatever its name.
-            if value.get("module") in (None, "builtins") or _custom(value):
-                raise Refusal(f"its activation is {inner!r}, a custom function, whose code is not in the file")
-            value = inner
-        elif kind in ("LeakyReLU", "ELU") and isinstance(inner, dict):
-            arguments = {"negative_slope": 0.3} | _known(value)
-            value = {"LeakyReLU": "leaky_relu", "ELU": "elu"}[kind]
-        elif kind == "Activation" and isinstance(inner, dict):
-            return activation(_known(value).get("activation"), version)
-        else:
-            raise Refusal(f"its activation is of class {kind!r}, which is not known here")
-    if value is None:
-        value = "linear"
-    if value == "hard_sigmoid":
-        if version is None:
-            raise Refusal(f"hard_sigmoid means another function in Keras 2 than in Keras 3: {VERSION}")
-        return _HARD_SIGMOID[versions.is_old(version)]
-    if not isinstance(value, str) or value not in _ACTIVATIONS:
-        raise Refusal(f"its activation is {value!r}, which is not known here")
-    found = _ACTIVATIONS[value]
-    for name in ("alpha", "negative_slope") if found.name == "LeakyRelu" else ("alpha",):
-        if name in arguments:
-            alpha = arguments[name]
-            if isinstance(alpha, bool) or not isinstance(alpha, int | float):
-                raise Refusal(f"its {name} is {alpha!r}")
-            return found._replace(alpha=float(alpha))
-    return found
-
-
-def default_recurrent_activation(version: str | None) -> str:
-    """Return that of a layer that was made without one, or refuse it if that cannot be known.
-
-    Keras 2.3 changed it; in TensorFlow, whose versions end in "-tf" until 2.3, TensorFlow 2 did, which begins with
-    2.2.4-tf, as TensorFlow 1 ends.  A model's configuration always has it.
-
-    Examples
-    --------
-    >>> default_recurrent_activation("2.2.4"), default_recurrent_activation("2.3.1")
-    ('hard_sigmoid', 'sigmoid')
-    """
-    if version is None:
-        return "sigmoid"
-    numbers = versions.numbers(version)
-    if numbers == (2,) or (numbers == (2, 2) and "tf" in version):
-        raise Refusal(
-            f"give recurrent_activation: that of layers that were made without is hard_sigmoid or sigmoid in Keras "
-            f"{version}; it changed with Keras 2.3 and with TensorFlow 2"
-        )
-    return "hard_sigmoid" if numbers < (2, 3) else "sigmoid"

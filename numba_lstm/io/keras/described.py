@@ -5,7 +5,8 @@ from __future__ import annotations
 from .._found import Found
 from . import config as configs
 from . import weights
-from .config import Entry, Refusal
+from .classes import Refusal
+from .config import Entry
 from .places import Place
 
 

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from ...formats.printable import printable
 from .._taken import whole_names
+from . import activations, file, versions, weights
 from . import config as configs
-from . import file, versions, weights
-from .config import Entry, Refusal
+from .classes import Refusal
+from .config import Entry
 
 _WEIGHTS_ONLY = (
     "the file does not say what its layers do: give config= (numba-lstm: --config and a file of JSON), what "
@@ -114,7 +115,7 @@ def _optional(stored: list[weights.Stored], given: Mapping[str, Any], version: s
         layer: dict[str, Any] = {"class_name": "LSTM", "config": dict(extra)}
         if not extra.keys() & {"recurrent_activation", "inner_activation"}:
             cudnn = any(side.of_cudnn for side in place.arrays)  # CuDNNLSTM has no other
-            default = "sigmoid" if cudnn else configs.default_recurrent_activation(version)
+            default = "sigmoid" if cudnn else activations.default_recurrent_activation(version)
             layer["config"] |= {"recurrent_activation": default}
         directions: tuple[configs.Options, ...] = (configs.options(layer, version),)
         merge_mode = None

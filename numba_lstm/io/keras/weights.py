@@ -17,7 +17,8 @@ import numpy as np
 
 from ...formats.bfloat16 import widened
 from ...formats.hdf5 import Node
-from .config import Entry, Refusal
+from .classes import Refusal
+from .config import Entry
 
 _NAMES = ("kernel", "recurrent_kernel", "bias")
 _GATES = "ifco"
