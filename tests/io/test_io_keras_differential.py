@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import warnings
 from pathlib import Path
@@ -273,3 +274,20 @@ def test_a_plain_lstm(suffix: str, tmp_path: Path) -> None:
         output, (h_n, c_n) = lstm(x)
         np.testing.assert_allclose(output, expected[0], rtol=0, atol=2e-6)
         np.testing.assert_allclose(np.stack([h_n, c_n], axis=1).reshape(-1, 2, 5), expected[1:], rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["as made", "a backward layer of its own"])
+@pytest.mark.parametrize("frozen", ["forward_layer", "backward_layer", "forward_layer.cell.kernel"])
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_frozen_directions(suffix: str, frozen: str, own: bool, tmp_path: Path) -> None:
+    """What is frozen comes behind what is trained, in files that list arrays by name."""
+    x = np.random.default_rng(0).standard_normal((2, 6, 3)).astype(np.float32)
+    backward = keras.layers.LSTM(4, return_sequences=True, go_backwards=True, name="other") if own else None
+    inner = keras.layers.LSTM(4, return_sequences=True)
+    layer = keras.layers.Bidirectional(inner, backward_layer=backward, name="bi")
+    model = keras.Sequential([keras.Input(x.shape[1:]), layer])
+    operator.attrgetter(frozen)(layer).trainable = False
+    path = tmp_path / f"m{suffix}"
+    model.save(path)
+    found = ours.load(path)["bi"](x)
+    np.testing.assert_allclose(found, keras.ops.convert_to_numpy(layer(x)), rtol=0, atol=2e-6)

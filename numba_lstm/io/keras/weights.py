@@ -23,6 +23,9 @@ from .config import Entry
 _NAMES = ("kernel", "recurrent_kernel", "bias")
 _GATES = "ifco"
 _OF_GATE = re.compile(r"(?:.*_)?([WUb])_([ifco])")
+_FORWARD, _BACKWARD = "forward_", "backward_"
+"""What Bidirectional puts before the names of its two layers, the second only if that is not its user's."""
+
 _CELL = re.compile(r"(?:.*_)?cell(?:_\d+)?")
 _DEPTH = 32
 """Groups in groups: a model in a model has two each."""
@@ -142,7 +145,11 @@ def locate(root: Node, by_name: bool, entry: Entry) -> list[Arrays]:
     Refusal
         If they are not where Keras keeps them.
     """
-    found = _by_name(root, entry) if by_name else _by_class(root, entry.group)
+    if by_name:
+        owned = _by_name(root, entry)
+        found = _directions(owned) if len(owned) == len(entry.directions) else []
+    else:
+        found = _by_class(root, entry.group)
     if len(found) != len(entry.directions):
         raise Refusal("its weights are not where Keras keeps them")
     return found
@@ -169,14 +176,14 @@ def _in_group(node: Node) -> list[Arrays]:
     return [Arrays({name: node for name, node in zip(_NAMES, nodes, strict=False) if node and node.is_array})]
 
 
-def _by_name(root: Node, entry: Entry) -> list[Arrays]:
+def _by_name(root: Node, entry: Entry) -> dict[tuple[str, ...], Arrays]:
     group = root.find(entry.names[0])
     if group is None:
-        return []
+        return {}
     paths = _paths(group, "weight_names")
     if len(entry.names) > 1:  # all arrays of a model or wrapper lie in one list
         paths = _within(paths, entry.names[1:]) or (paths if len(entry.names) == 2 else [])
-    return _directions(group, paths)
+    return _owned(group, paths)
 
 
 def _within(paths: list[str], names: tuple[str, ...]) -> list[str]:
@@ -207,23 +214,45 @@ def _paths(group: Node, name: str) -> list[str]:
     return names
 
 
-def _directions(group: Node, paths: list[str]) -> list[Arrays]:
-    """Return the arrays among those of a group, in their order, which is forward, backward."""
-    found: list[Arrays] = []
+def _owned(group: Node, paths: list[str]) -> dict[tuple[str, ...], Arrays]:
+    """Return the arrays among those of a group, by the names before theirs, which are those of a layer."""
+    found: dict[tuple[str, ...], Arrays] = {}
     for path in paths:
-        name = path.rpartition("/")[2].partition(":")[0]
+        *owner, name = path.split("/")
+        name = name.partition(":")[0]
         gate = _OF_GATE.fullmatch(name)
         if gate:
+            owner.append(name[: gate.start(1)])
             name = f"{gate[1]}_{gate[2]}"
         elif name not in _NAMES:
             continue
         node = group.find(path)
         if node is None or not node.is_array:
             raise Refusal(f"{path} is missing")
-        if not found or name in found[-1].nodes:
-            found.append(Arrays({}))
-        found[-1].nodes[name] = node
+        nodes = found.setdefault(tuple(owner), Arrays({})).nodes
+        if name in nodes:
+            raise Refusal(f"several of its arrays are called {name}")
+        nodes[name] = node
     return found
+
+
+def _directions(found: dict[tuple[str, ...], Arrays]) -> list[Arrays]:
+    """Return the arrays of a layer in the order forward, backward.
+
+    They do not have it in the file: Keras lists what is trained before what is frozen, layers or single arrays.
+
+    Raises
+    ------
+    Refusal
+        If the names do not say which of two directions is forward.
+    """
+    if len(found) != 2:
+        return list(found.values())
+    around = set.intersection(*map(set, found))  # names of models, which may begin like those of directions
+    forward = [owner for owner in found if any(part.startswith(_FORWARD) for part in set(owner) - around)]
+    if len(forward) != 1:
+        raise Refusal("the names of its arrays do not say which are those of the forward direction")
+    return [found[forward[0]], *(arrays for owner, arrays in found.items() if owner != forward[0])]
 
 
 # --- without a configuration ------------------------------------------------------------------------------
@@ -243,23 +272,42 @@ def discover(root: Node, by_name: bool) -> list[Stored]:
     return [stored for stored in found if stored.arrays and all(map(_like_lstm, stored.arrays))]
 
 
+def _layer_of(path: str) -> tuple[str, ...]:
+    """Return the names before that of an array, without its cell's."""
+    *parts, _ = path.split("/")
+    return tuple(parts[:-1] if len(parts) > 1 and _CELL.fullmatch(parts[-1]) else parts)
+
+
+def _sides(parts: tuple[str, ...]) -> list[str]:
+    """Return the directions that names say."""
+    return [side for side in (_FORWARD, _BACKWARD) if any(part.startswith(side) for part in parts)]
+
+
+def _above(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names without those of directions, above which their Bidirectional stands in newer files."""
+    return tuple(part for part in parts if not _sides((part,)))
+
+
 def _named(root: Node) -> Iterator[Stored]:
     for layer in _paths(root, "layer_names"):
         group = root.find(layer)
         owners: dict[tuple[str, ...], list[str]] = {}
-        for path in _paths(group, "weight_names") if group else []:
-            parts = path.split("/")[:-1]
-            if len(parts) > 1 and _CELL.fullmatch(parts[-1]):
-                parts.pop()
-            # Above a direction stands its Bidirectional, in newer files.
-            kept = tuple(part for part in parts if not part.startswith(("forward_", "backward_")))
-            owners.setdefault(kept or (layer,), []).append(path)
+        paths = {path: _layer_of(path) for path in (_paths(group, "weight_names") if group else [])}
+        sides = Counter({(_above(parts), side) for parts in paths.values() for side in _sides(parts)})
+        for path, parts in paths.items():
+            both = all(sides[_above(parts), side] for side in (_FORWARD, _BACKWARD))
+            owners.setdefault((_above(parts) if both else parts) or (layer,), []).append(path)
         inner = {names: names[names.index(layer) + 1 :] if layer in names else names[1:] for names in owners}
         counts = Counter(inner.values())
-        for names, paths in owners.items():
+        for names, own in owners.items():
             # What stands first may be a name that only TensorFlow had for the layer, unless it tells some apart.
             alone = counts[inner[names]] == 1
-            yield Stored((layer, *(inner[names] if alone else names)), "", _directions(group, paths) if group else [])
+            owned = _owned(group, own) if group else {}
+            try:
+                arrays = _directions(owned)
+            except Refusal:  # which is forward nobody can say, and whoever names this layer is told that it is none
+                arrays = []
+            yield Stored((layer, *(inner[names] if alone else names)), "", arrays)
 
 
 def _grouped(node: Node, names: tuple[str, ...], seen: set[int], depth: int) -> Iterator[Stored]:
