@@ -16,6 +16,7 @@ from support import keras_files
 import numba_lstm
 from numba_lstm import cli
 from numba_lstm.io import keras
+from numba_lstm.io.keras import activations
 
 h5py = pytest.importorskip("h5py")
 
@@ -392,3 +393,63 @@ def test_a_damaged_record(tmp_path: Path) -> None:
             numba_lstm.LSTM.load(tmp_path / "w.npz", prefix="a.")
     numba_lstm.io.write(tmp_path / "w.npz", arrays, {"numba_lstm": '{"modules": {"b.": {"batch_first": true}}}'})
     assert numba_lstm.LSTM.load(tmp_path / "w.npz", prefix="a.").batch_first is False
+
+
+# --- activations ------------------------------------------------------------------------------------------
+
+
+def activated(activation: str, version: str | None, tmp_path: Path) -> Path:
+    model = keras_files.sequential(keras_files.layer("LSTM", "rnn", units=UNITS, activation=activation))
+    return keras_files.legacy(tmp_path / "m.h5", model, {"rnn": named("rnn/{}:0", weights(0))}, version)
+
+
+@pytest.mark.parametrize(
+    ("activation", "version"),
+    [
+        ("relu", "1.2.2"),
+        ("softsign", "2.0.8"),
+        ("exponential", "2.2.4"),
+        ("swish", "2.3.0-tf"),
+        ("swish", "2.4.0"),
+        ("silu", "2.15.0"),
+        ("leaky_relu", "2.6.0"),
+        ("relu6", "2.11.0"),
+        ("celu", "3.5.0"),
+        ("hard_tanh", "3.7.0"),
+    ],
+)
+def test_activations_that_a_version_had(activation: str, version: str, tmp_path: Path) -> None:
+    assert keras.load(activated(activation, version, tmp_path))["rnn"](X).shape == (len(X), UNITS)
+
+
+@pytest.mark.parametrize(
+    ("activation", "version"),
+    [
+        ("exponential", "1.2.2"),
+        ("swish", "2.2.4"),
+        ("swish", "2.3.1"),
+        ("swish", "2.2.4-tf"),
+        ("silu", "2.3.1"),
+        ("leaky_relu", "2.4.0"),
+        ("relu6", "1.2.2"),
+        ("celu", "2.15.0"),
+        ("hard_tanh", "2.11.0"),
+        ("sparse_sigmoid", "2.15.0"),
+    ],
+)
+def test_activations_that_a_version_did_not_have(activation: str, version: str, tmp_path: Path) -> None:
+    """Such a name is that of a function of the file's author."""
+    path = activated(activation, version, tmp_path)
+    with pytest.raises(ValueError, match=f"'{activation}', which Keras {version} did not have: a custom function"):
+        keras.load(path)
+    assert keras.load(path, keras_version="3.9.0")["rnn"](X).shape == (len(X), UNITS)
+
+
+def test_activations_without_a_version(tmp_path: Path) -> None:
+    """Files of Keras 1 have none, and what several versions have written says none."""
+    with pytest.raises(ValueError, match="'leaky_relu', which Keras 1 did not have"):
+        keras.load(activated("leaky_relu", None, tmp_path))
+    assert keras.load(activated("softsign", None, tmp_path))["rnn"](X).shape == (len(X), UNITS)
+    with pytest.raises(ValueError, match="leaky_relu is a function of Keras from some version on"):
+        activations.activation("leaky_relu", None)
+    assert activations.activation("softsign", None).name == "Softsign"

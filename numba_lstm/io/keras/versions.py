@@ -56,6 +56,19 @@ def is_old(version: str) -> bool:
     return numbers(version) < (3,)
 
 
+def has(version: str, since: tuple[int, ...]) -> bool:
+    """Return whether a version of Keras has what came with another one, or with TensorFlow's of about that time.
+
+    Examples
+    --------
+    >>> has("2.3.1", (2, 4)), has("2.3.0-tf", (2, 4)), has("3.5.0", (2, 4))
+    (False, True, True)
+    """
+    if "tf" in version and since == (2, 4):
+        since = (2, 3)  # 2.3.0-tf is the Keras of TensorFlow 2.2
+    return numbers(version) >= since
+
+
 def before_tensorflow(version: str | None) -> bool:
     """Return whether this is a Keras of several backends before 3: its Bidirectional leaves zero_output_for_mask."""
     return version is not None and "tf" not in version and numbers(version) < (2, 4)
