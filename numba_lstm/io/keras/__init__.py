@@ -167,6 +167,7 @@ def runner(
     def run(x: np.ndarray, state: State | None) -> dict[str, np.ndarray]:
         # States come as torch has them, (D, N, units).
         initial = None if state is None else [part for pair in zip(*state, strict=True) for part in pair]
+        layer.reset_state()  # Each input is a call of its own, also where the layer is stateful.
         result = layer(x, initial_state=initial)
         parts = result if isinstance(result, tuple) else (result,)
         return dict(zip(_result_names(layer), parts, strict=True))
