@@ -230,6 +230,59 @@ def test_a_bidirectional_layer_before_tensorflow_repeats_masked_outputs(tmp_path
     np.testing.assert_allclose(old[mask == 1], new[mask == 1], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("options", [{}, {"go_backwards": True}, {"return_sequences": True}])
+@pytest.mark.parametrize("zeros", [False, True])
+def test_masks_of_unrolled_layers(options: dict[str, Any], zeros: bool, tmp_path: Path) -> None:
+    """Backends of Keras agree on them, except for those that give zeros where the mask is False."""
+    rolled, unrolled = (
+        keras.load(
+            keras_files.legacy(
+                tmp_path / f"{unroll}.h5",
+                keras_files.sequential(
+                    keras_files.layer("LSTM", "l", units=UNITS, unroll=unroll, zero_output_for_mask=zeros, **options)
+                ),
+                {"l": _named("l/{}:0", _arrays(8))},
+                "3.5.0",
+            )
+        )["l"]
+        for unroll in (False, True)
+    )
+    x, mask = _x(), np.array([[1, 0, 1, 1], [1, 1, 0, 0]])
+    for all_steps in (None, np.ones_like(mask)):
+        np.testing.assert_array_equal(unrolled(x, mask=all_steps), rolled(x, mask=all_steps))
+    if zeros:
+        with pytest.raises(ValueError, match="l has unroll=True and gives zeros where the mask is False"):
+            unrolled(x, mask=mask)
+    else:
+        np.testing.assert_array_equal(unrolled(x, mask=mask), rolled(x, mask=mask))
+
+
+@pytest.mark.parametrize("sequences", [False, True])
+def test_masks_of_unrolled_bidirectional_layers(sequences: bool, tmp_path: Path) -> None:
+    """The wrapper makes layers that return sequences give zeros, whatever they say."""
+    inner = keras_files.layer("LSTM", "lstm", units=UNITS, return_sequences=sequences, unroll=True)
+    model = keras_files.sequential(keras_files.layer("Bidirectional", "both", layer=inner))
+    values = _named("both/forward_lstm/{}", _arrays(1)) | _named("both/backward_lstm/{}", _arrays(2))
+    layer = keras.load(keras_files.legacy(tmp_path / "a.h5", model, {"both": values}, "3.5.0"))["both"]
+    mask = np.array([[1, 0, 1, 1], [1, 1, 0, 0]])
+    if sequences:
+        with pytest.raises(ValueError, match="both has unroll=True"):
+            layer(_x(), mask=mask)
+    assert layer(_x(), mask=None if sequences else mask).shape[-1] == 2 * UNITS
+
+
+def test_inputs_of_a_runner_know_nothing_of_each_other(tmp_path: Path) -> None:
+    """Of a stateful layer either, whose calls in Keras go on from where the last one ended."""
+    layer = keras_files.layer("LSTM", "lstm", units=UNITS, stateful=True, return_state=True)
+    arrays = {"lstm": _named("lstm/{}:0", _arrays(8))}
+    path = keras_files.legacy(tmp_path / "a.h5", keras_files.sequential(layer), arrays)
+    runner = keras.runner(path, "lstm")
+    first, other, again = (runner.run(x, None) for x in (_x(), _x()[:1], _x()))
+    for name, value in first.items():
+        np.testing.assert_array_equal(again[name], value)
+        np.testing.assert_allclose(other[name], value[:1], rtol=0, atol=0)
+
+
 # --- the HDF5 reader --------------------------------------------------------------------------------------------
 
 

@@ -33,6 +33,7 @@ class Options(NamedTuple):
     go_backwards: bool
     stateful: bool
     zero_output_for_mask: bool
+    unroll: bool
 
     @property
     def plain(self) -> bool:
@@ -226,7 +227,9 @@ def options(layer: Mapping[str, Any], version: str | None) -> Options:
         SIGMOID if cudnn else activation(cell.get(inner_name, "sigmoid"), version),
         *(
             _truth(name, config.get(name, False))
-            for name in ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask")
+            for name in (
+                "return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask", "unroll"
+            )
         ),
     )
 

@@ -71,6 +71,8 @@ class Layer(Exclusive):
         self.stateful = options.stateful
         self._sides = [_Side(core, options) for core, options in sides]
         self._units = [core.units for core, _ in sides for _ in range(core.count)]
+        # Loops over unrolled steps repeat masked outputs, reverse the mask with the input, or fail.
+        self._differs = any(side.unroll and side.zero_output_for_mask for _, side in sides)
         self._states: list[np.ndarray] | None = None
 
     def __call__(self, x: Any, mask: Any = None, initial_state: Any = None) -> Any:
@@ -95,7 +97,7 @@ class Layer(Exclusive):
         Raises
         ------
         ValueError
-            If a shape does not fit.
+            If a shape does not fit, or there is a mask for an unrolled layer that gives zeros where it is False.
         TypeError
             If these are not real numbers.
         RuntimeError
@@ -106,6 +108,11 @@ class Layer(Exclusive):
             raise ValueError("x has no steps")
         rows, steps = x.shape[:2]
         mask = None if mask is None else masks.checked(mask, rows, steps)
+        if self._differs and mask is not None and not mask.all():
+            raise ValueError(
+                f"{self.name} has unroll=True and gives zeros where the mask is False, which the backends of Keras do "
+                "in different ways: run it with Keras, or make the layer with unroll=False"
+            )
         if not self.stateful:
             return self._run(x, mask, self._given(initial_state, rows))[0]
         with self._free_lock():

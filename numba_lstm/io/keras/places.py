@@ -22,7 +22,7 @@ _WEIGHTS_ONLY = (
 )
 _OPTIONS = {
     "units", "activation", "recurrent_activation", "return_sequences", "return_state", "go_backwards", "stateful",
-    "zero_output_for_mask", "merge_mode", "use_bias", "unit_forget_bias", "inner_activation",
+    "zero_output_for_mask", "unroll", "merge_mode", "use_bias", "unit_forget_bias", "inner_activation",
 }  # fmt: skip
 
 Named = TypeVar("Named", Entry, weights.Stored)
