@@ -30,10 +30,10 @@ def weights_of(options: argparse.Namespace) -> tuple[Path, Any, dict[str, Any]]:
     module = format_of(path)
     more: dict[str, Any] = {}
     if options.config is not None:
-        more["config"] = options.config.read_text(encoding="utf-8")
         try:
+            more["config"] = options.config.read_text(encoding="utf-8")
             json.loads(more["config"])
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{options.config} is no JSON: {error}") from None
     if options.keras_version is not None:
         more["keras_version"] = options.keras_version

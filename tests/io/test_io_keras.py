@@ -332,6 +332,13 @@ def test_configurations_that_are_none(tmp_path: Path) -> None:
         keras.load(path)
 
 
+@pytest.mark.parametrize("config", [5, [], b"{}", True])
+@pytest.mark.parametrize("function", [keras.load, keras.load_lstm])
+def test_configurations_of_other_types(function: Any, config: Any) -> None:
+    with pytest.raises(TypeError, match=f"config should be a text of JSON or a mapping, got: {type(config).__name__}"):
+        function(GOLDEN_KERAS / "model.keras", config=config)
+
+
 def test_a_subclassed_model_needs_options(tmp_path: Path) -> None:
     """Its configuration names no layers; their weights are found."""
     path = _archive(tmp_path / "a.keras", config_json=b'{"class_name": "Mine", "module": "m", "config": {"a": 1}}')

@@ -245,13 +245,16 @@ def test_weights_of_keras_alone_need_a_configuration(folder: Path, capsys: Any) 
     ("content", "words", "complaint"),
     [
         ("{", "info m.h5 --config c.json", "c.json is no JSON"),
+        ("\xff{}", "info m.h5 --config c.json", "c.json is no JSON"),
+        ("[" * 100_000, "info m.h5 --config c.json", "c.json is no JSON"),
         ("{}", "info w.npz --config c.json", "are for files of Keras"),
         ("{}", "run w.npz x.npy --keras-version 2.2.4", "are for files of Keras"),
         ("{}", "info m.h5 --config none.json", "none.json: No such file"),
     ],
+    ids=["open", "latin", "deep", "torch", "version", "none"],
 )
 def test_a_configuration_that_is_none(folder: Path, capsys: Any, content: str, words: str, complaint: str) -> None:
-    Path("c.json").write_text(content)
+    Path("c.json").write_bytes(content.encode("latin-1"))  # in which not every text is UTF-8
     np.savez("w.npz", **states(""))
     Path("m.h5").write_bytes((GOLDEN_KERAS / "model.weights.h5").read_bytes())
     assert complaint in run(capsys, *words.split(), status=2)

@@ -69,6 +69,8 @@ def load(path: StrPath, config: str | Mapping[str, Any] | None = None, keras_ver
         If the file cannot be opened.
     ValueError
         If it is damaged, no file of Keras, or has no layer that can be taken; the message begins with the path.
+    TypeError
+        If ``config`` is neither a text nor a mapping.
     MemoryError
         If there is no room for the weights twice: those of the file, and the layers'.
 
@@ -124,7 +126,7 @@ def load_lstm(
 
     Raises
     ------
-    OSError, ValueError, MemoryError
+    OSError, ValueError, TypeError, MemoryError
         As `load` does; also if the layer does more than an `LSTM`, with the reason.
 
     Examples

@@ -37,6 +37,8 @@ class Place(NamedTuple):
 
 def places_in(path: Path, config: str | Mapping[str, Any] | None, version: str | None) -> list[Place]:
     """Return the recurrent layers of a file, with their arrays where these were found."""
+    if not isinstance(config, str | Mapping | None):
+        raise TypeError(f"config should be a text of JSON or a mapping, got: {type(config).__name__}")
     saved = file.read(path)
     try:
         given = None if config is None else _given(config)
