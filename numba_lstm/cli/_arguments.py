@@ -145,8 +145,8 @@ def parser() -> argparse.ArgumentParser:
     for command in (run, info, convert):
         command.add_argument(
             "--node", "--prefix", dest="name", type=_name, metavar="NAME",
-            help="which LSTM: a node, a layer, or what precedes weight_ih_l0; run needs it if there are several, "
-            "info and convert take all without it",
+            help="which LSTM: a node, a layer, or what precedes weight_ih_l0; without it run takes the one that has "
+            "nothing there, or the only one, and info and convert take all",
         )  # fmt: skip
         command.add_argument(
             "--config", type=Path, metavar="JSON",

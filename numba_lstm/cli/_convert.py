@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import io
-from ..contract.saved.saving import contents_of
+from ..contract.saved.saving import check_names, contents_of
 from ..formats.printable import listed
-from ._console import InputError, check_shows, notice_compiling, prepare_kernels, show_json, warmup_of
+from ._console import InputError, check_shows, notice_compiling, prepare_kernels, say, show_json, warmup_of
 from ._inputs import files_of, found_in, name_of_one, obstacles, read_array, weights_of
 from ._output import Output
 
@@ -47,32 +47,38 @@ def convert(options: argparse.Namespace) -> None:
         modules = {name: module.load_lstm(path, name, **more) for name in chosen}
         if len(modules) < len(chosen):
             raise InputError(f"{path} holds {listed(chosen)}, some of one name: they cannot lie in one file")
+        if len(chosen) < len(found):
+            say(f"warning: left out: {obstacles([each for each in found if each.obstacle is not None])}")
     starts = {name: f"{name.removesuffix('.')}." if name and len(modules) > 1 else "" for name in modules}
     left = {starts[each.name]: each.left for each in found if each.name in starts}
     made = {starts[name]: module for name, module in modules.items()}
     if len(made) < len(modules):
         raise InputError(f"{path} holds {listed(list(modules))}, which would have one name in a file")
-    error: dict[str, Any] | None = None
+    figures: dict[str, Any] | None = None
     if options.form is not None:
         if joins:
             small = {"": module.load_lstm(path, options.name, weights=options.form)}
         else:
             small = {start: lstm.quantize(options.form) for start, lstm in made.items()}
         if options.check is not None:
-            error = _error(options.check, small, made)
+            figures = _error(options.check, small, made)
         made = small
     values = {start: {name: value for name, (value, _) in beside.items()} for start, beside in left.items()}
     arrays, metadata = contents_of(made, values)
+    try:
+        check_names(arrays, made)
+    except ValueError as error:
+        raise InputError(f"{path} holds {listed(list(modules))}, which cannot lie in one file: {error}") from None
     output.write(lambda file: io.WRITTEN[suffix].write(file, arrays, metadata))
     if options.json:
-        show_json({"output": output.path, **(error or {})})
+        show_json({"output": output.path, **(figures or {})})
         return
     for start, lstm in made.items():
         output.note(f"prefix {start!r}, {lstm}" if len(made) > 1 else str(lstm))
         for option, (value, instead) in left.get(start, {}).items():
             output.note(f"  that layer has {option}={value}: {instead}")
-    if error is not None:
-        output.note(_told(error))
+    if figures is not None:
+        output.note(_told(figures))
 
 
 def _error(path: Path, small: dict[str, Any], exact: dict[str, Any]) -> dict[str, Any]:

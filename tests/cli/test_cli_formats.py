@@ -12,6 +12,7 @@ from support.commands import complaint, printed
 from support.places import GOLDEN_KERAS
 
 import numba_lstm
+from numba_lstm import cli
 from numba_lstm.io import keras
 
 pytestmark = pytest.mark.usefixtures("threads")
@@ -118,6 +119,43 @@ def test_keras(name: str, folder: Path, capsys: Any) -> None:
         loaded = numba_lstm.LSTM.load("layer.safetensors").eval()
         np.testing.assert_array_equal(loaded(x)[0], keras.load_lstm(path, each.name)(x)[0])
     assert not Path("none.safetensors").exists()
+
+
+def of_keras(folder: Path, *layers: tuple[str, dict[str, Any]]) -> str:
+    """Write a model of LSTM layers, by name with their options, and return its name."""
+    pytest.importorskip("h5py")
+    from support import keras_files
+
+    generator = np.random.default_rng(0)
+    arrays = [generator.standard_normal(shape, np.float32) for shape in ((3, 20), (5, 20), (20,))]
+    paths = {name: dict(zip(("kernel", "recurrent_kernel", "bias"), arrays, strict=True)) for name, _ in layers}
+    model = keras_files.sequential(*(keras_files.layer("LSTM", name, units=5, **more) for name, more in layers))
+    keras_files.legacy(folder / "model.h5", model, paths, "3.5.0")
+    return "model.h5"
+
+
+def test_convert_names_what_it_leaves_out(folder: Path, capsys: Any) -> None:
+    path = of_keras(folder, ("good", {}), ("bad", {"activation": "mine"}))
+    assert cli.main(["convert", path, "out.npz"]) == 0
+    out, err = capsys.readouterr()
+    assert "LSTM(3, 5" in out
+    assert "warning: left out: LSTM 'bad' cannot be run: its activation is 'mine'" in err
+    assert cli.main(["convert", path, "one.npz", "--node", "good"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [(("grad", "two"), "an optimizer's grad"), (("a", "a.b"), "more than the parameters")]
+)
+def test_convert_writes_no_names_that_cannot_be_loaded(
+    names: tuple[str, str], words: str, folder: Path, capsys: Any
+) -> None:
+    path = of_keras(folder, *((name, {}) for name in names))
+    assert words in complaint(capsys, "convert", path, "out.safetensors")
+    assert not Path("out.safetensors").exists()
+    for name in names:  # alone they have no prefix
+        printed(capsys, "convert", path, "out.safetensors", "--node", name, "--force")
+        numba_lstm.LSTM.load("out.safetensors")
 
 
 # --- ONNX -------------------------------------------------------------------------------------------------

@@ -258,6 +258,12 @@ def contents_of(
     return arrays, encode_records(records)
 
 
+def check_names(arrays: Mapping[str, np.ndarray], modules: Mapping[str, Module]) -> None:
+    """Raise ValueError if a module of such a file could not be loaded, because of the names of others or of its own."""
+    for prefix, module in modules.items():
+        Located(arrays, isinstance(module, SavedCell)).understood(prefix, arrays, {}, module._form)
+
+
 class _Loaded(NamedTuple):
     architecture: Architecture
     arrays: dict[str, np.ndarray]
