@@ -192,14 +192,11 @@ def _check_form(weights: object) -> None:
 def _places(path: Path) -> list[Place]:
     """Return the recurrent nodes of a file."""
     try:
-        places, functions = read(path)
+        return read(path, _RECURRENT)
     except (MemoryError, OSError):
         raise
     except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean
         raise ValueError(f"{path}: {printable(str(error))}") from error
-    hidden = {function.name for function in functions if any(each.op_type in _RECURRENT for each in function.node)}
-    recurrent = _RECURRENT | hidden
-    return [place for place in places if place.node.op_type in recurrent]
 
 
 def _chosen(path: StrPath, places: list[Place], name: str) -> Place:

@@ -13,9 +13,9 @@ from ...contract.architecture import Architecture
 from ...lstm import LSTM
 from .attributes import INSTEAD, Refusal
 from .constants.deferred import at
-from .constants.graph import Graph, Place
+from .constants.graph import Graph, Place, inner_graphs
 from .constants.sizes import Size
-from .constants.tensors import NotConstant, onnx
+from .constants.tensors import NotConstant
 from .constants.values import Values
 from .node import Node
 
@@ -145,10 +145,9 @@ def _between(place: Place, after: Place) -> list[tuple[Graph, Any]]:
         home.model.tries.take(len(producer.input))
         found[id(producer)] = home, producer
         pending += [(home, each) for each in producer.input]
-        for attribute in producer.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                inner = Graph(attribute.g, home.path, home, home.model)
-                pending += [(inner, each) for each in inner.outputs]
+        for _, proto in inner_graphs(producer.attribute):
+            inner = Graph(proto, home.path, home, home.model)
+            pending += [(inner, each) for each in inner.outputs]
     return list(found.values())
 
 

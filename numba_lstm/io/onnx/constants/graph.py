@@ -6,7 +6,7 @@ A file is data: its nodes are looked at, and only a few operations on constants 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -65,7 +65,7 @@ class Model:
 
     def has_function(self, node: Any) -> bool:
         """Return whether what a node does is a function of the model, whatever its name."""
-        return (_domain(node), node.op_type) in self.functions
+        return _called(node) in self.functions
 
     def operation(self, node: Any) -> Operation:
         """Return what a node does; raise NotConstant if it is not by the letter of its opset."""
@@ -130,8 +130,8 @@ class Place(NamedTuple):
     graph: Graph
 
 
-def read(path: Path) -> tuple[list[Place], list[Any]]:
-    """Return all nodes of a file, those of inner graphs too, and its functions.
+def read(path: Path, kinds: Set[str]) -> list[Place]:
+    """Return the nodes of a file that are of some kinds or functions with such nodes, those of inner graphs too.
 
     Raises
     ------
@@ -156,7 +156,44 @@ def read(path: Path) -> tuple[list[Place], list[Any]]:
         if len(found) == _MOST_NODES:
             raise ValueError(f"it has more than {_MOST_NODES:,} nodes")
         found.append((node, graph))
-    return _named(found), list(model.functions)
+    holding = _holding(model.functions, kinds)
+    return [each for each in _named(found) if each.node.op_type in kinds or _called(each.node) in holding]
+
+
+def inner_graphs(attributes: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the graphs in attributes with their names; files of the first version of the format have no types."""
+    for attribute in attributes:
+        if attribute.HasField("g"):
+            yield attribute.name, attribute.g
+        yield from ((f"{attribute.name}_{index}", graph) for index, graph in enumerate(attribute.graphs))
+
+
+def _holding(functions: Iterable[Any], kinds: Set[str]) -> set[tuple[str, str]]:
+    """Return domains and names of the functions with nodes of some kinds: in graphs within them, or by calls too."""
+    callers: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    pending = []
+    for function in functions:
+        name = _domain(function), function.name
+        for node in _within(function):
+            callers.setdefault(_called(node), set()).add(name)
+            if node.op_type in kinds:
+                pending.append(name)
+    found: set[tuple[str, str]] = set()
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found.add(name)
+            pending += callers.get(name, ())
+    return found
+
+
+def _within(function: Any) -> Iterator[Any]:
+    """Yield the nodes of a function, those of inner graphs too."""
+    graphs = [function, *(graph for _, graph in inner_graphs(function.attribute_proto))]
+    while graphs:
+        for node in graphs.pop().node:
+            yield node
+            graphs += [graph for _, graph in inner_graphs(node.attribute)]
 
 
 def _named(found: list[tuple[Any, Graph]]) -> list[Place]:
@@ -177,10 +214,9 @@ def _walk(graph: Graph, depth: int) -> Iterator[tuple[Any, Graph]]:
         raise ValueError("its graphs lie too deep in each other")
     for index, node in enumerate(graph.nodes):
         yield node, graph
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                path = f"{graph.path}{node.name or f'{node.op_type}_{index}'}/{attribute.name}/"
-                yield from _walk(Graph(attribute.g, path, graph, graph.model), depth + 1)
+        for name, inner in inner_graphs(node.attribute):
+            path = f"{graph.path}{node.name or f'{node.op_type}_{index}'}/{name}/"
+            yield from _walk(Graph(inner, path, graph, graph.model), depth + 1)
 
 
 def _opsets(model: Any) -> dict[str, int]:
@@ -196,6 +232,11 @@ def _opsets(model: Any) -> dict[str, int]:
 def _domain(entry: Any) -> str:
     """Return the one name of the domain that a node, a function or an opset is of."""
     return "" if entry.domain in OWN else str(entry.domain)
+
+
+def _called(node: Any) -> tuple[str, str]:
+    """Return the domain and the name of what a node does."""
+    return _domain(node), node.op_type
 
 
 def _shape(value: Any) -> list[int | None] | None:
