@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -112,24 +112,73 @@ def _arrived(place: Place, name: str, probe: np.ndarray, sizes: tuple[int, int])
 def _sizes(place: Place, lower: Node, after: Place) -> Iterator[list[tuple[int, int]]]:
     """Yield lists of steps and rows: what passes in all of one list passes always.
 
-    Sizes that the model declares are tried alone.  Open ones are tried beyond every integer on the way, so that no cut
-    leaves them whole; where nothing is declared, those that a reshape on the way has fixed are as good.
+    Sizes that follow from what the model is given are tried alone.  Those that it leaves open are tried beyond every
+    integer on the way, so that no cut leaves them whole.  Where nobody can tell which size there is, one that a reshape
+    on the way has fixed is as good.
     """
-    declared = place.graph.shapes.get(place.node.input[0])
-    known = list(declared) if declared is not None and len(declared) == 3 else [None, None, None]
-    axes = known[1::-1] if lower.layout else known[:2]
-    steps, rows = (size if size and size > 0 else None for size in axes)
+    sizes = _of_X(place)
+    steps, rows = sizes.known[1::-1] if lower.layout else sizes.known[:2]
     producers = _between(place, after)
     beyond = max(_integers(producers), default=0) + 2
     yield [(steps or beyond, rows or _SIZES[1]), (steps or _SIZES[0], rows or beyond)]
-    if declared is None:
-        for graph, node in producers:
-            if node.op_type != "Reshape" or len(node.input) != 2:
-                continue
-            target = _constant(graph, node.input[1])
-            if target is not None and target.ndim == 1 and target.size in (3, 4) and target.dtype.kind in "iu":
-                first, second = (int(size) if size > 0 else other for size, other in zip(target, _SIZES, strict=False))
+    for graph, node in producers:
+        if node.op_type != "Reshape" or len(node.input) != 2:
+            continue
+        target = _constant(graph, node.input[1])
+        if target is not None and target.ndim == 1 and target.size in (3, 4) and target.dtype.kind in "iu":
+            fixed = sizes.with_fixed([int(size) for size in target[:2]])
+            if fixed is not None:
+                first, second = (size or beyond for size in fixed)
                 yield [(second, first) if lower.layout else (first, second)]
+
+
+class _SizesOfX(NamedTuple):
+    """What is known of the first two axes of a node's X."""
+
+    known: list[int | None]
+    left_open: list[bool]
+    """Whether an axis is one that an input of the model leaves open."""
+    fixed_each: bool
+    """Whether the model's inputs leave nothing else open: any other axis has one size, whichever it is."""
+    fixed_together: bool
+    """Whether they declare no open sizes, maybe since they declare nothing."""
+
+    def with_fixed(self, target: list[int]) -> list[int | None] | None:
+        """Return the sizes with those that a reshape fixes in place of what nobody can tell; None if it may not."""
+        unknown = [not size and not is_open for size, is_open in zip(self.known, self.left_open, strict=True)]
+        found = [max(new, 0) if free else size for size, new, free in zip(self.known, target, unknown, strict=True)]
+        # A size that is fixed beside an open one would have the numbers of other sizes divided anew.
+        may_be = self.fixed_each or (self.fixed_together and all(found))
+        return found if any(unknown) and may_be else None
+
+
+def _of_X(place: Place) -> _SizesOfX:
+    name, graph = place.node.input[0], place.graph
+    shape = Values.of(graph).shape_of_rank(name, 3)[:2]
+    inputs = _inputs(graph)
+    places = [(each, axis, size) for each, sizes in inputs.items() for axis, size in enumerate(sizes or ())]
+    given = {Size(each, axis) for each, axis, size in places if size is None}
+    # What a model says of what it computes itself is asked last: an exporter may have left the sizes of its example.
+    home = graph.home(name)
+    said = (None if home is None else home.shapes.get(name)) or []
+    known: list[int | None] = []
+    for axis, size in enumerate(shape):
+        number = size.declared if isinstance(size, Size) else size
+        if number is None and size not in given and len(said) == 3:
+            number = said[axis]
+        known.append(number if number and number > 0 else None)
+    fixed_each = bool(inputs) and None not in inputs.values() and given.issubset(shape)
+    return _SizesOfX(known, [size in given for size in shape], fixed_each, not given)
+
+
+def _inputs(graph: Graph | None) -> dict[str, list[int | None] | None]:
+    """Return what is given to a graph and those around it, and the shapes that are declared of it."""
+    found: dict[str, list[int | None] | None] = {}
+    while graph is not None:
+        constants = graph.tensors.keys() | graph.sparse
+        found |= {name: graph.shapes.get(name) for name in graph.inputs - constants if name}
+        graph = graph.parent
+    return found
 
 
 def _between(place: Place, after: Place) -> list[tuple[Graph, Any]]:
