@@ -126,7 +126,7 @@ def _open_zip(file: BinaryIO, size: int, begin: int = 0) -> _Read:
     memory = _PICKLE_MEMORY + min(stored, size) + 4 * min(archive.members[root + _PICKLE].packed, size)
     content = archive.read(root + _PICKLE, memory // 4)
     program = Program(archive, root, memory // 4)
-    tree, _ = read_tree(content, memory - len(content), constants=program.options)
+    tree, _ = read_tree(content, memory - len(content), known=program.module)
     frozen = sum(name.startswith(f"{root}/constants/") for name in archive.members)
     if frozen and not tree.tensors:
         raise ValueError(

@@ -13,9 +13,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..contents import OPTIONS, WholeModule
+from . import own_calls
 
 _STACK = b'"nn_module_stack": "'
-_NODE = b'{"target": "torch.ops.aten.lstm.input"'
+_TARGET = b'{"target": "'
+_NODE = _TARGET + b'torch.ops.aten.lstm.input"'
+_CELL = _TARGET + b'torch.ops.aten.lstm_cell.default"'
+
+_OF_TORCH = "torch.nn.modules.rnn."
 
 _TEXT = re.compile(rb'(?:[^"\\]|\\.)*"', re.DOTALL)
 
@@ -56,14 +61,53 @@ def modules(program: bytes) -> dict[str, WholeModule]:
         if len(classes) > _MOST:
             raise ValueError("its program has too many modules")
     options: dict[str, dict[str, Any]] = {}
-    place = program.find(_NODE)
-    while place >= 0:
-        found = _node(program, place)
-        prefix, _ = _entries(found["metadata"]["nn_module_stack"])[-1]
+    for found in _nodes(program, _NODE):
+        prefix = _innermost(found)
         if options.setdefault(prefix, _options(found)) != _options(found):
             raise ValueError(f"its program calls the LSTM under prefix {prefix!r} in two ways")
-        place = program.find(_NODE, place + len(_NODE))
+    called = {*options, *map(_innermost, _nodes(program, _CELL))}
+    for prefix in _changed(program, {prefix for prefix in called if classes.get(prefix, "").startswith(_OF_TORCH)}):
+        classes[prefix] += own_calls.PUT_ON
     return {prefix: WholeModule(kind, options.get(prefix, {})) for prefix, kind in classes.items()}
+
+
+def _changed(program: bytes, prefixes: set[str]) -> set[str]:
+    """Return those of modules of torch's in which something else is done than torch does."""
+    found: set[str] = set()
+    made: set[str] = set()
+    end, place = 0, program.find(_STACK)
+    while place >= 0 and prefixes:
+        match = _TEXT.match(program, place + len(_STACK), place + len(_STACK) + _LONGEST)
+        assert match is not None  # of which the modules were told
+        entries = _entries(json.loads(b'"' + match[0]))
+        begin = program.rfind(_TARGET, end, place)
+        if entries and entries[-1][0] in prefixes and begin >= 0:
+            node = _node(program, begin)
+            inputs = _tensors(each["arg"] for each in node["inputs"])
+            if own_calls.depends_on_parameters_alone(inputs, made):
+                made.update(_tensors(iter(node["outputs"])))
+            elif not own_calls.is_own_export(node["target"]):
+                found.add(entries[-1][0])
+        end, place = match.end(), program.find(_STACK, match.end())
+    return found
+
+
+def _tensors(values: Iterator[Any]) -> list[str]:
+    """Return the names of tensors among the inputs or outputs of a node."""
+    each = [tensor for value in values for tensor in (value.get("as_tensor"), *value.get("as_tensors", ()))]
+    return [tensor["name"] for tensor in each if tensor is not None]
+
+
+def _nodes(program: bytes, start: bytes) -> Iterator[Any]:
+    place = program.find(start)
+    while place >= 0:
+        yield _node(program, place)
+        place = program.find(start, place + len(start))
+
+
+def _innermost(node: Any) -> str:
+    """Return the prefix of the module in whose call a node was made."""
+    return _entries(node["metadata"]["nn_module_stack"])[-1][0]
 
 
 def _stacks(program: bytes) -> Iterator[str]:

@@ -171,12 +171,16 @@ def _tensor(name: str, storage: Any, offset: Any, shape: Any, strides: Any, *res
 # --- names ------------------------------------------------------------------------------------------------------
 
 
+def _by_name(kind: Global) -> WholeModule:
+    return WholeModule(class_name(kind), {})
+
+
 def read_tree(
-    content: bytes, memory: int, position: int = 0, constants: Callable[[Global], dict[str, Any]] = lambda kind: {}
+    content: bytes, memory: int, position: int = 0, known: Callable[[Global], WholeModule] = _by_name
 ) -> tuple[Tree, int]:
     """Return the tensors of a pickle that begins at a position, and where it ends.
 
-    ``constants`` tells what is known of all modules of a class, by name.
+    ``known`` tells what is known of all modules of a class.
     """
     storages: dict[str, str] = {}
 
@@ -188,7 +192,7 @@ def read_tree(
 
     machine = Machine(content, memory, call, noted, SOUGHT, position)
     root = machine.run()
-    walk = _Walk(machine.holders, constants)
+    walk = _Walk(machine.holders, known)
     if id(root) in machine.holders:
         walk.visit(root, "", True, [])
     return Tree(walk.tensors, walk.inner, walk.modules, storages), machine.position
@@ -197,11 +201,11 @@ def read_tree(
 class _Walk:
     """Gives tensors names: what they are reached by, joined with dots."""
 
-    def __init__(self, holders: set[int], constants: Callable[[Global], dict[str, Any]]) -> None:
+    def __init__(self, holders: set[int], known: Callable[[Global], WholeModule]) -> None:
         self.tensors: dict[str, Tensor | PickledArray] = {}
         self.inner: dict[str, str] = {}
         self.modules: dict[str, WholeModule] = {}
-        self._holders, self._constants = holders, constants
+        self._holders, self._known = holders, known
         self._visits, self._characters = _VISITS, _CHARACTERS
 
     def visit(self, holder: Any, prefix: str, plain: bool, above: list[int]) -> None:
@@ -241,12 +245,13 @@ class _Walk:
         """Keep what a module's state tells beside its parameters: its class and its options."""
         if not isinstance(kind, Global) or not (is_module(state) or kind.module.startswith(SCRIPTED)):
             return
-        name = class_name(kind) + put_on(state)
+        known = self._known(kind)
+        name = known.kind + put_on(state)
         if name.startswith(_CONTAINERS):
             return
         found = {key: value_of(state, key) for key in OPTIONS}
         options = {key: option for key, option in found.items() if type(option) in OPTIONS[key]}
-        self.modules.setdefault(prefix, WholeModule(name, self._constants(kind) | options))
+        self.modules.setdefault(prefix, WholeModule(name, {**known.options, **options}))
 
 
 _ARGUMENTS = {Global("torch._dynamo.eval_frame", "OptimizedModule"): ("_orig_mod",)}

@@ -6,8 +6,9 @@ import re
 from functools import cached_property
 from typing import Any
 
-from ..contents import OPTIONS
+from ..contents import OPTIONS, WholeModule
 from ..zip_archive import Archive
+from . import own_calls
 from .pickled_objects import Global
 
 SCRIPTED = "__torch__"
@@ -15,6 +16,7 @@ SCRIPTED = "__torch__"
 
 _MODULE = "torch.nn.modules.rnn"
 """The one whose classes have options."""
+_LSTMS = ("LSTM", "LSTMCell")
 
 _VALUE = r"(True|False|\d{1,18}|\d{1,18}\.\d{0,18}(?:e[+-]?\d{1,3})?)"
 _CONSTANT = re.compile(rf"^  (\w+) : Final\[\w+\] = {_VALUE}$", re.MULTILINE)
@@ -33,24 +35,27 @@ class Program:
         self._archive, self._root, self._room = archive, root, room
         self._texts: dict[str, str] = {}
         self._bodies: dict[str, dict[str, str]] = {}
-        self._options: dict[Global, dict[str, Any]] = {}
+        self._modules: dict[Global, WholeModule] = {}
 
-    def options(self, kind: Global) -> dict[str, Any]:
-        """Return what the program knows of a module of torch's of some class: those of `OPTIONS`.
+    def module(self, kind: Global) -> WholeModule:
+        """Return what the program knows of all modules of some class: of torch's, those of `OPTIONS`.
 
         Raises
         ------
         ValueError
             If it was inlined together with another, so that nobody knows which is which.
         """
-        if class_name(kind) != f"{_MODULE}.{kind.name}":
-            return {}
-        if kind not in self._options:  # once, however many modules are of a class
-            self._options[kind] = self._options_of(kind)
-        return self._options[kind]
+        name = class_name(kind)
+        if name != f"{_MODULE}.{kind.name}":
+            return WholeModule(name, {})
+        if kind not in self._modules:  # once, however many modules are of a class
+            body = self._classes(f"{self._root}/code/{kind.module.replace('.', '/')}.py").get(kind.name, "")
+            if kind.name in _LSTMS:
+                name += own_calls.of_script(body, kind.name == "LSTMCell")
+            self._modules[kind] = WholeModule(name, self._options_of(kind, body))
+        return self._modules[kind]
 
-    def _options_of(self, kind: Global) -> dict[str, Any]:
-        body = self._classes(f"{self._root}/code/{kind.module.replace('.', '/')}.py").get(kind.name, "")
+    def _options_of(self, kind: Global, body: str) -> dict[str, Any]:
         found = dict(_CONSTANT.findall(body))
         call = _CALL.search(body)
         if call:  # of modules that were traced, constants are only there
