@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import onnx_files
-from support.onnx_files import helper
+from support.onnx_files import helper, onnx
 
 from numba_lstm.io import onnx as ours
 
@@ -89,3 +89,46 @@ def test_branches_of_files_without_types_of_attributes(arrays: dict[str, np.ndar
     for attribute in made.graph.node[0].attribute:
         attribute.type = 0
     assert len(ours.load(onnx_files.save(made, tmp_path))) == 1
+
+
+def _external(message: Any, folder: Path) -> None:
+    """Put all tensors with numbers beside the model, as large models have them."""
+    if isinstance(message, onnx.TensorProto) and len(message.raw_data) > 100:
+        file = folder / "weights.bin"
+        offset = file.stat().st_size if file.exists() else 0
+        with file.open("ab") as stream:
+            stream.write(message.raw_data)
+        onnx.external_data_helper.set_external_data(message, file.name, offset, len(message.raw_data))
+        message.ClearField("raw_data")
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                _external(inner, folder)
+
+
+@pytest.mark.parametrize("where", ["branch", "branch of a branch", "attributes"])
+def test_tensors_in_other_files_count_wherever_they_are_named(where: str, tmp_path: Path) -> None:
+    """What is made of them may be as large as of tensors of the model itself."""
+    parts = [np.full((1, 160, 160), part, np.float32) for part in range(4)]
+    constants = {f"R{part}": array for part, array in enumerate(parts)} | {"W": np.ones((1, 640, 3), np.float32)}
+    nodes = [
+        helper.make_node("Concat", [f"R{part}" for part in range(4)], ["R"], axis=1),
+        onnx_files.node(["X", "W", "R"], outputs=["Y"]),
+    ]
+    tensors = [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()]
+    if where == "attributes":
+        made = [helper.make_node("Constant", [], [tensor.name], value=tensor) for tensor in tensors]
+        model = onnx_files.model([*made, *nodes], {})
+    else:
+        inner = helper.make_graph(nodes, "inner", [], [onnx_files.value("Y", None)], tensors)
+        for _ in range(where.count("branch")):
+            choice = helper.make_node("If", ["yes"], ["Y"], then_branch=inner, else_branch=_branch())
+            inner = _branch(choice)
+        model = onnx_files.model([choice], {"yes": np.array(True)})
+    expected = ours.load(onnx_files.save(model, tmp_path))["lstm"].weights.R
+    _external(model, tmp_path)
+    path = onnx_files.save(model, tmp_path, "external.onnx")
+    assert path.stat().st_size < 2000
+    np.testing.assert_array_equal(ours.load(path)["lstm"].weights.R, expected)
+    assert ours.files(path) == [path, tmp_path / "weights.bin"]

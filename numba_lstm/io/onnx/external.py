@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from .constants.tensors import onnx
+from .constants.tensors import locations, onnx
 
 
 def files(path: Path) -> list[Path]:
@@ -24,15 +22,4 @@ def files(path: Path) -> list[Path]:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's own exceptions
         raise ValueError(f"{path}: not a complete ONNX model") from error
-    return [path, *(path.parent / location for location in dict.fromkeys(_locations(model)) if "\0" not in location)]
-
-
-def _locations(message: Any) -> Iterator[str]:
-    """Yield the names of files in a message of protobuf, which lies no deeper than protobuf reads."""
-    if isinstance(message, onnx.TensorProto):
-        yield from (entry.value for entry in message.external_data if entry.key == "location")
-        return
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for inner in [value] if hasattr(value, "ListFields") else value:
-                yield from _locations(inner)
+    return [path, *(path.parent / location for location in dict.fromkeys(locations(model)) if "\0" not in location)]

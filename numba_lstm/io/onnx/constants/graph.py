@@ -25,6 +25,9 @@ _DEEPEST = 50
 _GROWTH = 32
 """How many times as large as its file what is made of a model's constants may be: four bits become 32, a few times."""
 
+_LOCATION = b"location"
+"""What a model has that names other files."""
+
 _TRIES = 100_000
 """Inputs of operations that are tried, which takes less than a second."""
 
@@ -148,7 +151,8 @@ def read(path: Path, kinds: Set[str]) -> list[Place]:
     if not model.HasField("graph"):
         raise ValueError("not an ONNX model: it has no graph")
     # Small files have small constants.
-    limit = _GROWTH * (len(content) + external_bytes(model.graph, path.parent)) + 2**16
+    beside = external_bytes(model, path.parent) if _LOCATION in content else 0
+    limit = _GROWTH * (len(content) + beside) + 2**16
     functions = frozenset((_domain(each), each.name) for each in model.functions)
     whole = Model(Files(path.parent), Budget(limit), _opsets(model), functions, Budget(limit), Tries(_TRIES))
     found: list[tuple[Any, Graph]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -190,15 +191,24 @@ def _beside(location: str, folder: Path, name: str) -> Path:
     return path
 
 
-def external_bytes(graph: Any, folder: Path) -> int:
-    """Return the sizes of the files that the tensors of a graph name."""
+def locations(message: Any) -> Iterator[str]:
+    """Yield the names of files in a message of protobuf, which lies no deeper than protobuf reads."""
+    if isinstance(message, onnx.TensorProto):
+        yield from (entry.value for entry in message.external_data if entry.key == "location")
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                yield from locations(inner)
+
+
+def external_bytes(model: Any, folder: Path) -> int:
+    """Return the sizes of the files that the tensors of a model name, wherever in it."""
     found = {}
-    for tensor in graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-            try:
-                path = _beside(location, folder, tensor.name)
-            except (ValueError, OSError):  # said when the tensor is asked for
-                continue
-            found[location] = path.stat().st_size
+    for location in dict.fromkeys(locations(model)):
+        try:
+            path = _beside(location, folder, "")
+        except (ValueError, OSError):  # said when the tensor is asked for
+            continue
+        found[path.resolve()] = path.stat().st_size  # a file has many names
     return sum(found.values())
