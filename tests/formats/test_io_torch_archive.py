@@ -7,6 +7,7 @@ import collections
 import datetime
 import decimal
 import functools
+import itertools
 import pickle
 import struct
 import zipfile
@@ -16,7 +17,17 @@ from typing import Any
 import numpy as np
 import pytest
 from support import torch_files
-from support.torch_files import Archive, Python2, Raw, called, named, numpy_array, old_text, state_of_python2
+from support.torch_files import (
+    Archive,
+    Python2,
+    Raw,
+    called,
+    named,
+    numpy_array,
+    numpy_dtype,
+    old_text,
+    state_of_python2,
+)
 
 import numba_lstm
 from numba_lstm import io
@@ -260,6 +271,44 @@ def test_arrays_of_numpy_that_are_damaged(change: dict[str, Any], tmp_path: Path
     assert outcome(save(Archive().finish(pickled), tmp_path)) is None
 
 
+def from_buffer(array: np.ndarray, content: np.ndarray, shape: Any, *order: Any) -> Raw:
+    """Return the operations for an array of NumPy in protocol 5."""
+    raw, dtype = content.tobytes(), numpy_dtype(array.dtype)
+    buffer = Raw(b"\x96" + struct.pack("<Q", len(raw)) + raw)
+    return called(named("numpy._core.numeric", "_frombuffer"), buffer, dtype, shape, *order)
+
+
+def test_arrays_of_numpy_in_any_order(tmp_path: Path) -> None:
+    """As NumPy 2.4 writes them in protocol 5, and others before."""
+    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    pickled = {
+        "c": from_buffer(array, array, (2, 3, 4), "C"),
+        "f": from_buffer(array, array.T, (2, 3, 4), "F"),
+        "c too": from_buffer(array, array, (2, 3, 4), "C", None),
+        "k": from_buffer(array, array.transpose(1, 2, 0), (3, 4, 2), "K", (2, 0, 1)),
+        "k of one": from_buffer(array, array.transpose(2, 0, 1), (4, 2, 3), "K", (1, 2, 0)),
+    }
+    path = save(Archive().finish(pickled), tmp_path)
+    found = io.read(path)
+    assert [*found] == [*pickled]
+    for name, each in found.items():
+        np.testing.assert_array_equal(each, array, err_msg=name, strict=True)
+        assert io.describe(path)[name] == ((2, 3, 4), "float32")
+
+
+@pytest.mark.parametrize(
+    "order",
+    [("K",), ("K", None), ("K", (0, 0, 1)), ("K", (0, 1)), ("K", ("0", 1, 2)), ("A",), (7,), ("C", None, None)],
+    ids=str,
+)
+def test_arrays_of_numpy_in_no_order(order: Any, tmp_path: Path) -> None:
+    """They are not left out without a word, nor guessed."""
+    array = np.ones((2, 3, 4), np.float32)
+    path = save(Archive().finish({"x": from_buffer(array, array, (2, 3, 4), *order)}), tmp_path)
+    with pytest.raises(ValueError, match="has an array of NumPy in an order that is not known"):
+        io.read(path)
+
+
 def test_tensors_that_something_is_called_with(tmp_path: Path) -> None:
     """Named tuples have fields, other classes arguments; parameters from before version 0.4 are around tensors."""
     arrays, archive = state(), Archive()
@@ -403,6 +452,22 @@ def test_what_trainers_leave(torch: Any, tmp_path: Path) -> None:
         assert_same(numba_lstm.LSTM.load(path, "lstm."), numbers(lstm))
         torch.save(arrays, path, **options)
         assert_same(numba_lstm.LSTM.load(path, "model."), numbers(lstm))
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_arrays_of_numpy_that_torch_writes(torch: Any, protocol: int, tmp_path: Path) -> None:
+    """In whatever order their numbers lie."""
+    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    arrays = {"".join(map(str, axes)): array.transpose(axes) for axes in itertools.permutations(range(3))}
+    arrays |= {"turned": array[::-1], "cut": array[:, ::2], "big-endian": array.astype(">f8").transpose(1, 0, 2)}
+    arrays |= {"four": np.ones((2, 3, 4, 5)).transpose(2, 3, 0, 1), "one": np.float64([3]), "none": np.array(3.0)}
+    path = tmp_path / "model.pt"
+    torch.save(arrays, path, pickle_protocol=protocol)
+    found = io.read(path)
+    assert {*found} == {*arrays}
+    for name, each in arrays.items():
+        np.testing.assert_array_equal(found[name], each, err_msg=name)
+        assert io.describe(path)[name].shape == each.shape
 
 
 def test_large_arrays_of_numpy(torch: Any, tmp_path: Path) -> None:

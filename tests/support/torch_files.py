@@ -125,19 +125,20 @@ def state_of_python2(tensors: dict[str, Raw]) -> Raw:
     return Raw(ordered + pickled({old_text("_metadata"): {}}) + b"b")
 
 
+def numpy_dtype(dtype: Any) -> Raw:
+    """Return the operations for a dtype of NumPy."""
+    order = {"=": "<"}.get(dtype.byteorder, dtype.byteorder)
+    made = called(named("numpy", "dtype"), dtype.str[1:], False, True)
+    return Raw(made + pickled((3, order, None, None, None, -1, -1, 0)) + b"b")
+
+
 def numpy_array(array: np.ndarray, content: Any = None, shape: Any = None, package: str = "numpy.core") -> Raw:
     """Return the operations for an array of NumPy, whose bytes are a text as up to protocol 2."""
-    order = {"=": "<"}.get(array.dtype.byteorder, array.dtype.byteorder)
-    dtype = Raw(
-        called(named("numpy", "dtype"), array.dtype.str[1:], False, True)
-        + pickled((3, order, None, None, None, -1, -1, 0))
-        + b"b"
-    )
     if content is None:
         content = called(named("_codecs", "encode"), array.tobytes(order="A").decode("latin-1"), "latin1")
     fortran = not array.flags.c_contiguous
     made = called(named(f"{package}.multiarray", "_reconstruct"), named("numpy", "ndarray"), (0,), "b")
-    state = (1, array.shape if shape is None else shape, dtype, fortran, content)
+    state = (1, array.shape if shape is None else shape, numpy_dtype(array.dtype), fortran, content)
     return Raw(made + pickled(state) + b"b")
 
 

@@ -29,7 +29,8 @@ class PickledArray(NamedTuple):
     code: str
     """The same with the byte order."""
     shape: tuple[int, ...]
-    fortran_order: bool
+    axes: tuple[int, ...]
+    """For each axis its place in memory, the one with the longest strides first."""
     content: Any
     """Bytes, or what stands for them."""
 
@@ -45,8 +46,10 @@ class PickledArray(NamedTuple):
         declared = math.prod(self.shape) * np.dtype(self.code).itemsize
         if len(content) != declared:
             raise ValueError(f"has shape {self.shape}, {declared:,} bytes; {len(content):,} are there")
-        flat = np.frombuffer(content, self.code)
-        return np.array(flat.reshape(self.shape, order="F" if self.fortran_order else "C"), order="C")
+        there: list[int] = [0] * len(self.shape)
+        for place, length in zip(self.axes, self.shape, strict=True):
+            there[place] = length
+        return np.array(np.frombuffer(content, self.code).reshape(there).transpose(self.axes), order="C")
 
 
 class ArrayInPickle(Placeholder):
@@ -55,13 +58,21 @@ class ArrayInPickle(Placeholder):
     __slots__ = ()
 
     def described(self) -> PickledArray | None:
-        """Return the array, or None if its elements are no numbers."""
+        """Return the array, or None if its elements are no numbers.
+
+        Raises
+        ------
+        ValueError
+            If it lies in memory in a way that is not known.
+        """
+        axes: Any = None
         try:
             if self.kind in _FROM_BUFFER:
-                content, dtype, shape, order = self.arguments
-                fortran = order == "F"
+                content, dtype, shape, order, *more = self.arguments
+                axes, order = more[0] if more else None, order if len(more) < 2 else None
             else:
                 _, shape, dtype, fortran, content = self.state
+                order = "F" if fortran else "C"
             code = _code(dtype)
         except (TypeError, ValueError):
             return None
@@ -69,7 +80,14 @@ class ArrayInPickle(Placeholder):
             return None
         if any(type(length) is not int or length < 0 for length in shape):
             return None
-        return PickledArray(np.dtype(code).name, code, shape, bool(fortran), content)
+        numbered = (*range(len(shape)),)
+        if order == "K" and type(axes) is tuple and {*map(type, axes)} <= {int} and sorted(axes) == [*numbered]:
+            shape = tuple(shape[place] for place in axes)  # which is that of memory
+        elif order in ("C", "F"):  # whatever the axes are
+            axes = numbered if order == "C" else numbered[::-1]
+        else:
+            raise ValueError("its pickle has an array of NumPy in an order that is not known")
+        return PickledArray(np.dtype(code).name, code, shape, axes, content)
 
 
 def makes_array(function: Any) -> bool:
