@@ -254,6 +254,8 @@ def test_arrays_of_numpy(package: str, tmp_path: Path) -> None:
     [
         {"content": Raw(b"C\x04abcd")},
         {"content": 7},
+        {"content": called(named("builtins", "bytes"))},
+        {"content": called(named("builtins", "bytes"), 400)},
         {"content": called(named("_codecs", "encode"), "\u20ac" * 400, "latin1")},
         {"content": called(named("os", "system"), "x")},
         {"shape": (20, 6)},
@@ -460,7 +462,8 @@ def test_arrays_of_numpy_that_torch_writes(torch: Any, protocol: int, tmp_path: 
     array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     arrays = {"".join(map(str, axes)): array.transpose(axes) for axes in itertools.permutations(range(3))}
     arrays |= {"turned": array[::-1], "cut": array[:, ::2], "big-endian": array.astype(">f8").transpose(1, 0, 2)}
-    arrays |= {"four": np.ones((2, 3, 4, 5)).transpose(2, 3, 0, 1), "one": np.float64([3]), "none": np.array(3.0)}
+    arrays |= {"four": np.ones((2, 3, 4, 5)).transpose(2, 3, 0, 1), "one": np.float64([3]), "single": np.array(3.0)}
+    arrays |= {"empty": np.empty((0, 3), np.float32), "empty too": np.empty((2, 0, 3), ">i8").T, "none": np.array([])}
     path = tmp_path / "model.pt"
     torch.save(arrays, path, pickle_protocol=protocol)
     found = io.read(path)
