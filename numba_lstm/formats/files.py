@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, TypeVar
@@ -16,7 +14,7 @@ import numpy as np
 
 from . import safetensors, shards
 from .contents import Contents, Declared
-from .kinds import SUFFIXES, Unreadable, kind_by_name, kind_of, label, what_a_folder_is
+from .kinds import SUFFIXES, Unreadable, kind_by_name, kind_of, label, opened
 from .numpy_files import npy, npz
 from .printable import printable
 from .torch import archive
@@ -147,7 +145,7 @@ def files(path: StrPath) -> list[Path]:
         As `read` does.
     """
     file = Path(path)
-    with _opened(file) as (stream, size):
+    with opened(file) as (stream, size):
         if _kind(file, stream, size) != _INDEX:
             return [file]
         shards = _joined(file, stream, size, lambda index: sorted(index.shards))
@@ -165,7 +163,7 @@ def kind_in(path: StrPath) -> str:
         If it is nothing that is read; the message begins with the path, and says what it is.
     """
     file = Path(path)
-    with _opened(file) as (stream, size):
+    with opened(file) as (stream, size):
         return _kind(file, stream, size)
 
 
@@ -177,7 +175,7 @@ def _parsed(
     Without the latter the file is one that an index has named.
     """
     # Opened once: another file that takes its name meanwhile is not seen.
-    with _opened(file) as (stream, size):
+    with opened(file) as (stream, size):
         kind = _kind(file, stream, size)
         if kind == _INDEX and join is not None:
             return _joined(file, stream, size, join)
@@ -219,19 +217,6 @@ def _joined(file: Path, stream: BinaryIO, size: int, join: Callable[[shards.Inde
         return join(shards.Index(file.parent, stream, size))
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a file that can be read from any place; give it and its size."""
-    if file.is_dir():
-        text = f"{os.strerror(errno.EISDIR)}: {what_a_folder_is(file)}"
-        raise IsADirectoryError(errno.EISDIR, text, str(file))
-    with file.open("rb") as stream:
-        status = os.fstat(stream.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{file}: a pipe or a device, which cannot be read from any place: write a file first")
-        yield stream, status.st_size
 
 
 def _kind(file: Path, stream: BinaryIO, size: int) -> str:

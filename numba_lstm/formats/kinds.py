@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -71,6 +75,33 @@ _JSON = "JSON"
 
 class Unreadable(ValueError):
     """A file is none of those that are read; the text says what it is, as the end of a sentence about it."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a file that can be read from any place; give it and its size.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened.
+    ValueError
+        If it is something else, such as a pipe; the message begins with the path.
+    """
+    if path.is_dir():
+        text = f"{os.strerror(errno.EISDIR)}: {what_a_folder_is(path)}"
+        raise IsADirectoryError(errno.EISDIR, text, str(path))
+    # Looked at before: to open a pipe waits for whoever writes into it, and devices may do something.
+    _check_place(path, os.stat(os.fspath(path)))
+    with path.open("rb") as stream:
+        status = os.fstat(stream.fileno())
+        _check_place(path, status)  # another file may have taken the name meanwhile
+        yield stream, status.st_size
+
+
+def _check_place(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path}: a pipe or a device, which cannot be read from any place: write a file first")
 
 
 def kind_of(file: BinaryIO, size: int, name: str) -> str:

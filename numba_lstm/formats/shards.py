@@ -16,6 +16,7 @@ import numpy as np
 
 from .contents import Contents, Declared, WholeModule
 from .json import parse
+from .kinds import opened
 
 SUFFIX = ".index.json"
 
@@ -197,8 +198,8 @@ def _beside(folder: Path) -> list[str]:
 def _named_with(path: Path, name: str) -> set[str]:
     """Return the files of an index that names one; nothing if it does not."""
     try:
-        with path.open("rb") as stream:
-            shards = Index(path.parent, stream, os.fstat(stream.fileno()).st_size).shards
+        with opened(path) as (stream, size):
+            shards = Index(path.parent, stream, size).shards
     except (OSError, ValueError):  # which is for whoever loads it
         return set()
     return shards if name in shards else set()

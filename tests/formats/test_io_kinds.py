@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import tarfile
-import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import torch_files
+from support.allocations import at_most
 from support.places import GOLDEN_KERAS
 
 from numba_lstm import LSTM, LSTMCell, cli, io
@@ -227,15 +227,51 @@ def test_folders(tmp_path: Path, inside: list[str], words: str, capsys: Any) -> 
     assert re.search(words, error)
 
 
+READERS: dict[str, Any] = {
+    "LSTM": LSTM.load,
+    "LSTMCell": LSTMCell.load,
+    "read": io.read,
+    "describe": io.describe,
+    "format": _by_content.format_of,
+    "info": lambda path: cli.main(["info", str(path)]),
+}
+
+
+def _complaint(read: Any, path: Path, capsys: Any) -> str:
+    """Return what a reader says of what it refuses."""
+    try:
+        assert read(path) == 2
+    except ValueError as error:
+        return str(error)
+    return str(capsys.readouterr().err).removeprefix("numba-lstm: error: ")
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
-def test_pipes(tmp_path: Path) -> None:
-    path = tmp_path / "model.pt"
+@pytest.mark.parametrize("reader", [*READERS, "onnx", "onnx lstm", "onnx files", "shards beside"])
+def test_pipes_into_which_nobody_writes(reader: str, tmp_path: Path, capsys: Any) -> None:
+    """They are not waited for."""
+    path, readers = tmp_path / "model.pt", dict(READERS)
     os.mkfifo(path)
-    writer = threading.Thread(target=lambda: path.write_bytes(b""))
-    writer.start()
-    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: a pipe or a device"):
-        LSTM.load(path)
-    writer.join()
+    if reader.startswith("onnx"):
+        onnx: Any = pytest.importorskip("numba_lstm.io.onnx")
+        readers |= {"onnx": onnx.load, "onnx lstm": onnx.load_lstm, "onnx files": onnx.files}
+    if reader == "shards beside":
+        path.rename(tmp_path / "other.safetensors.index.json")
+        LSTM(3, 5).save(tmp_path / "model.safetensors")
+        assert repr(LSTM.load(tmp_path / "model.safetensors")) == "LSTM(3, 5)"
+        return
+    assert _complaint(readers[reader], path, capsys).startswith(f"{path}: a pipe or a device, which cannot be read")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").is_char_device(), reason="there is no such device")
+@pytest.mark.parametrize("reader", [*READERS, "onnx", "onnx lstm", "onnx files"])
+def test_devices_that_never_end(reader: str, capsys: Any) -> None:
+    path, readers = Path("/dev/zero"), dict(READERS)
+    if reader.startswith("onnx"):
+        onnx: Any = pytest.importorskip("numba_lstm.io.onnx")
+        readers |= {"onnx": onnx.load, "onnx lstm": onnx.load_lstm, "onnx files": onnx.files}
+    with at_most(16 << 20):
+        assert _complaint(readers[reader], path, capsys).startswith("/dev/zero: a pipe or a device, which cannot be")
 
 
 def test_damaged_under_another_name(tmp_path: Path) -> None:

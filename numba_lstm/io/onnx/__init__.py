@@ -17,6 +17,7 @@ import numpy as np
 
 from ... import public
 from ...contract.weight_form import FORMS
+from ...formats.kinds import opened
 from ...formats.printable import printable
 from ...kernels.cells.cell_rule import Activation
 from ...lstm import LSTM
@@ -191,8 +192,10 @@ def _check_form(weights: object) -> None:
 
 def _places(path: Path) -> list[Place]:
     """Return the recurrent nodes of a file."""
+    with opened(path) as (stream, _):
+        content = stream.read()
     try:
-        return read(path, _RECURRENT)
+        return read(content, path.parent, _RECURRENT)
     except (MemoryError, OSError):
         raise
     except Exception as error:  # parsers raise whatever the bytes of a damaged file happen to mean

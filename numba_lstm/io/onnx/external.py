@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...formats.kinds import opened
 from .constants.tensors import locations, onnx
 
 
@@ -17,7 +18,8 @@ def files(path: Path) -> list[Path]:
     ValueError
         If it is no model; the message begins with the path.
     """
-    content = path.read_bytes()
+    with opened(path) as (stream, _):
+        content = stream.read()
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's own exceptions

@@ -133,17 +133,14 @@ class Place(NamedTuple):
     graph: Graph
 
 
-def read(path: Path, kinds: Set[str]) -> list[Place]:
+def read(content: bytes, folder: Path, kinds: Set[str]) -> list[Place]:
     """Return the nodes of a file that are of some kinds or functions with such nodes, those of inner graphs too.
 
     Raises
     ------
-    OSError
-        If the file cannot be opened.
     ValueError
         If it is damaged; without the path.
     """
-    content = path.read_bytes()
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's own exceptions
@@ -151,10 +148,10 @@ def read(path: Path, kinds: Set[str]) -> list[Place]:
     if not model.HasField("graph"):
         raise ValueError("not an ONNX model: it has no graph")
     # Small files have small constants.
-    beside = external_bytes(model, path.parent) if _LOCATION in content else 0
+    beside = external_bytes(model, folder) if _LOCATION in content else 0
     limit = _GROWTH * (len(content) + beside) + 2**16
     functions = frozenset((_domain(each), each.name) for each in model.functions)
-    whole = Model(Files(path.parent), Budget(limit), _opsets(model), functions, Budget(limit), Tries(_TRIES))
+    whole = Model(Files(folder), Budget(limit), _opsets(model), functions, Budget(limit), Tries(_TRIES))
     found: list[tuple[Any, Graph]] = []
     for node, graph in _walk(Graph(model.graph, "", None, whole), 0):
         if len(found) == _MOST_NODES:
