@@ -496,6 +496,19 @@ def test_what_is_no_stack(tmp_path: Path) -> None:
             ours.load_lstm(path, wrong)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [(5, "int"), (b"layer0", "bytes"), (True, "bool"), (["layer0", 1], "int"), ([None], "NoneType"), ([[]], "list")],
+    ids=str,
+)
+def test_names_that_are_none(wrong: Any, what: str, tmp_path: Path) -> None:
+    """The argument is named, whatever the file is."""
+    made, _ = stack("transpose", 1, np.random.default_rng(8))
+    for path in (onnx_files.save(made, tmp_path), tmp_path / "missing.onnx"):
+        with pytest.raises(TypeError, match=f"^nodes should be a name, or names in a sequence, .*, got: {what}$"):
+            ours.load_lstm(path, wrong)
+
+
 def test_something_between_layers_is_seen(tmp_path: Path) -> None:
     """A scale; a residual; a layer of its own."""
     for kind, inputs in (("Mul", ["X0", "two"]), ("Relu", ["X0"]), ("Add", ["X0", "X0"])):

@@ -9,7 +9,7 @@ have to be beside the model.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,8 @@ def load_lstm(path: StrPath, nodes: str | Sequence[str] | None = None, *, weight
     ValueError
         As `load` does; also if a node does more than a layer of an `LSTM`, has states or lengths of its own, or does
         not read what the one before has computed, with the reason.
+    TypeError
+        If ``nodes`` are no names.
 
     Examples
     --------
@@ -142,15 +144,13 @@ def load_lstm(path: StrPath, nodes: str | Sequence[str] | None = None, *, weight
     LSTM(3, 5)
     """
     _check_form(weights)
+    names = None if nodes is None else _names(nodes)
     places = _places(Path(path))
-    if nodes is None:
+    if names is None:
         chosen = places
         if not chosen:
             raise ValueError(f"{path}: no LSTM node that can be taken: none is in it")
     else:
-        names = [nodes] if isinstance(nodes, str) else list(nodes)
-        if not names or len({*names}) != len(names):
-            raise ValueError(f"nodes should be names, each once, got: {names}")
         chosen = [_chosen(path, places, name) for name in names]
     try:
         taken = [_node(path, place, weights) for place in chosen]
@@ -188,6 +188,18 @@ def runner(path: Path, name: str, dtype: Any = None) -> Runner:
 def _check_form(weights: object) -> None:
     if weights not in (None, "float32", *FORMS):
         raise ValueError(f"weights should be 'float32', {', '.join(map(repr, FORMS))} or None, got: {weights!r}")
+
+
+def _names(nodes: Any) -> list[str]:
+    """Return what `load_lstm` is given as names; raise TypeError if they are none, ValueError if one is there twice."""
+    names = [nodes] if isinstance(nodes, str) else list(nodes) if isinstance(nodes, Iterable) else [nodes]
+    for name in names:
+        if not isinstance(name, str):
+            what = type(nodes if isinstance(nodes, bytes | bytearray) else name).__name__
+            raise TypeError(f"nodes should be a name, or names in a sequence, of type str, got: {what}")
+    if not names or len({*names}) != len(names):
+        raise ValueError(f"nodes should be names, each once, got: {names}")
+    return names
 
 
 def _places(path: Path) -> list[Place]:
