@@ -145,6 +145,12 @@ def turned(module: Any) -> Any:
     return module
 
 
+def rounded(module: Any) -> Any:
+    forward = module.forward
+    module.forward = lambda x: forward(x.to(torch.int32).to(torch.float32))
+    return module
+
+
 def called_twice(module: Any) -> Any:
     forward = module.forward
     module.forward = lambda x: forward(x, forward(x)[1] if isinstance(module, torch.nn.LSTM) else forward(x))
@@ -168,7 +174,7 @@ def shifted(module: Any) -> Any:
 
 @pytest.mark.parametrize("cell", [False, True], ids=["LSTM", "LSTMCell"])
 @pytest.mark.parametrize("way", ["trace", "export"])
-@pytest.mark.parametrize("change", [scaled, turned, called_twice, without_it, doubled, shifted])
+@pytest.mark.parametrize("change", [scaled, turned, rounded, called_twice, without_it, doubled, shifted])
 def test_what_is_put_on_is_refused(change: Any, way: str, cell: bool, tmp_path: Path) -> None:
     """A program has it in what it does in the call of the module."""
     loader: Any = numba_lstm.LSTMCell if cell else numba_lstm.LSTM

@@ -86,7 +86,7 @@ def _changed(program: bytes, prefixes: set[str]) -> set[str]:
             inputs = _tensors(each["arg"] for each in node["inputs"])
             if own_calls.depends_on_parameters_alone(inputs, made):
                 made.update(_tensors(iter(node["outputs"])))
-            elif not own_calls.is_own_export(node["target"]):
+            elif not own_calls.is_own_export(node):
                 found.add(entries[-1][0])
         end, place = match.end(), program.find(_STACK, match.end())
     return found

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 PUT_ON = " with hooks or a forward that was put on"
 HOOKS = " with hooks"
@@ -46,12 +47,15 @@ _OF_CELL = {"sigmoid": 3, "tanh": 2, "mul": 3}
 """How often a cell that is traced does what."""
 _FREE_IN_CELL = {"torch.t", "torch.chunk", "torch.unsafe_chunk", "torch.unsafe_split"}
 
+_CONVERSION = re.compile(r"torch\.to\((?!\w+, (?:dtype=)?(?:5|6|7|15)\b)")
+"""One to something else than a float: half, float, double or bfloat16, as mixed precision has them."""
+
 _EXPORTED = re.compile(
-    r"torch\.ops\.aten\.(?:lstm\.(?:input|data)|lstm_cell\.default|zeros\.\w+|new_zeros\.\w+|squeeze\.dims?|unsqueeze\.\w+|"
-    r"to\.\w+|_to_copy\.\w+|contiguous\.\w+|detach\.\w+|alias\.\w+|select\.int|index_select\.\w+|item\.\w+|"
-    r"sym_\w+\.\w+|_assert\w*\.\w+)|_operator\.\w+|torch\.sym_\w+"
+    r"torch\.ops\.aten\.(?:lstm\.input|lstm_cell\.default|zeros\.\w+|new_zeros\.\w+|squeeze\.dims?|unsqueeze\.\w+|to\.\w+|"
+    r"_to_copy\.\w+|detach\.\w+|alias\.\w+|sym_\w+\.\w+|_assert\w*\.\w+)|_operator\.\w+|torch\.sym_\w+"
 )
 """Operations of torch's own modules in programs of ``torch.export``, with those on open sizes."""
+_EXPORTED_FLOATS = {6, 7, 8, 13}
 
 
 def of_script(body: str, cell: bool) -> str:
@@ -74,9 +78,10 @@ def of_script(body: str, cell: bool) -> str:
     return ""
 
 
-def is_own_export(target: str) -> bool:
+def is_own_export(node: Mapping[str, Any]) -> bool:
     """Return whether a node of ``torch.export`` is one of torch's own modules."""
-    return _EXPORTED.fullmatch(target) is not None
+    types = {each["arg"]["as_scalar_type"] for each in node["inputs"] if "as_scalar_type" in each["arg"]}
+    return _EXPORTED.fullmatch(node["target"]) is not None and types <= _EXPORTED_FLOATS
 
 
 def depends_on_parameters_alone(inputs: Iterable[str], made: set[str]) -> bool:
@@ -99,6 +104,8 @@ def _is_own(text: str, cell: bool, made_of_others: bool) -> bool:
         if made_of_others and equals and not names & given:
             continue
         given.update(_NAME.findall(made) if equals and names & given else ())
+        if _CONVERSION.search(line):
+            return False
         called.update(_CALLED.findall(expression if equals else line))
     return _is_a_cells(called) if cell else _is_an_lstms(called)
 
