@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import onnx_files
-from support.onnx_files import helper
+from support.onnx_files import helper, onnx
 
 from numba_lstm.io import onnx as ours
 
@@ -117,6 +117,15 @@ def test_what_fits_all_sizes_is_one_lstm(way: str, tmp_path: Path) -> None:
     (expected,) = session.run(None, {"I": x.transpose(1, 0, 2)} if before else {"X": x})
     seen = np.maximum(x, 0) if before == "twice" else x
     np.testing.assert_allclose(lstm(seen)[0], expected[:, 0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("end", [2**31 - 1, 2**31, 2**63 - 1])
+def test_slices_to_the_end_cut_nothing(end: int, tmp_path: Path) -> None:
+    """Exporters write the largest integer of 32 or of 64 bits."""
+    made = _model([SWAP], ["n", "t", WIDTH], [0, 0, -1], cut=True)
+    (tensor,) = (each for each in made.graph.initializer if each.name == "hundred")
+    tensor.CopyFrom(onnx.numpy_helper.from_array(np.array([end]), "hundred"))
+    assert ours.load_lstm(onnx_files.save(made, tmp_path)).num_layers == 2
 
 
 def test_layers_in_a_branch_follow_what_is_around_it(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ _SIZES = (3, 2)
 """Steps and rows of a probe, where the model leaves them open, and the other of them is the one in question."""
 _MOST = 2**24
 """Numbers of a probe."""
-_LARGEST, _FEW = 2**31, 16
+_LARGEST, _FEW = 2**31 - 1, 16
 """Integers from here on mean "to the end"; tensors of more of them than this are no sizes or places."""
 
 
