@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .parameter import drawing
+
 _MASK_CHUNK = 1 << 16  # random numbers at a time, to keep the masks out of main memory
 
 
@@ -25,5 +27,6 @@ class Dropout:
             for start in range(0, flat.size, _MASK_CHUNK):
                 chunk = flat[start : start + _MASK_CHUNK]
                 # float32 for either dtype: the same seed then gives the same masks.
-                kept = self.generator.random(chunk.size, np.float32) >= self.rate
-                chunk *= kept * flat.dtype.type(scale)
+                with drawing(self.generator):
+                    numbers = self.generator.random(chunk.size, np.float32)
+                chunk *= (numbers >= self.rate) * flat.dtype.type(scale)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from ..host.forks import wait_for
 from .checks.arrays import as_array
 
 _READ_ONLY = (
@@ -166,6 +169,21 @@ def plain_arrays(parameters: Mapping[str, np.ndarray], layouts: Layouts) -> dict
     return arrays
 
 
+_drawing = tuple(threading.RLock() for _ in range(16))
+"""Several, for threads that draw from generators of their own need not wait for each other, most of the time."""
+
+for _lock in _drawing:
+    wait_for(_lock)
+
+
+def drawing(generator: np.random.Generator) -> AbstractContextManager[Any]:
+    """Return a lock to draw under, for which a fork waits.
+
+    A generator has one of its own while it draws.  In a child that is forked meanwhile nobody would give that back.
+    """
+    return _drawing[hash(generator.bit_generator) % len(_drawing)]
+
+
 def drawn(
     shapes: Shapes, hidden_size: int, dtype: np.dtype[Any], generator: np.random.Generator
 ) -> dict[str, Parameter]:
@@ -173,7 +191,8 @@ def drawn(
     bound = 1 / math.sqrt(hidden_size)
     made = {}
     for name, shape in shapes.items():
-        array = generator.random(shape, dtype)
+        with drawing(generator):
+            array = generator.random(shape, dtype)
         array *= 2 * bound
         array -= bound
         made[name] = frozen(array)
@@ -184,8 +203,10 @@ def skip_drawing(shapes: Shapes, dtype: np.dtype[Any], generator: np.random.Gene
     """Move a generator as far as `drawn` would: masks of dropout come after."""
     bits, count = generator.bit_generator, sum(map(math.prod, shapes.values()))
     # NumPy's own can leap.  It makes words of 64 bits, one for a float64 or two float32, and keeps a half left over.
-    if type(bits) is np.random.PCG64 and not bits.state["has_uint32"]:
-        words, count = divmod(count, 8 // dtype.itemsize)
-        bits.advance(words)
+    with drawing(generator):
+        if type(bits) is np.random.PCG64 and not bits.state["has_uint32"]:
+            words, count = divmod(count, 8 // dtype.itemsize)
+            bits.advance(words)
     for first in range(0, count, _PIECE):
-        generator.random(min(_PIECE, count - first), dtype)
+        with drawing(generator):
+            generator.random(min(_PIECE, count - first), dtype)

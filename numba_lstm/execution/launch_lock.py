@@ -10,6 +10,7 @@ from typing import Any
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as threading_layer
 
+from ..host.forks import wait_for
 from ..host.idle_cores import IdleCores
 from ..host.threads import config
 from ..kernels.frame import PLACES, TURN
@@ -25,6 +26,10 @@ tell, and in any case after so many seconds, a launch tells: what is busy may be
 
 compile_lock = threading.RLock()
 """Held by the thread that compiles kernels, or makes a copy of weights that others would make as well."""
+
+# In a child nobody would finish what another thread compiles.
+wait_for(compile_lock)
+wait_for(global_compiler_lock, global_compiler_lock.is_locked)
 
 
 class Team:
@@ -96,49 +101,8 @@ class Team:
 
 Team.new_locks()
 
-
-_held: list[Any] = []
-"""Locks that a fork has taken, in order."""
-
-
-def _before_fork() -> None:
-    """Wait until no other thread compiles: in the child nobody would ever finish it and give the locks back."""
-    global _held
-    # What this thread compiles, it goes on with in the child as well.
-    held = [lock for lock in (compile_lock, global_compiler_lock) if not _owned(lock)]
-    raised: BaseException | None = None
-    while not all(map(_owned, held)):
-        try:
-            for lock in held:
-                if not _owned(lock):
-                    lock.acquire()
-        except BaseException as error:  # of a signal's handler, as of Ctrl-C: Python would fork nevertheless
-            raised = error
-    _held = held
-    if raised is not None:
-        raise raised  # which Python prints
-
-
-def _owned(lock: Any) -> bool:
-    """Return whether this thread has a lock, Numba's or one of its own kind."""
-    ask = lock.is_locked if lock is global_compiler_lock else lock._is_owned
-    return bool(ask())
-
-
-def _after_fork() -> None:
-    global _held
-    held, _held = _held, []
-    for lock in reversed(held):
-        lock.release()
-
-
-def _after_fork_in_child() -> None:
-    _after_fork()
-    Team.after_fork()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+    os.register_at_fork(after_in_child=Team.after_fork)
 
 
 def _wise(numbers: Any, taken: list[bool]) -> bool:
