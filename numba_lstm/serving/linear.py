@@ -48,20 +48,35 @@ class Linear:
 
     def __init__(self, weight: np.ndarray, bias: np.ndarray | None = None) -> None:
         weight = as_array(weight, "weight")
-        self.dtype = float_dtype(weight.dtype)
+        self._dtype = float_dtype(weight.dtype)
         if weight.ndim != 2 or 0 in weight.shape:
             raise ValueError(f"weight should have shape (N, K), got {weight.shape}")
-        self.out_features, self.in_features = weight.shape
-        lanes = block_sizes().lanes(self.dtype)
-        self._panels = output_panels(weight.T.astype(self.dtype), lanes)
-        self._bias = np.zeros(self._panels.size // self.in_features, self.dtype)
+        self._out_features, self._in_features = map(int, weight.shape)
+        lanes = block_sizes().lanes(self._dtype)
+        self._panels = output_panels(weight.T.astype(self._dtype), lanes)
+        self._bias = np.zeros(self._panels.size // self._in_features, self._dtype)
         if bias is not None:
             bias = as_array(bias, "bias")
-            match_dtype("bias", "bias", bias, self.dtype)
-            if bias.shape != (self.out_features,):
-                raise ValueError(f"bias should have shape ({self.out_features},), got {bias.shape}")
-            self._bias[: self.out_features] = bias
-        self._run: Any = entry_for("linear", self.dtype)
+            match_dtype("bias", "bias", bias, self._dtype)
+            if bias.shape != (self._out_features,):
+                raise ValueError(f"bias should have shape ({self._out_features},), got {bias.shape}")
+            self._bias[: self._out_features] = bias
+        self._run: Any = entry_for("linear", self._dtype)
+
+    @property
+    def in_features(self) -> int:
+        """Features of what it takes: K."""
+        return self._in_features
+
+    @property
+    def out_features(self) -> int:
+        """Features of what it returns: N."""
+        return self._out_features
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of inputs and outputs."""
+        return self._dtype
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return ``x @ weight.T + bias``.
@@ -84,22 +99,22 @@ class Linear:
             If x is no array of this dtype with one to three axes.
         """
         x = as_array(x, "x")
-        match_dtype("x", "x", x, self.dtype)
+        match_dtype("x", "x", x, self._dtype)
         if not 1 <= x.ndim <= 3:
             raise ValueError(f"Linear: Expected x to be 1D, 2D or 3D, got {x.ndim}D instead")
-        if x.shape[-1] != self.in_features:
-            wanted, given = self.in_features, x.shape[-1]
+        if x.shape[-1] != self._in_features:
+            wanted, given = self._in_features, x.shape[-1]
             raise RuntimeError(f"x.size(-1) must be equal to in_features. Expected {wanted}, got {given}")
-        rows = np.asarray(x, self.dtype)
+        rows = np.asarray(x, self._dtype)
         if rows.strides[-1] != rows.itemsize or not rows.flags.aligned:
             rows = np.ascontiguousarray(rows)
         rows = rows[(None,) * (3 - x.ndim)]
-        made = np.empty((*rows.shape[:2], self._bias.size), self.dtype)
+        made = np.empty((*rows.shape[:2], self._bias.size), self._dtype)
         y = made
         if rows.shape[0] > rows.shape[1]:  # the longer axis shares what is read of the weights
             rows, y = rows.transpose(1, 0, 2), made.transpose(1, 0, 2)
         self._run(rows, self._panels, self._bias, y)
-        return np.ascontiguousarray(made[..., : self.out_features]).reshape(*x.shape[:-1], self.out_features)
+        return np.ascontiguousarray(made[..., : self._out_features]).reshape(*x.shape[:-1], self._out_features)
 
     def __repr__(self) -> str:
-        return f"Linear({self.in_features}, {self.out_features})"
+        return f"Linear({self._in_features}, {self._out_features})"

@@ -67,6 +67,16 @@ def test_it_is_no_part_of_anything() -> None:
     assert y.base is None or y.base.size == y.size
 
 
+@pytest.mark.parametrize("name", ["in_features", "out_features", "dtype"])
+def test_sizes_cannot_be_assigned(name: str) -> None:
+    """The kernel trusts them."""
+    linear, _, _ = layer(5, 8, np.float32)
+    before = getattr(linear, name)
+    with pytest.raises(AttributeError):
+        setattr(linear, name, 50_000_000)
+    assert getattr(linear, name) == before
+
+
 @pytest.mark.parametrize(
     ("weight", "bias", "kind", "message"),
     [
