@@ -96,17 +96,18 @@ def _input(size: int, dtype: np.dtype[Any], x: Any, axes: tuple[int, ...]) -> np
     return array
 
 
-def output_array(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Raise unless an output can be written in place."""
+def output_array(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """Return an output as a plain array, or raise unless it can be written in place."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out should be a NumPy array, got: {type(out).__name__}")
-    as_array(out, "out")
-    if out.shape != shape:
-        raise ValueError(f"out should have shape {shape}, got: {out.shape}")
-    if out.dtype != dtype:
-        raise ValueError(f"out should have dtype {dtype.name}, got: {out.dtype}")
-    if not out.flags.carray:
+    array = as_array(out, "out")  # a subclass may say of its shape what it likes, and kernels would write beyond it
+    if array.shape != shape:
+        raise ValueError(f"out should have shape {shape}, got: {array.shape}")
+    if array.dtype != dtype:
+        raise ValueError(f"out should have dtype {dtype.name}, got: {array.dtype}")
+    if not array.flags.carray:
         raise ValueError("out should be a writable array in C order")
+    return array
 
 
 def readable(x: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:

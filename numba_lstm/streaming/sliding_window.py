@@ -101,12 +101,14 @@ class SlidingWindow(Exclusive):
         with self._free_lock():
             if not readable(x, self._shape, self._dtype):
                 x = stream_checks.input_array(self._architecture, self._dtype, False, x, self._batch_size, (2,))
+            target = out
             if out is not None and not writable(out, self._out_shape, self._dtype):
-                stream_checks.output_array(out, self._out_shape, self._dtype)
+                target = stream_checks.output_array(out, self._out_shape, self._dtype)
             try:
                 if self._pending:
                     self._advance()
-                return self._take(x, out)
+                y = self._take(x, target)
+                return y if y is None or out is None else out
             except BaseException:
                 self._forget()
                 raise

@@ -143,16 +143,16 @@ class Stream(Exclusive):
         x = stream_checks.input_array(a, dtype, self._batch_first, x, count, (2, 3))
         shape = (*x.shape[:-1], a.output_size)
         if out is None:
-            out = np.empty(shape, dtype)
+            plain = out = np.empty(shape, dtype)
         else:
-            stream_checks.output_array(out, shape, dtype)
-            if np.may_share_memory(x, out):
+            plain = stream_checks.output_array(out, shape, dtype)
+            if np.may_share_memory(x, plain):
                 x = x.copy()
-        source, target = x, out
+        source, target = x, plain
         if x.ndim == 2:
-            source, target = x[None], out[None]
+            source, target = x[None], plain[None]
         elif self._batch_first:
-            source, target = x.transpose(1, 0, 2), out.transpose(1, 0, 2)
+            source, target = x.transpose(1, 0, 2), plain.transpose(1, 0, 2)
         if count:
             self._pool.advance(source, target, chosen)
         in_order = x.flags.c_contiguous and (x.ndim == 2 or not self._batch_first or self._batch_size == 1)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.allocations import traced
 from support.cases import Shape, both_dtypes, module, random_case
-from support.layouts import layouts, unaligned
+from support.layouts import claiming, layouts, unaligned
 from support.streams import BAD_SIZES, C_ORDER, CREW_OF_THREE, NO_DTYPE, NO_LIST, THREE_SLICES, Slow, same_bits
 
 import numba_lstm
@@ -196,6 +196,19 @@ def test_out(length: int, hidden: int) -> None:
         same_bits(out, recomputed(lstm, case.x, t, length))
         assert (buffer[:20] == 7).all()
         assert (buffer[-20:] == 7).all()
+
+
+def test_an_out_that_claims_another_layout() -> None:
+    """What it is counts, and comes back as it was given."""
+    window = numba_lstm.LSTM(3, 5, seed=0).sliding_window(2, 2)
+    out = np.zeros((2, 5), np.float32)
+    given = claiming(out, np.zeros((200, 5)))
+    assert window.push(X[0], given) is None
+    assert not out.any()
+    assert window.push(X[1], given) is given
+    window.reset()
+    window.push(X[0])
+    same_bits(window.push(X[1]), out)
 
 
 def test_out_is_x() -> None:
@@ -422,6 +435,9 @@ PUSHES: list[tuple[Any, Any, type, str]] = [
     (X[0], np.broadcast_to(np.float32(0), (2, 5)), ValueError, C_ORDER),
     (X[0], np.zeros((5, 2), np.float32).T, ValueError, C_ORDER),
     (X[0], unaligned(np.zeros((2, 5), np.float32)), ValueError, C_ORDER),
+    (X[0], claiming(OUT[:1], OUT), ValueError, "out should have shape (2, 5), got: (1, 5)"),
+    (X[0], claiming(OUT.astype(np.int8), OUT), ValueError, "out should have dtype float32, got: int8"),
+    (X[0], claiming(np.broadcast_to(np.float32(0), (2, 5)), OUT), ValueError, C_ORDER),
 ]
 
 

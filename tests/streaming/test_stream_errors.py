@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.cases import Shape, assert_same_bits, module, random_case
-from support.layouts import unaligned
+from support.layouts import claiming, unaligned
 from support.streams import BAD_SIZES, C_ORDER, NO_DTYPE, NO_LIST, Slow, same_bits
 
 import numba_lstm
@@ -150,6 +150,7 @@ def test_shallow_copies() -> None:
 
 X = np.random.default_rng(0).standard_normal((4, 2, 3), np.float32)
 OUT = np.zeros((2, 5), np.float32)
+OUTS = np.zeros((4, 2, 5), np.float32)
 NO_ROWS = "rows should be a sequence of integers, got: {}"
 RANGE = "rows should be from 0 to 1, the last of the batch, got: {}"
 # x, options of a step of a stream of two rows, type, message
@@ -200,6 +201,11 @@ STEPS: list[tuple[Any, dict[str, Any], type, str]] = [
     (X[0], {"out": np.zeros((2, 10), np.float32)[:, ::2]}, ValueError, C_ORDER),
     (X[0], {"out": np.zeros((2, 6), np.float32)[:, :5]}, ValueError, C_ORDER),
     (X[0], {"out": unaligned(np.zeros((2, 5), np.float32))}, ValueError, C_ORDER),
+    (X[0], {"out": claiming(OUT[:1], OUT)}, ValueError, "out should have shape (2, 5), got: (1, 5)"),
+    (X[0], {"out": claiming(OUT[:1], OUT), "rows": [1, 0]}, ValueError, "out should have shape (2, 5), got: (1, 5)"),
+    (X, {"out": claiming(OUTS[:1], OUTS)}, ValueError, "out should have shape (4, 2, 5), got: (1, 2, 5)"),
+    (X, {"out": claiming(OUTS.astype(np.int8), OUTS)}, ValueError, "out should have dtype float32, got: int8"),
+    (X[0], {"out": claiming(np.broadcast_to(np.float32(0), (2, 5)), OUT)}, ValueError, C_ORDER),
 ]
 
 
@@ -210,15 +216,25 @@ def test_step_errors(x: Any, options: dict[str, Any], kind: type, message: str) 
     first = fed.step(X[:2])
     state = fed.state
     out = options.get("out")
-    before = out.copy() if isinstance(out, np.ndarray) else None
+    before = np.array(out) if isinstance(out, np.ndarray) else None
     with pytest.raises(kind) as caught:
         fed.step(x, **options)
     assert type(caught.value) is kind
     assert str(caught.value) == message
     assert_same_bits((first, fed.state), (first, state))
     if before is not None:
-        np.testing.assert_array_equal(out, before)
+        np.testing.assert_array_equal(np.asarray(out), before)
     same_bits(np.concatenate([first, fed.step(X[2:])]), lstm(X)[0])
+
+
+@pytest.mark.parametrize("rows", [None, [1, 0]])
+def test_an_out_that_claims_another_layout(rows: Any) -> None:
+    """What it is counts."""
+    lstm = numba_lstm.LSTM(3, 5, 2, seed=0)
+    out = np.zeros((2, 5), np.float32)
+    given = claiming(out, np.zeros((200, 5)))
+    assert lstm.stream(2).step(X[0], given, rows=rows) is given
+    same_bits(out, lstm.stream(2).step(X[0]))
 
 
 def test_a_read_only_out_of_the_right_layout() -> None:

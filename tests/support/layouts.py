@@ -32,6 +32,25 @@ def read_only(array: np.ndarray) -> np.ndarray:
     return result
 
 
+class Claiming(np.ndarray):
+    """An array that says of its layout what is true of another one."""
+
+    like: np.ndarray
+
+    shape = property(lambda self: self.like.shape)  # type: ignore[assignment]
+    dtype = property(lambda self: self.like.dtype)  # type: ignore[assignment]
+    ndim = property(lambda self: self.like.ndim)  # type: ignore[assignment]
+    flags = property(lambda self: self.like.flags)  # type: ignore[assignment]
+    strides = property(lambda self: self.like.strides)  # type: ignore[assignment]
+
+
+def claiming(array: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Return a view of an array that claims the layout of another one."""
+    view = array.view(Claiming)
+    view.like = like
+    return view
+
+
 class Foreign:
     """An array of another library."""
 
