@@ -25,8 +25,10 @@ class SlidingWindow(Exclusive):
     window that ends now through its last step and returns; `advance` takes the others on, those of each sequence as
     one batch that shares the first layer's input part.
 
-    It keeps the weights that the module had when it was made.  One thread may use it at a time.  Interrupted by
-    Ctrl-C it forgets all inputs: better than windows of which nobody knows how far they came.
+    It keeps the weights that the module had when it was made.  One thread may use it at a time.
+
+    Interrupted by Ctrl-C, `push` and `advance` forget all inputs: better than windows of which nobody knows how far
+    they came.  Ctrl-C just before or after a call changes nothing, and looks the same to who catches it: `reset` there.
     """
 
     # Row n * length + slot of the pool is the state of sequence n in the window that began at some push = slot modulo
@@ -48,6 +50,8 @@ class SlidingWindow(Exclusive):
         self._unused = np.empty((1, max(length - 1, 1), architecture.output_size), dtype)
         self._pushed = 0
         self._pending = False
+        self._is_in_doubt = False
+        """Whether the last use was interrupted: the next one forgets all inputs first."""
 
     @property
     def length(self) -> int:
@@ -98,20 +102,26 @@ class SlidingWindow(Exclusive):
         >>> window.push(tick).shape
         (1, 5)
         """
-        with self._free_lock():
-            if not readable(x, self._shape, self._dtype):
-                x = stream_checks.input_array(self._architecture, self._dtype, False, x, self._batch_size, (2,))
-            target = out
-            if out is not None and not writable(out, self._out_shape, self._dtype):
-                target = stream_checks.output_array(out, self._out_shape, self._dtype)
-            try:
-                if self._pending:
-                    self._advance()
+        begun = False
+        # Ctrl-C is noticed when a function has returned, also that which gives the lock back.  So it is caught outside
+        # of it, by what calls none.
+        try:
+            with self._free_lock():
+                if not readable(x, self._shape, self._dtype):
+                    x = stream_checks.input_array(self._architecture, self._dtype, False, x, self._batch_size, (2,))
+                target = out
+                if out is not None and not writable(out, self._out_shape, self._dtype):
+                    target = stream_checks.output_array(out, self._out_shape, self._dtype)
+                begun = True
+                self._catch_up()
                 y = self._take(x, target)
-                return y if y is None or out is None else out
-            except BaseException:
-                self._forget()
-                raise
+        except Exception:
+            self._is_in_doubt = self._is_in_doubt or begun
+            raise
+        except BaseException:
+            self._is_in_doubt = True
+            raise
+        return y if y is None or out is None else out
 
     def advance(self) -> None:
         """Take the windows in flight through the step of the last input, if that has not been done.
@@ -123,13 +133,17 @@ class SlidingWindow(Exclusive):
         RuntimeError
             If another thread uses the window.
         """
-        with self._free_lock():
-            try:
-                if self._pending:
-                    self._advance()
-            except BaseException:
-                self._forget()
-                raise
+        begun = False
+        try:
+            with self._free_lock():
+                begun = True
+                self._catch_up()
+        except Exception:
+            self._is_in_doubt = self._is_in_doubt or begun
+            raise
+        except BaseException:
+            self._is_in_doubt = True
+            raise
 
     def reset(self) -> None:
         """Forget all inputs.
@@ -140,12 +154,21 @@ class SlidingWindow(Exclusive):
             If another thread uses the window.
         """
         with self._free_lock():
+            self._is_in_doubt = True  # as long as not all is forgotten
             self._forget()
 
     def _forget(self) -> None:
         self._pool.h[...] = 0
         self._pool.c[...] = 0
         self._pushed, self._pending = 0, False
+        self._is_in_doubt = False
+
+    def _catch_up(self) -> None:
+        """Have the windows in flight come as far as the last input."""
+        if self._is_in_doubt:
+            self._forget()
+        if self._pending:
+            self._advance()
 
     def _take(self, x: np.ndarray, out: np.ndarray | None) -> np.ndarray | None:
         """Take an input, and the window that ends with it through its last step."""

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.allocations import traced
 from support.cases import Shape, both_dtypes, module, random_case
+from support.interrupts import interrupted_after
 from support.layouts import claiming, layouts, unaligned
 from support.streams import BAD_SIZES, C_ORDER, CREW_OF_THREE, NO_DTYPE, NO_LIST, THREE_SLICES, Slow, same_bits
 
@@ -398,6 +399,51 @@ def test_ctrl_c_in_the_step_of_a_push() -> None:
         window.push(case.x[9])
     window._last = last
     check_later(lstm, window, case.x)
+
+
+@pytest.mark.parametrize("method", ["push", "push of another byte order", "advance"])
+def test_ctrl_c_anywhere(method: str) -> None:
+    """Also before there is anything to forget, and when all is done but the lock is just given back."""
+    lstm = numba_lstm.LSTM(3, 5, 2, seed=0)
+    x = np.random.default_rng(0).standard_normal((9, 1, 3), np.float32)
+    window, calls, interrupts = lstm.sliding_window(3), 0, True
+    ways = {
+        "push": lambda: window.push(x[4]),
+        "push of another byte order": lambda: window.push(x[4].astype(">f4")),
+        "advance": window.advance,
+    }
+    while interrupts:
+        for t in range(4):
+            window.push(x[t])
+        calls += 1
+        interrupts = interrupted_after(calls, "streaming", ways[method])
+        if interrupts:
+            assert window.push(x[5]) is None, f"after {calls} calls"
+            assert window.push(x[6]) is None, f"after {calls} calls"
+            same_bits(window.push(x[7]), recomputed(lstm, x, 7, 3))
+            window.reset()
+    assert calls > 5
+
+
+def test_ctrl_c_in_a_reset() -> None:
+    lstm = numba_lstm.LSTM(3, 5, 2, seed=0)
+    x = np.random.default_rng(0).standard_normal((9, 1, 3), np.float32)
+    window, calls = lstm.sliding_window(3), 0
+    while True:
+        for t in range(4):
+            window.push(x[t])
+        calls += 1
+        if not interrupted_after(calls, "streaming", window.reset):
+            break
+        outputs = [window.push(x[t]) for t in range(5, 9)]
+        # Nothing has been forgotten, or all.
+        if outputs[0] is None:
+            assert outputs[1] is None
+            same_bits(outputs[2], recomputed(lstm, x, 7, 3))
+        else:
+            assert calls <= 2  # before the lock was taken
+        window = lstm.sliding_window(3)
+    assert calls > 2
 
 
 def test_copies() -> None:
