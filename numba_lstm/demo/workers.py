@@ -242,8 +242,9 @@ def _undisturbed() -> Iterator[None]:
     resource_tracker.ensure_running()  # which, when it is first needed, takes what is blocked off again
     heard: list[int] = []
     replaced: dict[signal.Signals, Any] = {}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # in here, since Ctrl-C may come just after it
         if threading.current_thread() is threading.main_thread():  # no other hears them
             for number in (signal.SIGTERM, signal.SIGHUP):
                 # Not blocked: those that are started have to hear them.

@@ -64,8 +64,8 @@ def _share_signature(dtype: np.dtype[Any]) -> Any:
 def _collector_off() -> Iterator[None]:
     """Leave garbage for later: compilation makes millions of objects, and to look at them takes a tenth of its time."""
     enabled = gc.isenabled()
-    gc.disable()
     try:
+        gc.disable()  # in here, since Ctrl-C may come just after it
         yield
     finally:
         if enabled:

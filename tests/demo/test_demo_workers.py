@@ -198,6 +198,27 @@ def test_what_starts_workers_is_not_interrupted(number: signal.Signals, monkeypa
     assert events == ["started", "entered", "ended"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_ctrl_c_before_workers_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is heard from then on, also if it came when it had just been blocked."""
+    mask = signal.pthread_sigmask
+    before = mask(signal.SIG_BLOCK, ())
+
+    def interrupted(how: int, signals: Any) -> Any:
+        former = mask(how, signals)
+        if how == signal.SIG_BLOCK and signals:
+            raise KeyboardInterrupt
+        return former
+
+    monkeypatch.setattr(signal, "pthread_sigmask", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt), Workers(1):
+            raise AssertionError
+        assert mask(signal.SIG_BLOCK, ()) == before
+    finally:
+        mask(signal.SIG_SETMASK, before)
+
+
 def kill_one(ours: Workers) -> None:
     """Kill a process of a cluster, as the system does when memory is short; another takes its place."""
     _, process = ours._client.run(os.getpid).popitem()

@@ -144,6 +144,25 @@ def test_garbage_is_left_while_compiling_only(enabled: bool) -> None:
         (gc.enable if before else gc.disable)()
 
 
+def test_ctrl_c_before_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Garbage is collected afterwards, also if it came when that had just been switched off."""
+    disable = gc.disable
+
+    def interrupted() -> None:
+        disable()
+        raise KeyboardInterrupt
+
+    before = gc.isenabled()
+    try:
+        gc.enable()
+        monkeypatch.setattr(gc, "disable", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            entries._compiled(("nothing", None), lambda: None)
+        assert gc.isenabled()
+    finally:
+        (gc.enable if before else disable)()
+
+
 def test_no_kernel_is_compiled_twice(tmp_path: Path) -> None:
     count, twice = run(TWICE_COMPILED, NUMBA_CACHE_DIR=str(tmp_path)).stdout.splitlines()
     assert int(count) > 50
