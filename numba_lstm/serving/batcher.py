@@ -139,11 +139,9 @@ class Batcher:
 
     def _opened(self, state: Any) -> Session:
         states = None if state is None else sequence_states(self._architecture, self._network.dtype, state)
-        row = self._engine.enter()
-        if states is not None:
-            # Before any step, since it was asked for before; perhaps after the caller has changed the arrays.
-            self._engine.set_state(row, tuple(state.copy() for state in states))
-        return Session(self._engine, self._network, self._architecture, row)
+        if states is not None:  # the caller may change the arrays before they are taken
+            states = states[0].copy(), states[1].copy()
+        return Session(self._engine, self._network, self._architecture, states)
 
     def counters(self) -> dict[str, Any]:
         """Return what has been done so far, for a system of metrics.

@@ -23,6 +23,7 @@ import numpy as np
 from .counters import Counters
 from .errors import ClosedError, FullError
 from .network import ServedNetwork
+from .place import Errand, Place
 from .step import Step, answer
 
 _running: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -52,23 +53,6 @@ def _end() -> None:
             engine.join()
 
 
-class _Errand:
-    """Something to be done between two batches."""
-
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self._function = function
-        self.future: Future[Any] = Future()
-        self.future.set_running_or_notify_cancel()  # a task that waits for it may be cancelled, and others wait as well
-
-    def do(self) -> None:
-        try:
-            result = self._function()
-        except BaseException as error:  # whoever waits decides what it means
-            self.future.set_exception(error)
-        else:
-            self.future.set_result(result)
-
-
 class Engine:
     """The rows that sessions have, and the steps that wait.
 
@@ -90,14 +74,14 @@ class Engine:
         # It remembers who rings.  A Condition can forget it, when garbage is collected or Ctrl-C comes in the middle of
         # its own work.
         self._bell: SimpleQueue[None] = SimpleQueue()
-        self._preparation = _Errand(network.prepare)
+        self._preparation = Errand(network.prepare)
         # Whoever reads or changes one of these holds the lock.
         self._counters = Counters()
         self._thread: threading.Thread | None = None
         self._closing = self._given_up = self._ended = False
         self._free = deque(range(rows))
         self._waiting: list[Step] = []
-        self._errands: list[_Errand] = []
+        self._errands: list[Errand] = []
         self._wanted = 1
         """For how many steps the thread is to be woken."""
         self._asleep = False
@@ -129,19 +113,19 @@ class Engine:
                     raise
         return self._preparation.future
 
-    def enter(self) -> int:
-        """Return a row that is free, and the caller's from now on."""
+    def enter(self, place: Place) -> None:
+        """Give a place a row that is free."""
         with self.locked():
             self._check_open()
             if not self._free:
                 self._counters.refused += 1
                 raise FullError(f"all {self._rows} sessions are open: close one, or make a Batcher with more")
+            place.take(self._free)
             self._counters.opened += 1
-            return self._free.popleft()
 
-    def leave(self, row: int) -> Future[Any]:
-        """Give a row back."""
-        return self._ask(lambda: self._clear(row))
+    def leave(self, place: Place) -> Future[Any]:
+        """Give its row back, if it has one by then."""
+        return self._ask(lambda: self._clear(place))
 
     def submit(self, step: Step) -> None:
         """Have a step taken.  The caller holds the lock."""
@@ -210,7 +194,7 @@ class Engine:
 
     def _ask(self, function: Callable[[], Any]) -> Future[Any]:
         """Have something done between two batches, or at once if there will be none."""
-        errand = _Errand(function)
+        errand = Errand(function)
         with self.locked():
             if self._thread is not None and not self._ended:
                 self._errands.append(errand)
@@ -263,7 +247,7 @@ class Engine:
                 errand.future.set_exception(error)
             raise
 
-    def _next(self) -> tuple[list[_Errand], list[Step]]:
+    def _next(self) -> tuple[list[Errand], list[Step]]:
         """Wait until there is something to do; return nothing at the end."""
         while True:
             with self._lock:
@@ -340,9 +324,13 @@ class Engine:
         for step, error in failures:
             answer([step], error)
 
-    def _clear(self, row: int) -> None:
+    def _clear(self, place: Place) -> None:
+        if not place.is_taken:  # any more
+            return
+        row = place.row
         self._network.clear(row)
         self._answered[row] = -np.inf
         self._taken[row] = 0
         with self._lock:
+            place.is_taken = False
             self._free.append(row)

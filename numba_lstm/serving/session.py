@@ -16,7 +16,8 @@ from ..streaming.checks import sequence_input
 from .engine import Engine
 from .errors import ClosedError
 from .network import ServedNetwork
-from .step import Step, answer
+from .place import Place
+from .step import States, Step, answer
 
 
 class Session:
@@ -28,11 +29,26 @@ class Session:
     whose step is being computed has, and the output is lost: `steps` says which.
     """
 
-    def __init__(self, engine: Engine, network: ServedNetwork, architecture: Architecture, row: int) -> None:
+    def __init__(
+        self, engine: Engine, network: ServedNetwork, architecture: Architecture, states: States | None
+    ) -> None:
         self._engine, self._network, self._architecture = engine, network, architecture
-        self._row = row
         self._step: Step | None = None
+        self._closed = True
+        self._place = Place()
+        try:
+            engine.enter(self._place)
+            if states is not None:
+                # Before any step, since it was asked for before.
+                engine.set_state(self._row, states)
+        except BaseException:  # Ctrl-C, or want of memory
+            self._left()
+            raise
         self._closed = False
+
+    @property
+    def _row(self) -> int:
+        return self._place.row
 
     async def step(self, x: np.ndarray) -> np.ndarray:
         """Advance by one step or several.
@@ -191,18 +207,20 @@ class Session:
             left.result()
 
     def _left(self) -> Future[Any] | None:
-        """Return what tells when the place is free, or nothing if somebody else has given it back."""
-        if self._closed:
+        """Return what tells when the place is free, or nothing if it is.
+
+        It may be called again where Ctrl-C, or want of memory, has interrupted it.
+        """
+        if not self._place.is_taken:
             return None
         with self._engine.locked():
-            if self._closed:
-                return None
             self._closed = True
             step = self._step
             if step is not None:
-                self._engine.withdraw(step)
+                if not step.withdrawn:
+                    self._engine.withdraw(step)
                 answer([step], ClosedError("this Session has been closed"))
-            return self._engine.leave(self._row)
+            return self._engine.leave(self._place)
 
     async def __aenter__(self) -> Session:
         return self
@@ -217,9 +235,11 @@ class Session:
         self.close_sync()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True) and self._engine.is_running:  # a caller who is lost keeps no place
+        place = getattr(self, "_place", None)
+        if place is not None and place.is_taken and self._engine.is_running:  # a caller who is lost keeps no place
             try:
-                warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
+                if not self._closed:
+                    warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
             finally:  # also where warnings are errors
                 self._left()
 

@@ -16,17 +16,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.interrupts import interrupted_after
 from support.serving import HANG, NETWORK, run
 from support.streams import same_bits
 
 from numba_lstm.serving import Batcher, ClosedError, FullError, Session
 from numba_lstm.serving import engine as engine_module
 from numba_lstm.serving import session as session_module
+from numba_lstm.serving.engine import Engine
 from numba_lstm.serving.network import CHUNK_STEPS, ServedNetwork
 from numba_lstm.serving.step import Step, answer
 
 X = np.random.default_rng(0).standard_normal((60, 3), np.float32)
 OUTPUT = NETWORK(X)[0]
+ZEROS = np.zeros((2, 5), np.float32), np.zeros((2, 5), np.float32)
 
 
 class Door:
@@ -350,6 +353,65 @@ def test_ctrl_c_just_after_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
                 session.step_sync(X[:1])
         assert session.steps == 1
         same_bits(session.step_sync(X[1:]), OUTPUT[1:])
+
+
+def wait_until_empty(batcher: Batcher) -> None:
+    end = time.monotonic() + HANG
+    while batcher.counters()["sessions"]:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of one that was opened, and interrupted just then
+@pytest.mark.parametrize("state", [None, ZEROS])
+def test_ctrl_c_while_a_session_is_opened(state: Any) -> None:
+    """Whenever it comes, nobody has the place then."""
+    calls = 1
+    with Batcher(NETWORK, max_sessions=1) as batcher:
+        while interrupted_after(calls, "serving", lambda: batcher.open_sync(state).close_sync()):
+            wait_until_empty(batcher)
+            calls += 1
+    assert calls > 20
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of one that is forgotten, where it came before all else
+@pytest.mark.parametrize("again", [True, False])
+def test_ctrl_c_while_a_session_is_closed(again: bool) -> None:
+    """The place comes back when it is closed again, or has been forgotten."""
+    calls, interrupts = 0, True
+    with Batcher(NETWORK, max_sessions=1) as batcher:
+        while interrupts:
+            session, calls = batcher.open_sync(), calls + 1
+            interrupts = interrupted_after(calls, "serving", session.close_sync)
+            if again:
+                session.close_sync()
+                assert not batcher.counters()["sessions"]
+            del session
+            wait_until_empty(batcher)
+    assert calls > 5
+
+
+def test_no_memory_while_a_session_is_opened_or_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is for, the place comes back."""
+
+    def fail(*arguments: Any) -> None:
+        raise MemoryError
+
+    with Batcher(NETWORK, max_sessions=1) as batcher:
+        with monkeypatch.context() as patch:
+            patch.setattr(Engine, "set_state", fail)
+            with pytest.raises(MemoryError):
+                batcher.open_sync(ZEROS)
+        wait_until_empty(batcher)
+        session = batcher.open_sync(ZEROS)
+        for owner, name in ((ServedNetwork, "clear"), (Engine, "leave")):
+            with monkeypatch.context() as patch:
+                patch.setattr(owner, name, fail)
+                with pytest.raises(MemoryError):
+                    session.close_sync()
+            assert batcher.counters()["sessions"] == 1
+        session.close_sync()
+        assert batcher.counters()["sessions"] == 0
 
 
 def test_a_session_that_is_closed_has_no_steps() -> None:
