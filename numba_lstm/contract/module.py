@@ -204,7 +204,9 @@ class Module:
             If the module is quantized.
         """
         self._complain_if_quantized("draw parameters")
-        self._weights = Weights(drawn(self._shapes(), self.hidden_size, self._dtype, self._generator))
+        weights = Weights(drawn(self._shapes(), self.hidden_size, self._dtype, self._generator))
+        with changing():
+            self._weights = weights
 
     def state_dict(self, *, prefix: str = "") -> dict[str, Parameter]:
         """Return the parameters by name, in torch's order.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 import numba_lstm as nl
 from numba_lstm.contract.checks.attributes import meant
+from numba_lstm.contract.weights import changing
 
 MODULES: dict[str, Any] = {
     "one layer": lambda: nl.LSTM(3, 5, seed=0),
@@ -157,6 +159,19 @@ def test_a_change_of_another_parameter_meanwhile_is_kept(load: bool) -> None:
         lstm.bias_ih_l0 = value  # type: ignore[assignment]
     assert not lstm.bias_ih_l0.any()
     assert (lstm.bias_hh_l0 == 1).all()
+
+
+def test_parameters_are_not_drawn_anew_amid_another_change() -> None:
+    """Whoever makes that has read the former ones, and would undo it."""
+    lstm = nl.LSTM(3, 5, seed=0)
+    former = lstm.weight_ih_l0
+    thread = threading.Thread(target=lstm.reset_parameters)
+    with changing():
+        thread.start()
+        thread.join(0.3)
+        assert lstm.weight_ih_l0 is former
+    thread.join()
+    assert (lstm.weight_ih_l0 != former).any()
 
 
 def test_threads_that_assign_different_parameters() -> None:
