@@ -42,7 +42,7 @@ def pack_rows(padded: np.ndarray, rows: np.ndarray) -> np.ndarray:
     for part in _parts(packed):
         if padded.flags.c_contiguous:
             # Without a mode, or with "raise", take would go through a copy of the output.
-            np.take(padded.reshape(-1, *padded.shape[2:]), rows[part], axis=0, out=packed[part], mode="clip")
+            np.take(_in_a_row(padded), rows[part], axis=0, out=packed[part], mode="clip")
         else:
             packed[part] = padded[np.divmod(rows[part], padded.shape[1])]
     return packed
@@ -50,9 +50,14 @@ def pack_rows(padded: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def unpack_rows(data: np.ndarray, rows: np.ndarray, padded: np.ndarray) -> None:
     """Scatter data to `padded_rows` of a batch in C order; its other rows stay as they are."""
-    flat = padded.reshape(-1, *padded.shape[2:])
+    flat = _in_a_row(padded)
     for part in _parts(data):
         flat[rows[part]] = data[part]
+
+
+def _in_a_row(padded: np.ndarray) -> np.ndarray:
+    """Return a batch with its first two axes flattened; NumPy would not find out how long, where others are 0."""
+    return padded.reshape(padded.shape[0] * padded.shape[1], *padded.shape[2:])
 
 
 def filled(rows: int, steps: int, like: np.ndarray, batch_first: bool, value: float) -> np.ndarray:

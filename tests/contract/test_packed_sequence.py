@@ -564,6 +564,22 @@ def test_rows_of_a_padded_batch(lengths: list[int], batch_first: bool, more: int
     check_same(again, np.where((beyond if batch_first else beyond.T)[..., None], -1, padded))
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("trailing", [(0,), (2, 0), (0, 3)])
+def test_no_features(trailing: tuple[int, ...], batch_first: bool) -> None:
+    """As torch."""
+    packed = PackedSequence(np.zeros((3, *trailing), np.float32), [2, 1], [1, 0])
+    padded, lengths = ours.pad_packed_sequence(packed, batch_first, total_length=5)
+    assert padded.shape == ((2, 5) if batch_first else (5, 2)) + trailing
+    assert lengths.tolist() == [1, 2]
+    assert [sequence.shape for sequence in ours.unpack_sequence(packed)] == [(1, *trailing), (2, *trailing)]
+    rows = padding.padded_rows(packed.batch_sizes, packed.sorted_indices, 5, batch_first)
+    assert padding.pack_rows(padded, rows).shape == packed.data.shape
+    torch = pytest.importorskip("torch")
+    theirs, _ = torch.nn.utils.rnn.pad_packed_sequence(torch_arguments(packed), batch_first, total_length=5)
+    assert tuple(theirs.shape) == padded.shape
+
+
 def test_no_sequences() -> None:
     none = integers([], "lengths")
     check_lengths(none, 0, 5)
