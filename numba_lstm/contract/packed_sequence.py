@@ -79,6 +79,8 @@ class PackedSequence(_Fields):
             raise ValueError(f"data must have sum(batch_sizes) = {total} rows, but has shape {rows.shape}")
         if sorted_indices is None and unsorted_indices is None:
             return super().__new__(cls, rows, sizes, None, None)
+        if sorted_indices is None:  # one says what the other is
+            sorted_indices = np.argsort(integers(unsorted_indices, "unsorted_indices"))
         order = integers(sorted_indices, "sorted_indices")
         inverse = np.argsort(order)
         inverse = integers(inverse if unsorted_indices is None else unsorted_indices, "unsorted_indices")

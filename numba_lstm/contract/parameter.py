@@ -118,7 +118,19 @@ one, such as lstm.weight_ih_l0 = array
     if not number or (kind == "O" and not all(isinstance(element, Real) for element in array.flat)):
         raise TypeError(f"should hold real numbers, got: {array.dtype}")
     with np.errstate(all="ignore"):
-        return frozen(np.array(array, dtype, order="C"))
+        try:
+            return frozen(np.array(array, dtype, order="C"))
+        except OverflowError:  # of integers of Python, or fractions, that no float holds
+            made = [_as_float(element) for element in array.flat]
+            return frozen(np.array(made, dtype).reshape(array.shape))
+
+
+def _as_float(number: Any) -> float:
+    """Return a real number as a float, or infinity if it is too large."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def as_it_is(array: np.ndarray) -> Parameter:

@@ -532,7 +532,6 @@ MANY = np.broadcast_to(np.int8(1), 2**60)
         (packed(D, [4, 3], [0, 1, 1, 2]), ValueError, "sorted_indices must permute"),
         (packed(D, [4, 3], [0, 1, 2, 9]), ValueError, "sorted_indices must permute"),
         (packed(D, [4, 3], [1, 2, 3, 0], [1, 2, 3, 0]), ValueError, "sorted_indices .* unsorted_indices be the"),
-        (packed(D, [4, 3], None, [0, 1, 2, 3]), TypeError, "sorted_indices must be a 1-D array .* but got NoneType"),
         (lambda: PACKED._replace(data=D), ValueError, "data must have"),
     ],
 )
@@ -562,6 +561,26 @@ def test_rows_of_a_padded_batch(lengths: list[int], batch_first: bool, more: int
     padding.unpack_rows(data, index, again)
     beyond = np.arange(steps) >= real[:, None]
     check_same(again, np.where((beyond if batch_first else beyond.T)[..., None], -1, padded))
+
+
+@pytest.mark.parametrize("unsorted", [[1, 2, 0], np.array([2, 0, 1]), [0, 1, 2]])
+def test_unsorted_indices_alone(unsorted: Any) -> None:
+    """They say what the others are."""
+    data, sizes = np.arange(6.0), [3, 2, 1]
+    packed = PackedSequence(data, sizes, None, unsorted)
+    assert packed == PackedSequence(data, sizes, np.argsort(unsorted), unsorted)
+    padded, lengths = ours.pad_packed_sequence(packed)
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.utils.rnn.PackedSequence(*map(torch.as_tensor, (data, sizes)), None, torch.as_tensor(unsorted))
+    expected = torch.nn.utils.rnn.pad_packed_sequence(theirs)
+    np.testing.assert_array_equal(padded, expected[0].numpy())
+    np.testing.assert_array_equal(lengths, expected[1].numpy())
+
+
+@pytest.mark.parametrize("unsorted", [[1, 1], [0, 2], [0], [0, 1, 2], [-1, 0]])
+def test_unsorted_indices_that_are_none(unsorted: list[int]) -> None:
+    with pytest.raises(ValueError, match="unsorted_indices be the inverse"):
+        PackedSequence(np.arange(3.0), [2, 1], None, unsorted)
 
 
 @pytest.mark.parametrize("batch_first", [False, True])

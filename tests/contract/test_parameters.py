@@ -6,6 +6,7 @@ import copy
 import itertools
 import pickle
 import re
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -322,3 +323,14 @@ def test_names_of_other_weights(name: str) -> None:
 
 def test_long_names_are_cut() -> None:
     assert len(nothing_under("", ["x" * 10_000_000])) < 400
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_that_no_float_holds(dtype: type) -> None:
+    """Infinity, as of floats that are too large for float32."""
+    huge = [[10**400, -(10**400), Fraction(10**400, 3)], [1, Fraction(1, 3), 10**30]]
+    made = cast(huge, np.dtype(dtype))
+    assert made.dtype == dtype
+    np.testing.assert_array_equal(made, np.array([[np.inf, -np.inf, np.inf], [1, 1 / 3, 1e30]]).astype(dtype))
+    with pytest.raises(ValueError, match="read-only"):
+        made[0, 0] = 1
