@@ -13,7 +13,7 @@ import numpy as np
 from numba import from_dtype, int64, types
 from numba.core import event
 
-from ..contract.checks.arrays import DTYPES
+from ..contract.checks.arrays import float_dtype
 from ..contract.checks.constructor import boolean
 from ..contract.weight_form import FORMS
 from ..host.threads import get_num_threads
@@ -159,7 +159,7 @@ def warmup(
     Parameters
     ----------
     dtype : float32 or float64
-        The dtype of the modules to come.
+        The dtype of the modules to come, in any spelling that these take.
     cells : {"torch", "all"}
         Whether cells that torch does not have, which files of ONNX and Keras may ask for, are to come as well: other
         activations, peepholes, coupled gates, clipping.  They take seconds more to compile.
@@ -186,10 +186,8 @@ def warmup(
     >>> import numba_lstm
     >>> numba_lstm.warmup()
     """
-    kind = np.dtype(dtype)
+    kind = float_dtype(dtype)
     boolean("gradients", gradients)
-    if kind not in DTYPES:
-        raise TypeError(f"dtype should be float32 or float64, got: {kind}")
     if cells not in ("torch", "all"):
         raise ValueError(f"cells should be 'torch' or 'all', got: {cells!r}")
     form = None if weights == kind.name else weights

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from support.processes import run
 
 import numba_lstm
+from numba_lstm.execution import entries
 
 # Runs in a process of its own: here other tests have long compiled everything.
 SCRIPT = """
@@ -125,7 +128,7 @@ def test_torchs_cells_alone(tmp_path: Path) -> None:
 def test_bad_arguments() -> None:
     import numba_lstm
 
-    with pytest.raises(TypeError, match="dtype should be float32 or float64, got: float16"):
+    with pytest.raises(TypeError, match="dtype should be float32 or float64, got: 'float16'"):
         numba_lstm.warmup("float16")
     with pytest.raises(ValueError, match="cells should be 'torch' or 'all', got: 'keras'"):
         numba_lstm.warmup(cells="keras")
@@ -133,6 +136,16 @@ def test_bad_arguments() -> None:
         numba_lstm.warmup(weights="int4")
     with pytest.raises(ValueError, match="got: 'int8' and float64"):
         numba_lstm.warmup("float64", weights="int8")
+
+
+@pytest.mark.parametrize("spelling", [None, ">f4", "<f4", "float", np.float64])
+def test_spellings_of_dtypes(spelling: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They mean what they mean for modules."""
+    asked: list[Any] = []
+    monkeypatch.setattr(entries, "share_address", lambda dtype, form=None, cells="plain": asked.append(dtype))
+    monkeypatch.setattr(entries, "entry_for", lambda name, dtype: asked.append(dtype))
+    numba_lstm.warmup(spelling)
+    assert set(asked) == {numba_lstm.LSTM(3, 5, dtype=spelling).dtype}
 
 
 def test_compiling_is_announced_once_and_loading_is_not(tmp_path: Path) -> None:
