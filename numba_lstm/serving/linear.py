@@ -9,7 +9,7 @@ import numpy as np
 from ..contract.checks.arrays import as_array, float_dtype, match_dtype
 from ..execution.entries import entry_for
 from ..kernels.panels import output_panels
-from ..simd.blocksizes import block_sizes
+from ..simd.blocksizes import GATES, block_sizes
 
 
 class Linear:
@@ -115,6 +115,25 @@ class Linear:
             rows, y = rows.transpose(1, 0, 2), made.transpose(1, 0, 2)
         self._run(rows, self._panels, self._bias, y)
         return np.ascontiguousarray(made[..., : self._out_features]).reshape(*x.shape[:-1], self._out_features)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The order of the panels depends on the machine, as the kernel does.
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_panels", "_run")}
+        return {**state, "_weight": self._weight(), "_bias": self._bias[: self._out_features].copy()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        own = dict(state)
+        Linear.__init__(self, own.pop("_weight"), own.pop("_bias"))
+        self.__dict__.update({name: value for name, value in own.items() if name not in self.__dict__})
+
+    def _weight(self) -> np.ndarray:
+        """Return the matrix of which ``output_panels`` made panels."""
+        depth, outputs = self._in_features, self._out_features
+        width = GATES * block_sizes().lanes(self._dtype)
+        whole = (outputs - 1) // width * width
+        body = self._panels[: whole * depth].reshape(-1, depth, width).swapaxes(1, 2).reshape(whole, depth)
+        tail = self._panels[whole * depth :].reshape(depth, -1).T[: outputs - whole]
+        return np.concatenate([body, tail])
 
     def __repr__(self) -> str:
         return f"Linear({self._in_features}, {self._out_features})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -65,6 +67,42 @@ def test_it_is_no_part_of_anything() -> None:
     same_bits(linear(x)[:2], y[:2])
     assert np.isnan(linear(x)[2]).all()
     assert y.base is None or y.base.size == y.size
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda linear: pickle.loads(pickle.dumps(linear))])
+@pytest.mark.parametrize("outputs", [1, 5, 16, 33, 64, 65, 128, 200])
+def test_copies(outputs: int, duplicate: Any) -> None:
+    for dtype, bias in ((np.float32, True), (np.float64, False)):
+        linear, weight, shift = layer(outputs, 19, dtype, bias)
+        x = np.random.default_rng(0).standard_normal((4, 19)).astype(dtype)
+        again = duplicate(linear)
+        assert (again.in_features, again.out_features, again.dtype) == (19, outputs, dtype)
+        same_bits(again(x), Linear(weight, shift)(x))
+        assert repr(again) == repr(linear)
+
+
+class Named(Linear):
+    """A layer with something of its own."""
+
+    def __init__(self, name: str, outputs: int) -> None:
+        super().__init__(np.ones((outputs, 3), np.float32))
+        self.name = name
+
+
+def test_pickles_of_a_subclass() -> None:
+    again = pickle.loads(pickle.dumps(Named("head", 2)))
+    assert (type(again), again.name) == (Named, "head")
+    same_bits(again(np.ones(3, np.float32)), np.full(2, 3, np.float32))
+
+
+def test_a_pickle_holds_the_weight_as_it_was() -> None:
+    """Whatever is in its numbers, for machines that have another order of them."""
+    weight = np.array([[np.nan, -0.0, 1e-40], [np.inf, 1, 2]], np.float32)
+    state = Linear(weight, np.array([3, 4], np.float32)).__getstate__()
+    found = [value for value in state.values() if isinstance(value, np.ndarray)]
+    assert sorted(value.shape for value in found) == [(2,), (2, 3)]
+    (same,) = (value for value in found if value.ndim == 2)
+    assert same.tobytes() == weight.tobytes()
 
 
 @pytest.mark.parametrize("name", ["in_features", "out_features", "dtype"])
