@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..contract.checks.arrays import addressable
 from ..contract.dropout import Dropout
 from ..contract.packed_sequence import PackedSequence
 from ..contract.padding import batch_sizes_of, pack_rows, padded_rows, sort_by_length, unpack_rows
@@ -59,12 +60,15 @@ def run_padded(
     """
     if not len(lengths):
         return network(x, h_0, c_0, batch_first=batch_first)
+    a = network.architecture
+    shape = *x.shape[:2], a.num_directions * a.output_size
+    addressable(shape, network.dtype)
     order, inverse = sort_by_length(lengths)
     batch_sizes = batch_sizes_of(lengths[order])
     places = padded_rows(batch_sizes, order, x.shape[batch_first], batch_first)
     packed, h_n, c_n = network.packed(
         pack_rows(x, places), batch_sizes, _reordered(h_0, order), _reordered(c_0, order), dropout=dropout
     )
-    output = np.zeros((*x.shape[:2], packed.shape[1]), packed.dtype)
+    output = np.zeros(shape, packed.dtype)
     unpack_rows(packed, places, output)
     return output, np.take(h_n, inverse, axis=1), np.take(c_n, inverse, axis=1)

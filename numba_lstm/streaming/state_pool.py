@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..contract.architecture import Architecture
+from ..contract.checks.arrays import addressable
 from ..execution.network import Network
 from ..execution.planning.schedule import Batch
 from ..host.threads import Setting
@@ -53,8 +54,9 @@ class Pool:
     def __init__(self, network: Network, architecture: Architecture, dtype: np.dtype[Any], rows: int) -> None:
         layers = architecture.num_layers
         self._network = network
-        self.h = np.zeros((layers, rows, architecture.output_size), dtype)
-        self.c = np.zeros((layers, rows, architecture.hidden_size), dtype)
+        hidden, cell = (layers, rows, architecture.output_size), (layers, rows, architecture.hidden_size)
+        addressable(cell, dtype)  # and so the other, which is not larger
+        self.h, self.c = np.zeros(hidden, dtype), np.zeros(cell, dtype)
         self._work = aligned_empty(0, dtype)
         self._launches: dict[tuple[int, int, int, bool, bool], Launch] = {}
 

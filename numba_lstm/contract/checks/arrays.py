@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -126,6 +128,20 @@ def float_dtype(dtype: Any) -> np.dtype[Any]:
         return DTYPES[DTYPES.index(np.dtype(dtype).newbyteorder("="))]
     except (TypeError, ValueError, SyntaxError):  # no dtype at all, or not one of the two
         raise TypeError(f"dtype should be float32 or float64, got: {dtype!r}") from None
+
+
+def addressable(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise MemoryError for an array beyond the addresses of memory, for which NumPy has a ValueError.
+
+    Examples
+    --------
+    >>> addressable((2**61, 2), np.dtype(np.float32))
+    Traceback (most recent call last):
+        ...
+    MemoryError: an array of shape (2305843009213693952, 2) and dtype float32 is larger than memory can be
+    """
+    if math.prod(shape) * dtype.itemsize > sys.maxsize:
+        raise MemoryError(f"an array of shape {shape} and dtype {dtype} is larger than memory can be")
 
 
 def readable_input(x: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:

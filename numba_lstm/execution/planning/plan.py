@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...contract.architecture import Architecture
+from ...contract.checks.arrays import addressable
 from ...kernels.frame import FRAME_SIZE, Frame
 from ...kernels.panels import kept_sizes, tail_vectors
 from ..entries import entry_for, share_address
@@ -50,6 +51,9 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch, 
     if batch.offsets is not None:
         shape = 1, batch.all_rows
     cells = len(weights.cells)
+    output = *shape, a.num_directions * a.output_size
+    for needed in (output, (cells, batch.rows, a.hidden_size), (workspace.size,)):
+        addressable(needed, numerics.dtype)
     return Plan(
         numbers=_numbers(a, numerics, weights, batch, machine, schedule, workspace),
         entry=entry_for(kind, numerics.dtype),
@@ -57,7 +61,7 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch, 
         batch_first=batch.batch_first,
         steps=batch.steps,
         work_size=workspace.size,
-        output=(*shape, a.num_directions * a.output_size),
+        output=output,
         hidden=(cells, batch.rows, a.output_size),
         cell=(cells, batch.rows, a.hidden_size),
         steps_per_launch=schedule.steps_per_launch,
@@ -136,4 +140,9 @@ def _numbers(
         kept_cells=kept_sizes(a.hidden_size, batch.all_rows, numerics.lanes)[0],
         run_share=share_address(*numerics, "kept" if batch.kept else "general" if weights.general else "plain"),
     )
-    return np.concatenate([np.array(frame, np.int64), *parts])
+    try:
+        numbers = np.array(frame, np.int64)
+    except OverflowError:
+        text = f"{batch.steps} steps of {batch.rows} rows need more than memory has addresses"
+        raise MemoryError(text) from None
+    return np.concatenate([numbers, *parts])
