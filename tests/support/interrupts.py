@@ -32,6 +32,7 @@ def interrupted_after(calls: int, wing: str, action: Callable[[], Any]) -> bool:
         return trace
 
     former = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # of any frame: Python 3.12 asks for it when a tracer is set, and not later
     sys.settrace(trace)
     try:
         action()
