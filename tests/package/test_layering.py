@@ -51,6 +51,21 @@ def test_nothing_is_executed(path: Path) -> None:
                 assert any(k.arg == "allow_pickle" for k in node.keywords), f"line {node.lineno}"
 
 
+WITHOUT_KERNELS = ("cli", "demo", "io")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if path.relative_to(PACKAGE).parts[0] not in WITHOUT_KERNELS],
+    ids=lambda p: str(p.relative_to(PACKAGE)),
+)
+def test_kernels_are_the_same_without_asserts(path: Path) -> None:
+    """Nothing that a kernel may come from is stripped by ``-O``."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        assert not isinstance(node, ast.Assert), f"line {node.lineno}"
+        assert not (isinstance(node, ast.Name) and node.id == "__debug__"), f"line {node.lineno}"
+
+
 def test_import_is_light() -> None:
     """``import numba_lstm`` brings nothing that only some users need."""
     frameworks, files = ["torch", "onnx", "onnxruntime"], ["h5py", "safetensors", "pandas"]

@@ -77,8 +77,7 @@ def _changed(program: bytes, prefixes: set[str]) -> set[str]:
     made: set[str] = set()
     end, place = 0, program.find(_STACK)
     while place >= 0 and prefixes:
-        match = _TEXT.match(program, place + len(_STACK), place + len(_STACK) + _LONGEST)
-        assert match is not None  # of which the modules were told
+        match = _text_of_stack(program, place)
         entries = _entries(json.loads(b'"' + match[0]))
         begin = program.rfind(_TARGET, end, place)
         if entries and entries[-1][0] in prefixes and begin >= 0:
@@ -114,13 +113,18 @@ def _stacks(program: bytes) -> Iterator[str]:
     """Yield what nodes say of the modules around them, without those that follow which are the same."""
     last, place = b"", program.find(_STACK)
     while place >= 0:
-        first = place + len(_STACK)
-        match = _TEXT.match(program, first, first + _LONGEST)
-        if not match:
-            raise ValueError("its program has a node in too many modules")
+        match = _text_of_stack(program, place)
         if match[0] != last:
             yield str(json.loads(b'"' + match[0]))
         last, place = match[0], program.find(_STACK, match.end())
+
+
+def _text_of_stack(program: bytes, place: int) -> re.Match[bytes]:
+    first = place + len(_STACK)
+    match = _TEXT.match(program, first, first + _LONGEST)
+    if not match:
+        raise ValueError("its program has a node in too many modules")
+    return match
 
 
 def _node(program: bytes, place: int) -> Any:
