@@ -327,11 +327,11 @@ def test_docstring_examples() -> None:
     assert failed == 0
 
 
-def test_code_of_the_page_runs(samples: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (FOLDER / "silero_vad.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     script = tmp_path / "block.py"
     script.write_text(block, encoding="utf-8")
     monkeypatch.setitem(sys.modules, "silero_vad", silero)
-    names = runpy.run_path(str(script), {"samples": samples[:2048]})
-    assert names["probabilities"].shape == (4,)
+    names = runpy.run_path(str(script))
+    assert names["probabilities"].shape == (31,)  # whole chunks in the second of silence that the page pushes
