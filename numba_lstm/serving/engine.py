@@ -101,13 +101,13 @@ class Engine:
         with self.locked():
             self._check_open()
             if self._thread is None:
-                # Were it no daemon, a service that forgets to close would never end.
-                self._thread = threading.Thread(target=self._run, name="numba_lstm.serving", daemon=True)
-                self._errands.append(self._preparation)
-                _running.add(self)
                 try:
+                    # Were it no daemon, a service that forgets to close would never end.
+                    self._thread = threading.Thread(target=self._run, name="numba_lstm.serving", daemon=True)
+                    self._errands.append(self._preparation)
+                    _running.add(self)
                     self._thread.start()
-                except Exception:  # the system has no more threads; it may have later
+                except BaseException:  # the system has no more threads, and may have later; or Ctrl-C came
                     self._thread = None
                     self._errands.clear()
                     raise
@@ -229,6 +229,9 @@ class Engine:
     # --- what the thread does -----------------------------------------------------------------------------
 
     def _run(self) -> None:
+        with self._lock:  # which `start` holds until it is done
+            if self._thread is not threading.current_thread():
+                return  # Ctrl-C came when this one had been started, and another will be
         steps: list[Step] = []
         try:
             while not self._ended:

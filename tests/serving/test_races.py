@@ -179,6 +179,47 @@ def test_no_thread_can_be_started_for_a_while(monkeypatch: pytest.MonkeyPatch) -
     batcher.close_sync()
 
 
+@pytest.mark.parametrize("started", [False, True], ids=["before", "behind"])
+def test_ctrl_c_while_the_thread_is_started(monkeypatch: pytest.MonkeyPatch, started: bool) -> None:
+    """Just before there is one, or behind: the next who opens a session has a thread, and there are no two."""
+    threads: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if started:
+            start(thread)
+            threads.append(thread)
+        raise KeyboardInterrupt
+
+    batcher = Batcher(NETWORK)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                batcher.open_sync()
+    assert not batcher.counters()["sessions"]
+    with batcher.open_sync() as session:
+        for thread in threads:
+            thread.join(HANG)
+            assert not thread.is_alive()
+        same_bits(session.step_sync(X), OUTPUT)
+    batcher.close_sync()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of one that was opened, and interrupted just then
+def test_ctrl_c_while_the_first_session_is_opened() -> None:
+    """Whenever it comes, the next one can be opened."""
+    calls, interrupts = 0, True
+    while interrupts:
+        calls, batcher = calls + 1, Batcher(NETWORK, max_sessions=1)  # which starts no thread by itself
+        interrupts = interrupted_after(calls, "serving", batcher.open_sync)
+        wait_until_empty(batcher)
+        with batcher.open_sync() as session:
+            same_bits(session.step_sync(X), OUTPUT)
+        batcher.close_sync()
+    assert calls > 10
+
+
 def test_two_answers_to_a_thread() -> None:
     """Its session is closed just when its step is through."""
 
