@@ -237,6 +237,13 @@ READERS: dict[str, Any] = {
 }
 
 
+READERS_OF_KERAS: dict[str, Any] = {
+    "keras": keras.load,
+    "keras lstm": keras.load_lstm,
+    "keras describe": keras.describe,
+}
+
+
 def _complaint(read: Any, path: Path, capsys: Any) -> str:
     """Return what a reader says of what it refuses."""
     try:
@@ -247,10 +254,10 @@ def _complaint(read: Any, path: Path, capsys: Any) -> str:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
-@pytest.mark.parametrize("reader", [*READERS, "onnx", "onnx lstm", "onnx files", "shards beside"])
+@pytest.mark.parametrize("reader", [*READERS, *READERS_OF_KERAS, "onnx", "onnx lstm", "onnx files", "shards beside"])
 def test_pipes_into_which_nobody_writes(reader: str, tmp_path: Path, capsys: Any) -> None:
     """They are not waited for."""
-    path, readers = tmp_path / "model.pt", dict(READERS)
+    path, readers = tmp_path / "model.pt", READERS | READERS_OF_KERAS
     os.mkfifo(path)
     if reader.startswith("onnx"):
         onnx: Any = pytest.importorskip("numba_lstm.io.onnx")
@@ -264,9 +271,9 @@ def test_pipes_into_which_nobody_writes(reader: str, tmp_path: Path, capsys: Any
 
 
 @pytest.mark.skipif(not Path("/dev/zero").is_char_device(), reason="there is no such device")
-@pytest.mark.parametrize("reader", [*READERS, "onnx", "onnx lstm", "onnx files"])
+@pytest.mark.parametrize("reader", [*READERS, *READERS_OF_KERAS, "onnx", "onnx lstm", "onnx files"])
 def test_devices_that_never_end(reader: str, capsys: Any) -> None:
-    path, readers = Path("/dev/zero"), dict(READERS)
+    path, readers = Path("/dev/zero"), READERS | READERS_OF_KERAS
     if reader.startswith("onnx"):
         onnx: Any = pytest.importorskip("numba_lstm.io.onnx")
         readers |= {"onnx": onnx.load, "onnx lstm": onnx.load_lstm, "onnx files": onnx.files}

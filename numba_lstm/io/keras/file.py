@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from ...formats import hdf5
 from ...formats.files import unchanged
+from ...formats.kinds import opened
 from . import versions
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -53,14 +53,13 @@ def read(path: Path) -> Saved:
     OSError
         If it cannot be opened.
     ValueError
-        If it is none of Keras, or damaged; the message begins with the path.
+        If it is none of Keras, or damaged, or a pipe; the message begins with the path.
     MemoryError
         If there is no room for it.
     """
     if path.is_dir():
         raise ValueError(f"{path}: a folder, such as TensorFlow's SavedModel: use model.save('name.keras') instead")
-    with path.open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
+    with opened(path) as (stream, size):
         return unchanged(path, stream, "file of Keras", lambda: _read(stream, size))
 
 
