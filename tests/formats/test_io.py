@@ -104,6 +104,9 @@ def test_one_of_several(tmp_path: Path, suffix: str) -> None:
     lstm = LSTM.load(path, prefix="encoder.lstm2.")
     assert repr(lstm) == "LSTM(5, 4, num_layers=2, bias=False)"
     np.testing.assert_array_equal(lstm.weight_hh_l1, second.state_dict["weight_hh_l1"])
+    for kind, prefix in {"int": 5, "NoneType": None, "bytes": b"encoder.lstm.", "list": ["encoder.lstm."]}.items():
+        with pytest.raises(TypeError, match=f"^prefix should be of type str, got: {kind}$"):
+            LSTM.load(path, prefix)  # type: ignore[arg-type]
     for prefix in ("", "decoder.", "encoder.lstm"):
         message = f"{path}: no LSTM under prefix {prefix!r}; found: 'encoder.lstm.', 'encoder.lstm2.'"
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):

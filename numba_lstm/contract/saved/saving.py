@@ -279,6 +279,8 @@ def _load(
     """Read what is under a prefix of a file; ``dtype`` and ``weights`` as given to `LSTM.load`."""
     from ...formats import files  # here, as for saving: who makes modules otherwise need not import readers of files
 
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix should be of type str, got: {type(prefix).__name__}")
     if weights is not None:
         check_form(weights)
     if dtype is not None:
