@@ -139,6 +139,14 @@ def scaled(module: Any) -> Any:
     return module
 
 
+def within(module: Any) -> Any:
+    """Put the operation into a module of its own."""
+    forward = module.forward
+    module.activation = torch.nn.ReLU()
+    module.forward = lambda x: forward(module.activation(x))
+    return module
+
+
 def turned(module: Any) -> Any:
     forward = module.forward
     module.forward = lambda x: forward(x.transpose(0, 1))
@@ -174,9 +182,13 @@ def shifted(module: Any) -> Any:
 
 @pytest.mark.parametrize("cell", [False, True], ids=["LSTM", "LSTMCell"])
 @pytest.mark.parametrize("way", ["trace", "export"])
-@pytest.mark.parametrize("change", [scaled, turned, rounded, called_twice, without_it, doubled, shifted])
+@pytest.mark.parametrize("change", [scaled, within, turned, rounded, called_twice, without_it, doubled, shifted])
 def test_what_is_put_on_is_refused(change: Any, way: str, cell: bool, tmp_path: Path) -> None:
     """A program has it in what it does in the call of the module."""
+    # Without an operation of an LSTM nothing tells that a program was not decomposed; and older versions of torch write
+    # two calls of a module as two in one.
+    if way == "export" and change in (without_it, called_twice):
+        pytest.skip("a program of torch.export does not show it")
     loader: Any = numba_lstm.LSTMCell if cell else numba_lstm.LSTM
     kind, x = (torch.nn.LSTMCell, torch.ones(3, 3)) if cell else (torch.nn.LSTM, torch.ones(3, 3, 3))
     for model, prefix in (
@@ -186,10 +198,6 @@ def test_what_is_put_on_is_refused(change: Any, way: str, cell: bool, tmp_path: 
     ):
         # A trace has hooks in what is around the module, which does no more than torch's itself then.
         if model is None or (way == "trace" and prefix and change in (doubled, shifted)):
-            continue
-        # Without an operation of an LSTM nothing tells that a program was not decomposed; and older versions of torch
-        # write two calls of a module as two in one.
-        if way == "export" and change in (without_it, called_twice):
             continue
         path = saved(model, (x,), way, tmp_path)
         with pytest.raises(ValueError, match=r"it is a torch\S*LSTM(Cell)? with hooks or a forward that was put on"):

@@ -80,13 +80,15 @@ def _changed(program: bytes, prefixes: set[str]) -> set[str]:
         match = _text_of_stack(program, place)
         entries = _entries(json.loads(b'"' + match[0]))
         begin = program.rfind(_TARGET, end, place)
-        if entries and entries[-1][0] in prefixes and begin >= 0:
+        # What lies in another module within it counts as well: torch's own have none.
+        around = next((prefix for prefix, _ in entries if prefix in prefixes), None)
+        if around is not None and begin >= 0:
             node = _node(program, begin)
             inputs = _tensors(each["arg"] for each in node["inputs"])
             if own_calls.depends_on_parameters_alone(inputs, made):
                 made.update(_tensors(iter(node["outputs"])))
             elif not own_calls.is_own_export(node):
-                found.add(entries[-1][0])
+                found.add(around)
         end, place = match.end(), program.find(_STACK, match.end())
     return found
 
