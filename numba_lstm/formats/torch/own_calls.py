@@ -1,7 +1,9 @@
 """Whether a module that lies in a program computes what its class of torch's does, and nothing beside it.
 
 A forward that was put on a module, or a hook, is not in the name of the class.  It is in what was recorded of a call:
-there are operations that torch's own forward does not do.
+there are operations that torch's own forward does not do.  Two things cannot be seen: hooks of a module within a traced
+model, which a trace has in the code around the module, and what is put on a module of which a program of
+``torch.export`` has no operation of an LSTM.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ _ANY = {
 }  # fmt: skip
 """What is done about states, batches of one sequence and types."""
 _PACKED = {"torch.index_select", "torch.select"}
+"""What is done about states of packed sequences."""
 _CHECKS = {
     "check_forward_hidden", "check_forward_input", "ops.prim.RaiseException", "ops.prim.device", "ops.prim.dtype",
     "torch.__and__", "torch.__contains__", "torch.__is__", "torch.__isnot__", "torch.__not__", "torch.__or__",
@@ -46,9 +49,11 @@ _PRODUCTS = ("linear", "addmm", "matmul")
 _OF_CELL = {"sigmoid": 3, "tanh": 2, "mul": 3}
 """How often a cell that is traced does what."""
 _FREE_IN_CELL = {"torch.t", "torch.chunk", "torch.unsafe_chunk", "torch.unsafe_split"}
+"""What a traced cell may do any number of times: it moves numbers, and computes none."""
 
 _CONVERSION = re.compile(r"torch\.to\((?!\w+, (?:dtype=)?(?:5|6|7|15)\b)")
-"""One to something else than a float: half, float, double or bfloat16, as mixed precision has them."""
+"""One to anything but half, float, double and bfloat16, between which mixed precision converts: in TorchScript's
+numbers of dtypes."""
 
 _EXPORTED = re.compile(
     r"torch\.ops\.aten\.(?:lstm\.input|lstm_cell\.default|zeros\.\w+|new_zeros\.\w+|squeeze\.dims?|unsqueeze\.\w+|to\.\w+|"
@@ -56,6 +61,7 @@ _EXPORTED = re.compile(
 )
 """Operations of torch's own modules in programs of ``torch.export``, with those on open sizes."""
 _EXPORTED_FLOATS = {6, 7, 8, 13}
+"""The same four dtypes in the numbers of ``torch.export``, which has its own."""
 
 
 def of_script(body: str, cell: bool) -> str:

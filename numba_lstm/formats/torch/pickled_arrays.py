@@ -19,8 +19,8 @@ _RECONSTRUCT = [Global(f"{package}.multiarray", "_reconstruct") for package in _
 _FROM_BUFFER = [Global(f"{package}.numeric", "_frombuffer") for package in _BOTH]
 _DTYPE = Global("numpy", "dtype")
 _ENCODE = Global("_codecs", "encode")
-_NO_BYTES = [Global(module, "bytes") for module in ("builtins", "__builtin__")]
-"""Called with nothing: how protocols up to 3 make no bytes."""
+_BYTES = [Global(module, "bytes") for module in ("builtins", "__builtin__")]
+"""Called with nothing they make empty bytes, which protocols up to 2 write in this way."""
 
 
 class PickledArray(NamedTuple):
@@ -111,7 +111,7 @@ def _bytes(content: Any) -> bytes:
     """Return bytes; up to protocol 2 they are a text of the same characters, in Python 2 whatever its bytes mean."""
     if isinstance(content, Placeholder) and content.kind == _ENCODE and type(content.arguments[0]) is str:
         return content.arguments[0].encode("latin-1")
-    if isinstance(content, Placeholder) and content.kind in _NO_BYTES and content.arguments == ():
+    if isinstance(content, Placeholder) and content.kind in _BYTES and content.arguments == ():
         return b""
     if type(content) is str:
         return content.encode()
