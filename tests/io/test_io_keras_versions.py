@@ -408,7 +408,9 @@ def activated(activation: str, version: str | None, tmp_path: Path) -> Path:
     [
         ("relu", "1.2.2"),
         ("softsign", "2.0.8"),
+        ("selu", "2.0.8"),
         ("exponential", "2.2.4"),
+        ("exponential", "2.2.4-tf"),
         ("swish", "2.3.0-tf"),
         ("swish", "2.4.0"),
         ("silu", "2.15.0"),
@@ -425,7 +427,10 @@ def test_activations_that_a_version_had(activation: str, version: str, tmp_path:
 @pytest.mark.parametrize(
     ("activation", "version"),
     [
+        ("selu", "1.2.2"),
+        ("selu", "2.0.5"),
         ("exponential", "1.2.2"),
+        ("exponential", "2.2.2"),
         ("swish", "2.2.4"),
         ("swish", "2.3.1"),
         ("swish", "2.2.4-tf"),
@@ -450,6 +455,6 @@ def test_activations_without_a_version(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'leaky_relu', which Keras 1 did not have"):
         keras.load(activated("leaky_relu", None, tmp_path))
     assert keras.load(activated("softsign", None, tmp_path))["rnn"](X).shape == (len(X), UNITS)
-    with pytest.raises(ValueError, match="leaky_relu is a function of Keras from some version on"):
+    with pytest.raises(ValueError, match=r"leaky_relu is Keras's own from Keras 2\.6 on, and before one of the"):
         activations.activation("leaky_relu", None)
     assert activations.activation("softsign", None).name == "Softsign"

@@ -31,7 +31,8 @@ _ACTIVATIONS = {
 }
 
 _SINCE = {
-    "exponential": (2, 2),
+    "selu": (2, 0, 6),
+    "exponential": (2, 2, 3),
     "swish": (2, 4),
     "leaky_relu": (2, 6),
     "relu6": (2, 6),
@@ -40,8 +41,8 @@ _SINCE = {
     "hard_tanh": (3,),
     "sparse_sigmoid": (3,),
 }
-"""The first Keras in which a name is that of one of its own functions, for those that Keras 2.0 did not have.  Before,
-it is that of a function of the file's author, of which Keras wrote the bare name."""
+"""The first Keras in which a name is that of one of its own functions, for those that the first Keras 2 did not have.
+Before, it is that of a function of the file's author, of which Keras wrote the bare name."""
 
 _HARD_SIGMOID = {True: Activation("HardSigmoid", 0.2, 0.5), False: Activation("HardSigmoid", 1 / 6, 0.5)}
 """By whether it is that of Keras 1 and 2."""
@@ -73,7 +74,8 @@ def activation(value: Any, version: str | None) -> Activation:
     if not isinstance(value, str) or value not in _ACTIVATIONS:
         raise Refusal(f"its activation is {value!r}, which is not known here")
     if value in _SINCE and version is None:
-        raise Refusal(f"{value} is a function of Keras from some version on, before it is its author's: {_VERSION}")
+        first = ".".join(map(str, _SINCE[value]))
+        raise Refusal(f"{value} is Keras's own from Keras {first} on, and before one of the file's author: {_VERSION}")
     if value in _SINCE and version is not None and not versions.has(version, _SINCE[value]):
         raise Refusal(
             f"its activation is {value!r}, which Keras {version} did not have: a custom function, whose code is not in "

@@ -71,8 +71,9 @@ class Layer(Exclusive):
         self.stateful = options.stateful
         self._sides = [_Side(core, options) for core, options in sides]
         self._units = [core.units for core, _ in sides for _ in range(core.count)]
-        # Loops over unrolled steps repeat masked outputs, reverse the mask with the input, or fail.
-        self._differs = any(side.unroll and side.zero_output_for_mask for _, side in sides)
+        # Keras's backends differ here: where steps are unrolled, one repeats masked outputs instead of giving zeros,
+        # one reverses the mask together with the input, and one fails.
+        self._mask_is_ambiguous = any(side.unroll and side.zero_output_for_mask for _, side in sides)
         self._states: list[np.ndarray] | None = None
 
     def __call__(self, x: Any, mask: Any = None, initial_state: Any = None) -> Any:
@@ -108,7 +109,7 @@ class Layer(Exclusive):
             raise ValueError("x has no steps")
         rows, steps = x.shape[:2]
         mask = None if mask is None else masks.checked(mask, rows, steps)
-        if self._differs and mask is not None and not mask.all():
+        if self._mask_is_ambiguous and mask is not None and not mask.all():
             raise ValueError(
                 f"{self.name} has unroll=True and gives zeros where the mask is False, which the backends of Keras do "
                 "in different ways: run it with Keras, or make the layer with unroll=False"

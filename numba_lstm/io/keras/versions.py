@@ -57,16 +57,18 @@ def is_old(version: str) -> bool:
 
 
 def has(version: str, since: tuple[int, ...]) -> bool:
-    """Return whether a version of Keras has what came with another one, or with TensorFlow's of about that time.
+    """Return whether a version of Keras is at least the one in which something came.
+
+    What came with Keras 2.4 is in TensorFlow's 2.3.0-tf already.
 
     Examples
     --------
-    >>> has("2.3.1", (2, 4)), has("2.3.0-tf", (2, 4)), has("3.5.0", (2, 4))
-    (False, True, True)
+    >>> has("2.3.1", (2, 4)), has("2.3.0-tf", (2, 4)), has("2.0.5", (2, 0, 6)), has("3.5.0", (2, 0, 6))
+    (False, True, False, True)
     """
     if "tf" in version and since == (2, 4):
-        since = (2, 3)  # 2.3.0-tf is the Keras of TensorFlow 2.2
-    return numbers(version) >= since
+        since = (2, 3)
+    return _all_numbers(version) >= since
 
 
 def before_tensorflow(version: str | None) -> bool:
@@ -76,4 +78,8 @@ def before_tensorflow(version: str | None) -> bool:
 
 def numbers(version: str) -> tuple[int, ...]:
     """Return the first two numbers of a version."""
-    return tuple(int(number) for number in re.findall(r"\d{1,6}", version)[:2])
+    return _all_numbers(version)[:2]
+
+
+def _all_numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d{1,6}", version))
