@@ -27,8 +27,9 @@ class SlidingWindow(Exclusive):
 
     It keeps the weights that the module had when it was made.  One thread may use it at a time.
 
-    Interrupted by Ctrl-C, `push` and `advance` forget all inputs: better than windows of which nobody knows how far
-    they came.  Ctrl-C just before or after a call changes nothing, and looks the same to who catches it: `reset` there.
+    If Ctrl-C, or an error such as MemoryError, comes in the middle of `push` or `advance`, the next use forgets all
+    inputs: better than windows of which nobody knows how far they came.  Ctrl-C may also come just before or after a
+    call, where it changes nothing, and the caller cannot tell: call `reset` after any Ctrl-C.
     """
 
     # Row n * length + slot of the pool is the state of sequence n in the window that began at some push = slot modulo
@@ -51,7 +52,7 @@ class SlidingWindow(Exclusive):
         self._pushed = 0
         self._pending = False
         self._is_in_doubt = False
-        """Whether the last use was interrupted: the next one forgets all inputs first."""
+        """Whether the last use ended in the middle of its work: the next one forgets all inputs first."""
 
     @property
     def length(self) -> int:
@@ -116,7 +117,8 @@ class SlidingWindow(Exclusive):
                 self._catch_up()
                 y = self._take(x, target)
         except Exception:
-            self._is_in_doubt = self._is_in_doubt or begun
+            if begun:  # else it may be another thread that is at work
+                self._is_in_doubt = True
             raise
         except BaseException:
             self._is_in_doubt = True
@@ -139,7 +141,8 @@ class SlidingWindow(Exclusive):
                 begun = True
                 self._catch_up()
         except Exception:
-            self._is_in_doubt = self._is_in_doubt or begun
+            if begun:  # else it may be another thread that is at work
+                self._is_in_doubt = True
             raise
         except BaseException:
             self._is_in_doubt = True

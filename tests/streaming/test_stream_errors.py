@@ -209,6 +209,16 @@ STEPS: list[tuple[Any, dict[str, Any], type, str]] = [
 ]
 
 
+def test_an_out_that_claims_another_layout_in_the_next_step() -> None:
+    """After a step of this shape, compiled code looks at it first."""
+    fed = numba_lstm.LSTM(3, 5, 2, seed=0).stream(2)
+    fed.step(X[0])
+    state, before = fed.state, OUT.copy()
+    with pytest.raises(ValueError, match=re.escape("out should have shape (2, 5), got: (1, 5)")):
+        fed.step(X[0], claiming(OUT[:1], OUT))
+    assert_same_bits((OUT, fed.state), (before, state))
+
+
 @pytest.mark.parametrize(("x", "options", "kind", "message"), STEPS)
 def test_step_errors(x: Any, options: dict[str, Any], kind: type, message: str) -> None:
     lstm = numba_lstm.LSTM(3, 5, 2, seed=0)
