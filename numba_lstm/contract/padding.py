@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..formats.contents import is_foreign
-from .checks.arrays import addressable
+from .checks.arrays import check_addressable
 
 COPIED_BYTES = 1 << 26
 """The size of one operation of NumPy, during which no signal is seen: tens of milliseconds where pages are new."""
@@ -69,7 +69,7 @@ def filled(rows: int, steps: int, like: np.ndarray, batch_first: bool, value: fl
     if like.dtype.kind == "b":  # NumPy 2 refuses integers above 64 bits here, and NumPy 1 takes any
         value = bool(value)
     shape = (rows, steps) if batch_first else (steps, rows)
-    addressable(shape + like.shape[1:], like.dtype)
+    check_addressable(shape + like.shape[1:], like.dtype)
     return np.full(shape + like.shape[1:], value, like.dtype)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..contract.checks.arrays import addressable
+from ..contract.checks.arrays import check_addressable
 from ..contract.dropout import Dropout
 from ..contract.packed_sequence import PackedSequence
 from ..contract.padding import batch_sizes_of, pack_rows, padded_rows, sort_by_length, unpack_rows
@@ -62,7 +62,7 @@ def run_padded(
         return network(x, h_0, c_0, batch_first=batch_first)
     a = network.architecture
     shape = *x.shape[:2], a.num_directions * a.output_size
-    addressable(shape, network.dtype)
+    check_addressable(shape, network.dtype)
     order, inverse = sort_by_length(lengths)
     batch_sizes = batch_sizes_of(lengths[order])
     places = padded_rows(batch_sizes, order, x.shape[batch_first], batch_first)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..contract.checks.arrays import addressable
+from ..contract.checks.arrays import check_addressable
 from ..contract.packed_sequence import PackedSequence
 from ..contract.padding import batch_sizes_of, pack_rows, padded_rows, sort_by_length, unpack_rows
 from ..execution.planning.schedule import Batch
@@ -86,7 +86,7 @@ class Padded:
 
     def give(self, array: np.ndarray) -> np.ndarray:
         shape = *self._shape, array.shape[2]
-        addressable(shape, array.dtype)
+        check_addressable(shape, array.dtype)
         padded = np.zeros(shape, array.dtype)
         unpack_rows(array.reshape(-1, array.shape[2]), self._places, padded)
         return padded

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..contract.architecture import Architecture
-from ..contract.checks.arrays import addressable
+from ..contract.checks.arrays import check_addressable
 from ..execution.network import Network
 from ..execution.planning.schedule import Batch
 from ..host.threads import Setting
@@ -55,7 +55,7 @@ class Pool:
         layers = architecture.num_layers
         self._network = network
         hidden, cell = (layers, rows, architecture.output_size), (layers, rows, architecture.hidden_size)
-        addressable(cell, dtype)  # and so the other, which is not larger
+        check_addressable(cell, dtype)  # and so the other, which is not larger
         self.h, self.c = np.zeros(hidden, dtype), np.zeros(cell, dtype)
         self._work = aligned_empty(0, dtype)
         self._launches: dict[tuple[int, int, int, bool, bool], Launch] = {}

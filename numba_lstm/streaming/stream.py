@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..contract.architecture import Architecture
-from ..contract.checks.arrays import addressable
+from ..contract.checks.arrays import check_addressable
 from ..contract.checks.calls import batch_states
 from ..execution.network import Network
 from ..host.threads import Setting
@@ -144,7 +144,7 @@ class Stream(Exclusive):
         x = stream_checks.input_array(a, dtype, self._batch_first, x, count, (2, 3))
         shape = (*x.shape[:-1], a.output_size)
         if out is None:
-            addressable(shape, dtype)
+            check_addressable(shape, dtype)
             plain = out = np.empty(shape, dtype)
         else:
             plain = stream_checks.output_array(out, shape, dtype)

@@ -43,6 +43,7 @@ WAYS: dict[str, Callable[[], Any]] = {
     "windows": lambda: NETWORK.sliding_window(8, 2**50),
     "sessions": lambda: Batcher(NETWORK, max_sessions=2**62),
     "padding": lambda: numba_lstm.pad_packed_sequence(PACKED, total_length=2**62),
+    "padding to a number of NumPy": lambda: numba_lstm.pad_packed_sequence(PACKED, total_length=np.int64(2**62)),
 }
 
 

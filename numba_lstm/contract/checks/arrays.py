@@ -130,17 +130,17 @@ def float_dtype(dtype: Any) -> np.dtype[Any]:
         raise TypeError(f"dtype should be float32 or float64, got: {dtype!r}") from None
 
 
-def addressable(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+def check_addressable(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Raise MemoryError for an array beyond the addresses of memory, for which NumPy has a ValueError.
 
     Examples
     --------
-    >>> addressable((2**61, 2), np.dtype(np.float32))
+    >>> check_addressable((2**61, 2), np.dtype(np.float32))
     Traceback (most recent call last):
         ...
     MemoryError: an array of shape (2305843009213693952, 2) and dtype float32 is larger than memory can be
     """
-    if math.prod(shape) * dtype.itemsize > sys.maxsize:
+    if math.prod(map(int, shape)) * dtype.itemsize > sys.maxsize:  # integers of NumPy would wrap
         raise MemoryError(f"an array of shape {shape} and dtype {dtype} is larger than memory can be")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...contract.architecture import Architecture
-from ...contract.checks.arrays import addressable
+from ...contract.checks.arrays import check_addressable
 from ...kernels.frame import FRAME_SIZE, Frame
 from ...kernels.panels import kept_sizes, tail_vectors
 from ..entries import entry_for, share_address
@@ -53,7 +53,7 @@ def make_plan(architecture: Architecture, weights: PackedWeights, batch: Batch, 
     cells = len(weights.cells)
     output = *shape, a.num_directions * a.output_size
     for needed in (output, (cells, batch.rows, a.hidden_size), (workspace.size,)):
-        addressable(needed, numerics.dtype)
+        check_addressable(needed, numerics.dtype)
     return Plan(
         numbers=_numbers(a, numerics, weights, batch, machine, schedule, workspace),
         entry=entry_for(kind, numerics.dtype),
