@@ -52,8 +52,8 @@ class PackedSequence(_Fields):
     batch_sizes : integers (T,)
         Rows of each step: at least 1, never increasing.  Kept, as are the indices, as a read-only int64 copy.
     sorted_indices, unsorted_indices : integers (N,), optional
-        Place in the caller's batch of each sequence, the longest first, and the inverse permutation, which is
-        computed if not given.  None where the caller sorted.  Fields that contradict each other: ValueError.
+        Place in the caller's batch of each sequence, the longest first, and the inverse permutation; if one is given,
+        the other is computed.  None where the caller sorted.  Fields that contradict each other: ValueError.
 
     Examples
     --------
@@ -80,7 +80,10 @@ class PackedSequence(_Fields):
         if sorted_indices is None and unsorted_indices is None:
             return super().__new__(cls, rows, sizes, None, None)
         if sorted_indices is None:  # one says what the other is
-            sorted_indices = np.argsort(integers(unsorted_indices, "unsorted_indices"))
+            unsorted_indices = integers(unsorted_indices, "unsorted_indices")
+            sorted_indices = np.argsort(unsorted_indices)
+            if not np.array_equal(unsorted_indices[sorted_indices], np.arange(sizes[0])):
+                raise ValueError(f"unsorted_indices must permute range({sizes[0]})")
         order = integers(sorted_indices, "sorted_indices")
         inverse = np.argsort(order)
         inverse = integers(inverse if unsorted_indices is None else unsorted_indices, "unsorted_indices")

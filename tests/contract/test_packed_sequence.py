@@ -579,7 +579,7 @@ def test_unsorted_indices_alone(unsorted: Any) -> None:
 
 @pytest.mark.parametrize("unsorted", [[1, 1], [0, 2], [0], [0, 1, 2], [-1, 0]])
 def test_unsorted_indices_that_are_none(unsorted: list[int]) -> None:
-    with pytest.raises(ValueError, match="unsorted_indices be the inverse"):
+    with pytest.raises(ValueError, match=r"^unsorted_indices must permute range\(2\)$"):
         PackedSequence(np.arange(3.0), [2, 1], None, unsorted)
 
 
