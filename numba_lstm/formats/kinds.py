@@ -92,14 +92,14 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         text = f"{os.strerror(errno.EISDIR)}: {what_a_folder_is(path)}"
         raise IsADirectoryError(errno.EISDIR, text, str(path))
     # Looked at before: to open a pipe waits for whoever writes into it, and devices may do something.
-    _check_place(path, os.stat(os.fspath(path)))
+    _check_regular(path, os.stat(os.fspath(path)))
     with path.open("rb") as stream:
         status = os.fstat(stream.fileno())
-        _check_place(path, status)  # another file may have taken the name meanwhile
+        _check_regular(path, status)  # another file may have taken the name meanwhile
         yield stream, status.st_size
 
 
-def _check_place(path: Path, status: os.stat_result) -> None:
+def _check_regular(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path}: a pipe or a device, which cannot be read from any place: write a file first")
 
