@@ -93,7 +93,7 @@ class Batcher:
     ) -> None:
         if not isinstance(lstm, LSTM):
             raise TypeError(f"lstm should be an LSTM, got: {type(lstm).__name__}")
-        places = positive("max_sessions", max_sessions)
+        count = positive("max_sessions", max_sessions)
         if isinstance(max_wait, bool) or not isinstance(max_wait, (int, float)):
             raise TypeError(f"max_wait should be a number of seconds, got: {type(max_wait).__name__}")
         if not 0 <= max_wait <= threading.TIMEOUT_MAX:
@@ -108,9 +108,9 @@ class Batcher:
         dtype = lstm.dtype if input_dtype is None else native("input_dtype", np.dtype(input_dtype))
         if dtype.kind not in "fiub":
             raise TypeError(f"input_dtype should be a dtype of numbers, got: {dtype}")
-        self._network = ServedNetwork(lstm, places, before, after, size, dtype)
-        self._engine = Engine(self._network, places, float(max_wait))
-        self._architecture, self._places = lstm._architecture, places
+        self._network = ServedNetwork(lstm, count, before, after, size, dtype)
+        self._engine = Engine(self._network, count, float(max_wait))
+        self._architecture, self._max_sessions = lstm._architecture, count
 
     async def open(self, state: tuple[np.ndarray, np.ndarray] | None = None) -> Session:
         """Return a new session.
@@ -214,4 +214,4 @@ class Batcher:
 
     def __repr__(self) -> str:
         a, sessions = self._architecture, self._engine.sessions
-        return f"<Batcher of LSTM({a.input_size}, {a.hidden_size}), {sessions} of {self._places} sessions open>"
+        return f"<Batcher of LSTM({a.input_size}, {a.hidden_size}), {sessions} of {self._max_sessions} sessions open>"

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from .counters import Counters
+from .errand import Errand
 from .errors import ClosedError, FullError
 from .network import ServedNetwork
-from .place import Errand, Place
+from .seat import Seat
 from .step import Step, answer
 
 _running: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -113,19 +114,19 @@ class Engine:
                     raise
         return self._preparation.future
 
-    def enter(self, place: Place) -> None:
-        """Give a place a row that is free."""
+    def enter(self, seat: Seat) -> None:
+        """Give a seat a row that is free."""
         with self.locked():
             self._check_open()
             if not self._free:
                 self._counters.refused += 1
                 raise FullError(f"all {self._rows} sessions are open: close one, or make a Batcher with more")
-            place.take(self._free)
+            seat.take(self._free)
             self._counters.opened += 1
 
-    def leave(self, place: Place) -> Future[Any]:
+    def leave(self, seat: Seat) -> Future[Any]:
         """Give its row back, if it has one by then."""
-        return self._ask(lambda: self._clear(place))
+        return self._ask(lambda: self._clear(seat))
 
     def submit(self, step: Step) -> None:
         """Have a step taken.  The caller holds the lock."""
@@ -327,13 +328,13 @@ class Engine:
         for step, error in failures:
             answer([step], error)
 
-    def _clear(self, place: Place) -> None:
-        if not place.is_taken:  # any more
+    def _clear(self, seat: Seat) -> None:
+        if not seat.is_taken:  # any more
             return
-        row = place.row
+        row = seat.row
         self._network.clear(row)
         self._answered[row] = -np.inf
         self._taken[row] = 0
         with self._lock:
-            place.is_taken = False
+            seat.is_taken = False
             self._free.append(row)

@@ -16,7 +16,7 @@ from ..streaming.checks import sequence_input
 from .engine import Engine
 from .errors import ClosedError
 from .network import ServedNetwork
-from .place import Place
+from .seat import Seat
 from .step import States, Step, answer
 
 
@@ -35,12 +35,14 @@ class Session:
         self._engine, self._network, self._architecture = engine, network, architecture
         self._step: Step | None = None
         self._closed = True
-        self._place = Place()
+        self._seat = Seat()
+        self._entered: Future[Any] | None = None
+        """Tells whether the states that it was opened with are there, as long as that has not been looked at."""
         try:
-            engine.enter(self._place)
+            engine.enter(self._seat)
             if states is not None:
-                # Before any step, since it was asked for before.
-                engine.set_state(self._row, states)
+                # Nobody waits here, perhaps for a long batch: steps are asked for later, and taken later.
+                self._entered = engine.set_state(self._row, states)
         except BaseException:  # Ctrl-C, or want of memory
             self._left()
             raise
@@ -48,7 +50,7 @@ class Session:
 
     @property
     def _row(self) -> int:
-        return self._place.row
+        return self._seat.row
 
     async def step(self, x: np.ndarray) -> np.ndarray:
         """Advance by one step or several.
@@ -90,6 +92,8 @@ class Session:
             await step.future
         finally:
             self._end(step)
+        if self._entered is not None:
+            self._check_entered()
         return step.y[0] if single else step.y
 
     def step_sync(self, x: np.ndarray) -> np.ndarray:
@@ -110,6 +114,8 @@ class Session:
             step.future.result()
         finally:
             self._end(step)
+        if self._entered is not None:
+            self._check_entered()
         return step.y[0] if single else step.y
 
     def _made(self, x: Any, loop: asyncio.AbstractEventLoop | None) -> tuple[Step, bool]:
@@ -172,6 +178,7 @@ class Session:
         """
         self._check_free()
         h, c = self._engine.state(self._row).result()
+        self._check_entered()
         return h[:, 0], c[:, 0]
 
     @state.setter
@@ -179,6 +186,16 @@ class Session:
         self._check_free()
         states = sequence_states(self._architecture, self._network.dtype, hx)
         self._engine.set_state(self._row, states).result()
+        self._entered = None
+
+    def _check_entered(self) -> None:
+        """Raise if the states that it was opened with are not there, for want of memory, say.
+
+        Called when something has been done that had to wait for them; nothing is right until others are assigned.
+        """
+        if self._entered is not None:
+            self._entered.result()
+            self._entered = None
 
     def _check_open(self) -> None:
         if self._closed:
@@ -193,7 +210,7 @@ class Session:
             raise RuntimeError("this Session has a step under way: await it first, or open another session")
 
     async def close(self) -> None:
-        """Give the place to others.  Who waits for a step of this session gets a `ClosedError`."""
+        """Give the seat to others.  Who waits for a step of this session gets a `ClosedError`."""
         self._engine.check_caller()
         left = self._left()
         if left is not None:
@@ -207,11 +224,11 @@ class Session:
             left.result()
 
     def _left(self) -> Future[Any] | None:
-        """Return what tells when the place is free, or nothing if it is.
+        """Return what tells when the seat is free, or nothing if it is.
 
         It may be called again where Ctrl-C, or want of memory, has interrupted it.
         """
-        if not self._place.is_taken:
+        if not self._seat.is_taken:
             return None
         with self._engine.locked():
             self._closed = True
@@ -220,7 +237,7 @@ class Session:
                 if not step.withdrawn:
                     self._engine.withdraw(step)
                 answer([step], ClosedError("this Session has been closed"))
-            return self._engine.leave(self._place)
+            return self._engine.leave(self._seat)
 
     async def __aenter__(self) -> Session:
         return self
@@ -235,8 +252,8 @@ class Session:
         self.close_sync()
 
     def __del__(self) -> None:
-        place = getattr(self, "_place", None)
-        if place is not None and place.is_taken and self._engine.is_running:  # a caller who is lost keeps no place
+        seat = getattr(self, "_seat", None)
+        if seat is not None and seat.is_taken and self._engine.is_running:  # a caller who is lost keeps no seat
             try:
                 if not self._closed:
                     warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)

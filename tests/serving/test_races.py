@@ -455,6 +455,38 @@ def test_no_memory_while_a_session_is_opened_or_closed(monkeypatch: pytest.Monke
         assert batcher.counters()["sessions"] == 0
 
 
+def test_no_memory_for_the_states_of_a_new_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not go on from zeros."""
+
+    def fail(*arguments: Any) -> None:
+        raise MemoryError
+
+    h, c = (state[:, 0] for state in NETWORK(X[:10, None])[1])
+
+    async def main(batcher: Batcher) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(ServedNetwork, "set_state", fail)
+            session = await batcher.open((h, c))
+            for _ in range(2):
+                with pytest.raises(MemoryError):
+                    await session.step(X[10])
+        with pytest.raises(MemoryError):
+            _ = session.state
+        session.state = h, c
+        same_bits(await session.step(X[10:]), OUTPUT[10:])
+        await session.close()
+
+    with Batcher(NETWORK, max_sessions=1) as batcher:
+        run(lambda: main(batcher))
+        with monkeypatch.context() as patch:
+            patch.setattr(ServedNetwork, "set_state", fail)
+            session = batcher.open_sync((h, c))
+            for _ in range(2):
+                with pytest.raises(MemoryError):
+                    session.step_sync(X[10])
+        session.close_sync()
+
+
 def test_a_session_that_is_closed_has_no_steps() -> None:
     """Its place has, which may be somebody else's by now."""
     with Batcher(NETWORK, max_sessions=1) as batcher:
