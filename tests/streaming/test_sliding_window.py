@@ -6,6 +6,7 @@ import copy
 import gc
 import pickle
 import re
+import sys
 import threading
 from typing import Any
 
@@ -425,6 +426,10 @@ def test_ctrl_c_anywhere(method: str) -> None:
     assert calls > 5
 
 
+FIRST_CALLS = 3 if sys.version_info >= (3, 14) else 2
+"""After so many the lock has been taken and nothing been forgotten: Python 3.14 calls what enters a ``with``."""
+
+
 def test_ctrl_c_in_a_reset() -> None:
     lstm = numba_lstm.LSTM(3, 5, 2, seed=0)
     x = np.random.default_rng(0).standard_normal((9, 1, 3), np.float32)
@@ -441,7 +446,7 @@ def test_ctrl_c_in_a_reset() -> None:
             assert outputs[1] is None
             same_bits(outputs[2], recomputed(lstm, x, 7, 3))
         else:
-            assert calls <= 2  # before the lock was taken
+            assert calls <= FIRST_CALLS
         window = lstm.sliding_window(3)
     assert calls > 2
 
