@@ -23,7 +23,16 @@ def known_options(layer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_custom(layer: Mapping[str, Any]) -> bool:
-    """Return whether the class of a layer is not one of Keras."""
-    module, registered = layer.get("module"), layer.get("registered_name")
-    of_keras = module is None or (isinstance(module, str) and module.split(".")[0] in _OF_KERAS)
-    return not of_keras or (isinstance(registered, str) and ">" in registered and not registered.startswith("Keras"))
+    """Return whether the class of a layer is not one of Keras.
+
+    Keras names the modules of its own classes since 2.12; that of a class which is made in a script or notebook, and
+    not registered, is null.
+
+    Examples
+    --------
+    >>> is_custom({"class_name": "LSTM"}), is_custom({"class_name": "LSTM", "module": None, "registered_name": "LSTM"})
+    (False, True)
+    """
+    module, registered = layer.get("module", "keras"), layer.get("registered_name")
+    of_keras = isinstance(module, str) and module.split(".")[0] in _OF_KERAS
+    return not of_keras or (isinstance(registered, str) and ">" in registered and not registered.startswith("Keras>"))
