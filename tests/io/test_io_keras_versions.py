@@ -458,3 +458,42 @@ def test_activations_without_a_version(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"leaky_relu is Keras's own from Keras 2\.6 on, and before one of the"):
         activations.activation("leaky_relu", None)
     assert activations.activation("softsign", None).name == "Softsign"
+
+
+@pytest.mark.parametrize("inner", ["layer", "cell", "wrapper", "activation"])
+def test_classes_that_nobody_has_registered(inner: str, tmp_path: Path) -> None:
+    """Keras names the module of its own, and writes null for one that was made in a script, whatever its name."""
+    own = {"module": None, "registered_name": "its author's"}
+    rnn = keras_files.layer("LSTM", "lstm", units=UNITS)
+    if inner == "layer":
+        rnn |= own
+    elif inner == "cell":
+        cell = {"class_name": "LSTMCell", "config": {"units": UNITS}} | own
+        rnn = keras_files.layer("RNN", "lstm", cell=cell)
+    elif inner == "wrapper":
+        rnn = keras_files.layer("Bidirectional", "lstm", layer=rnn) | own
+    else:
+        rnn["config"]["activation"] = {"class_name": "LeakyReLU", "config": {"negative_slope": 0.3}} | own
+    path = keras_files.keras(
+        tmp_path / "m.keras", keras_files.sequential(rnn), keras_files.grouped({"layers/lstm/cell": weights(0)})
+    )
+    with pytest.raises(ValueError, match="is a custom class, whose code is not in the file"):
+        keras.load(path)
+
+
+@pytest.mark.parametrize("use_bias", [True, False, None])
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_bias_that_is_there_or_not(use_bias: bool | None, count: int, tmp_path: Path) -> None:
+    """A shard of sharded weights may end between a layer's arrays."""
+    options = {} if use_bias is None else {"use_bias": use_bias}
+    model = keras_files.sequential(keras_files.layer("LSTM", "lstm", units=UNITS, **options))
+    arrays = {"layers/lstm/cell": weights(0)[:count]}
+    path = keras_files.keras(tmp_path / "m.keras", model, keras_files.grouped(arrays))
+    if use_bias is None or use_bias == (count == 3):
+        assert keras.load(path)["lstm"](X).shape == (len(X), UNITS)
+        return
+    with pytest.raises(ValueError, match=f"use_bias is {use_bias}, and its weights are not those of such a layer"):
+        keras.load(path)
+    (tmp_path / "m.weights.h5").write_bytes(keras_files.grouped(arrays))
+    with pytest.raises(ValueError, match=f"use_bias is {use_bias}, and its weights are not those of such a layer"):
+        keras.load(tmp_path / "m.weights.h5", {"lstm": {"use_bias": use_bias}})

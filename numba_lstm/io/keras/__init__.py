@@ -179,7 +179,7 @@ def runner(
 
 def _parameters(place: Place) -> list[weights.Weights]:
     sides = zip(place.arrays, place.entry.directions, strict=True)
-    return [weights.read(arrays, options.units) for arrays, options in sides]
+    return [weights.read(arrays, options.units, options.use_bias) for arrays, options in sides]
 
 
 def _layer(place: Place, dtype: Any = None) -> Layer:

@@ -26,6 +26,7 @@ class Options(NamedTuple):
     """The arguments of one LSTM layer that say what it computes."""
 
     units: int | None
+    use_bias: bool | None
     activation: Activation
     recurrent_activation: Activation
     return_sequences: bool
@@ -221,8 +222,10 @@ def options(layer: Mapping[str, Any], version: str | None) -> Options:
     units = cell.get("units", cell.get("output_dim"))  # output_dim: Keras 1
     if units is not None and (type(units) is not int or units < 1):
         raise Refusal(f"its units are {units!r}")
+    use_bias = cell.get("use_bias")
     return Options(
         units,
+        None if use_bias is None else _truth("use_bias", use_bias),
         TANH if cudnn else activation(cell.get("activation", "tanh"), version),
         SIGMOID if cudnn else activation(cell.get(inner_name, "sigmoid"), version),
         *(

@@ -73,14 +73,14 @@ class Weights(NamedTuple):
         return int(self.weight_hh.shape[1])
 
 
-def read(arrays: Arrays, units: int | None) -> Weights:
+def read(arrays: Arrays, units: int | None, use_bias: bool | None = None) -> Weights:
     """Return the parameters of one direction.
 
     Parameters
     ----------
     arrays : Arrays
         Where they are.
-    units : int, optional
+    units, use_bias : int and bool, optional
         What the configuration says.
 
     Raises
@@ -106,6 +106,8 @@ def read(arrays: Arrays, units: int | None) -> Weights:
     )  # fmt: skip
     if not fits:
         raise Refusal(f"its weights are not those of an LSTM of {units or 'any'} units: {shapes}")
+    if use_bias is not None and use_bias != (bias is not None):
+        raise Refusal(f"use_bias is {use_bias}, and its weights are not those of such a layer: {shapes}")
     if bias is None or len(bias) == 4 * size:
         return Weights(kernel.T, recurrent.T, bias)
     gates = range(0, 4 * size, size)
