@@ -22,6 +22,11 @@ _CELL = _TARGET + b'torch.ops.aten.lstm_cell.default"'
 
 _OF_TORCH = "torch.nn.modules.rnn."
 
+_PARAMETER = re.compile(rb'"parameter_name": "((?:[^"\\]|\\.){0,1000})"')
+_FIRST = re.compile(r"(?:^|(?<=\.))weight_ih(?:_l0)?(?:_orig|_v)?$")
+"""The name of an LSTM's or a cell's first parameter, or of what it is computed from."""
+_UNCALLED = "module that its program calls by another name, or by none"
+
 _TEXT = re.compile(rb'(?:[^"\\]|\\.)*"', re.DOTALL)
 
 _LONGEST, _MOST = 1 << 16, 1 << 16
@@ -60,15 +65,25 @@ def modules(program: bytes) -> dict[str, WholeModule]:
             classes.setdefault(prefix, kind)
         if len(classes) > _MOST:
             raise ValueError("its program has too many modules")
+    for prefix in _prefixes_of_parameters(program):
+        classes.setdefault(prefix, _UNCALLED)
     options: dict[str, dict[str, Any]] = {}
     for found in _nodes(program, _NODE):
         prefix = _innermost(found)
+        if not classes.get(prefix, "").startswith(_OF_TORCH):
+            continue  # what is left where no_grad or autocast has been taken out
         if options.setdefault(prefix, _options(found)) != _options(found):
             raise ValueError(f"its program calls the LSTM under prefix {prefix!r} in two ways")
     called = {*options, *map(_innermost, _nodes(program, _CELL))}
     for prefix in _changed(program, {prefix for prefix in called if classes.get(prefix, "").startswith(_OF_TORCH)}):
         classes[prefix] += own_calls.PUT_ON
     return {prefix: WholeModule(kind, options.get(prefix, {})) for prefix, kind in classes.items()}
+
+
+def _prefixes_of_parameters(program: bytes) -> set[str]:
+    """Return the prefixes of LSTMs and cells among all that the program has parameters of."""
+    names = (str(json.loads(b'"' + match[1] + b'"')) for match in _PARAMETER.finditer(program))
+    return {name[: match.start()] for name in names if (match := _FIRST.search(name))}
 
 
 def _changed(program: bytes, prefixes: set[str]) -> set[str]:

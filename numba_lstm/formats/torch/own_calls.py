@@ -16,8 +16,8 @@ from typing import Any
 PUT_ON = " with hooks or a forward that was put on"
 HOOKS = " with hooks"
 
-REPARAMETRIZED = re.compile(r"_(?:orig|mask|g|v|u)$")
-"""Ends of names of what `torch.nn.utils` computes parameters from (weight norm, spectral norm, pruning)."""
+REPARAMETRIZED = re.compile(r"(?:weight|bias)_(?:ih|hh|hr)(?:_l\d+(?:_reverse)?)?_(?:orig|mask|g|v|u)$")
+"""Names of what `torch.nn.utils` computes parameters from (weight norm, spectral norm, pruning)."""
 
 _HOOKS = re.compile(r"^  __forward_(?:pre_)?hooks__ = \[\"", re.MULTILINE)
 _METHOD = re.compile(r"^  def (\w+)\(", re.MULTILINE)

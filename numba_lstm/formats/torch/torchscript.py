@@ -52,15 +52,20 @@ class Program:
             body = self._classes(f"{self._root}/code/{kind.module.replace('.', '/')}.py").get(kind.name, "")
             if kind.name in _LSTMS:
                 name += own_calls.of_script(body, kind.name == "LSTMCell")
+            if kind.name == "LSTM" and self._is_uncalled(body):
+                name += " that its program does not call"  # so that nothing tells its options
             self._modules[kind] = WholeModule(name, self._options_of(kind, body))
         return self._modules[kind]
+
+    def _is_uncalled(self, body: str) -> bool:
+        return body != "" and not _has_methods(body) and not any("torch.lstm(" in text for text in self._around)
 
     def _options_of(self, kind: Global, body: str) -> dict[str, Any]:
         found = dict(_CONSTANT.findall(body))
         call = _CALL.search(body)
         if call:  # of modules that were traced, constants are only there
             found = call.groupdict() | found
-        elif kind.name == "LSTM" and "  def " not in body:
+        elif kind.name == "LSTM" and not _has_methods(body):
             found = self._inlined | found
         options = {name: _number(text) for name, text in found.items() if name in OPTIONS}
         return {name: option for name, option in options.items() if type(option) in OPTIONS[name]}
@@ -75,11 +80,17 @@ class Program:
         return self._bodies[member]
 
     @cached_property
+    def _around(self) -> list[str]:
+        """Return the texts of the program without those of torch's own LSTMs."""
+        code = f"{self._root}/code/"
+        own = f"{code}{SCRIPTED}/{_MODULE.replace('.', '/')}"
+        programs = [name for name in self._archive.members if name.startswith(code) and not name.startswith(own)]
+        return [self._text(name) for name in programs if name.endswith(".py")]
+
+    @cached_property
     def _inlined(self) -> dict[str, str]:
-        """Return the options that all calls of the program have, as freezing leaves them."""
-        programs = [name for name in self._archive.members if name.startswith(f"{self._root}/code/")]
-        texts = [self._text(name) for name in programs if name.endswith(".py")]
-        calls = [call.groupdict() for text in texts for call in _CALL.finditer(text)]
+        """Return the options that all calls outside of LSTMs' own texts have, where freezing leaves them."""
+        calls = [call.groupdict() for text in self._around for call in _CALL.finditer(text)]
         options = [{name: call[name] for name in ("batch_first", "dropout")} for call in calls]
         if any(option != options[0] for option in options):
             raise ValueError(
@@ -95,6 +106,10 @@ class Program:
             self._room -= len(content)
             self._texts[member] = content.decode()
         return self._texts.get(member, "")
+
+
+def _has_methods(body: str) -> bool:
+    return "  def " in body
 
 
 def class_name(kind: Global) -> str:
