@@ -41,13 +41,17 @@ def model_of(case: Case, opset: int) -> tuple[Any, list[str]]:
     return made, outputs
 
 
+def lstms_of(path: Path) -> list[graph.Place]:
+    return graph.read(path.read_bytes(), path.parent, {"LSTM"})
+
+
 def computed(case: Case, opset: int, folder: Path) -> list[np.ndarray]:
     """Return what the loader makes of a case, in a model with a node that it could be for."""
     made, outputs = model_of(case, opset)
     made.graph.node.append(helper.make_node("LSTM", ["X", "W", "R"], ["Y"], name="lstm"))
     del made.graph.output[:]
     path = onnx_files.save(made, folder)
-    (place,) = [place for place in graph.read(path)[0] if place.node.op_type == "LSTM"]
+    (place,) = lstms_of(path)
     found = [values.Values.of(place.graph).value(name) for name in outputs]
     return [np.asarray(each) for each in found]
 
@@ -351,7 +355,7 @@ def test_bfloat16_is_rounded_and_widened(tmp_path: Path) -> None:
     made, _ = model_of(("Cast", [x], {"to": onnx.TensorProto.BFLOAT16}), 13)
     made.graph.node.append(helper.make_node("Cast", ["o0"], ["wide"], to=onnx.TensorProto.FLOAT))
     made.graph.node.append(helper.make_node("LSTM", ["X", "W", "R"], ["Y"]))
-    (place, *_) = graph.read(onnx_files.save(made, tmp_path))[0]
+    (place, *_) = lstms_of(onnx_files.save(made, tmp_path))
     found = values.Values.of(place.graph).value("wide")
     np.testing.assert_array_equal(found, np.float32([1, 1 + 2**-6, 1 + 2**-7, -3, np.inf]))
     with pytest.raises(ValueError, match="Cast of opset 9 does not make tensor"):
@@ -394,7 +398,7 @@ def test_integers_of_four_bits(way: str, kind: str, tmp_path: Path) -> None:
     made.ir_version = 10
     (wanted,) = ran(made) if words is None else [None]
     made.graph.node.append(helper.make_node("LSTM", ["X", "W", "R"], ["Y"], name="lstm"))
-    (place,) = [place for place in graph.read(onnx_files.save(made, tmp_path))[0] if place.node.op_type == "LSTM"]
+    (place,) = lstms_of(onnx_files.save(made, tmp_path))
     if wanted is not None:
         found = values.Values.of(place.graph).value(last)
         assert found.dtype == wanted.dtype
