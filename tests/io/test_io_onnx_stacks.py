@@ -87,6 +87,52 @@ def test_one_size_that_is_fixed_where_nothing_is_declared(shape: list[int], tmp_
         ours.load_lstm(onnx_files.save(_model([], None, shape), tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("declared", "shape"),
+    [([2, 6, WIDTH], [6, 2, 4]), (["n", 6, WIDTH], [6, -1, 4]), ([1, 12, WIDTH], [1, -1, 4])],
+    ids=str,
+)
+def test_a_reshape_does_not_tell_the_sizes_that_come_to_it(declared: Any, shape: list[int], tmp_path: Path) -> None:
+    """It may be the one which divides the numbers anew."""
+    with pytest.raises(ValueError, match="'upper' does not read the output of 'lower'"):
+        ours.load_lstm(onnx_files.save(_model(BY_WINDOWS, declared, shape), tmp_path))
+
+
+@pytest.mark.parametrize("said", [[50, None, WIDTH], [50, 2, WIDTH]], ids=str)
+def test_sizes_that_are_said_where_more_are_open(said: list[Any], tmp_path: Path) -> None:
+    made = _model(BY_WINDOWS, ["n", "t", WIDTH], [0, 0, -1], cut=True, said=said)
+    with pytest.raises(ValueError, match="'upper' does not read the output of 'lower'"):
+        ours.load_lstm(onnx_files.save(made, tmp_path))
+
+
+@pytest.mark.parametrize("way", ["a share", "a limit", "whole thirds", "as many rows as steps"])
+def test_cuts_that_are_computed(way: str, tmp_path: Path) -> None:
+    """Some sizes are left whole, whichever are tried."""
+    runtime = pytest.importorskip("onnxruntime")
+    node, made = helper.make_node, _model([], ["t", "n", WIDTH], [0, 0, -1])
+    there = node("Cast", ["t"], ["f"], to=onnx.TensorProto.FLOAT)
+    back = node("Cast", ["g"], ["end"], to=onnx.TensorProto.INT64)
+    computed = {
+        "a share": [there, node("Mul", ["f", "share"], ["p"]), node("Ceil", ["p"], ["g"]), back],
+        "a limit": [there, node("Min", ["f", "most"], ["g"]), back],
+        "whole thirds": [node("Div", ["t", "three"], ["d"]), node("Mul", ["d", "three"], ["end"])],
+        "as many rows as steps": [node("Identity", ["t"], ["end"])],
+    }[way]
+    axis = "two" if way == "as many rows as steps" else "zero"
+    sizes = [node("Shape", ["Y"], ["sizes"]), node("Gather", ["sizes", "zero"], ["t"])]
+    made.graph.node.insert(1, node("Slice", ["Y", "zero", "end", axis], ["Yc"]))
+    for each in reversed([*sizes, *computed]):
+        made.graph.node.insert(1, each)
+    (transpose,) = (each for each in made.graph.node if each.op_type == "Transpose")
+    transpose.input[0] = "Yc"
+    constants = {"zero": [0], "two": [2], "three": [3], "share": np.float32([0.95]), "most": np.float32([100])}
+    made.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items())
+    path = onnx_files.save(made, tmp_path)
+    runtime.InferenceSession(path).run(None, {"X": np.ones((4, 5, WIDTH), np.float32)})
+    with pytest.raises(ValueError, match="as far as can be seen: Slice '' on the way takes what a computation says"):
+        ours.load_lstm(path)
+
+
 TAKEN: dict[str, tuple[str, Any, list[int], bool, Any]] = {
     "open": ("swap", ["n", "t", WIDTH], [0, 0, -1], False, None),
     "open, by a rule": ("twice", ["n", "t", WIDTH], [0, 0, 4], False, None),
@@ -96,9 +142,7 @@ TAKEN: dict[str, tuple[str, Any, list[int], bool, Any]] = {
     "fixed in part": ("swap", [2, 6, WIDTH], [6, -1, 4], False, None),
     "rows are fixed": ("swap", [2, "t", WIDTH], [-1, 2, 4], False, None),
     "steps are fixed": ("swap", ["n", 6, WIDTH], [6, -1, 4], False, None),
-    "fixed, not followed": ("windows", [2, 6, WIDTH], [6, 2, 4], False, None),
-    "fixed in part, not followed": ("windows", [2, 6, WIDTH], [-1, 2, 4], False, None),
-    "steps are fixed, not followed": ("windows", ["n", 6, WIDTH], [6, -1, 4], False, None),
+    "rows are fixed, steps not followed": ("windows", [2, 6, WIDTH], [-1, 2, 4], False, None),
     "steps are said": ("windows", ["n", 6, WIDTH], [0, 0, 4], True, [6, None, WIDTH]),
     "nothing is declared": ("", None, [0, 0, 4], False, None),
     "nothing is declared, all is written out": ("", None, [6, 2, 4], False, None),

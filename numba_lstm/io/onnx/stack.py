@@ -23,6 +23,7 @@ _SIZES = (3, 2)
 """Steps and rows of a probe, where the model leaves them open, and the other of them is the one in question."""
 _MOST = 2**24
 """Numbers of a probe."""
+_CUTS = {"Slice", "Gather", "GatherElements", "GatherND", "Split", "Compress"}
 _LARGEST, _FEW = 2**31 - 1, 16
 """Integers from here on mean "to the end"; tensors of more of them than this are no sizes or places."""
 
@@ -69,6 +70,10 @@ def _check_chain(place: Place, node: Node, after: Place, above: Node) -> None:
     output = place.node.output[0] if place.node.output else ""
     if not output or after.graph is not place.graph:
         raise Refusal(f"{between}: {INSTEAD}, or take them one by one")
+    cut = _computed_cut(place, after)
+    if cut is not None:
+        which = f"{cut.op_type} {cut.name!r} on the way takes what a computation says"
+        raise Refusal(f"{between}, as far as can be seen: {which}; take them one by one")
     reasons = []
     for pairs in _sizes(place, node, after):
         try:
@@ -113,22 +118,22 @@ def _sizes(place: Place, lower: Node, after: Place) -> Iterator[list[tuple[int, 
     """Yield lists of steps and rows: what passes in all of one list passes always.
 
     Sizes that follow from what the model is given are tried alone.  Those that it leaves open are tried beyond every
-    integer on the way, so that no cut leaves them whole.  Where nobody can tell which size there is, one that a reshape
-    on the way has fixed is as good.
+    integer on the way, so that no cut leaves them whole.  Where a model declares nothing of what it is given, sizes
+    that a reshape on the way has fixed, both of them, are as good.
     """
     sizes = _of_X(place)
     steps, rows = sizes.known[1::-1] if lower.layout else sizes.known[:2]
     producers = _between(place, after)
     beyond = max(_integers(producers), default=0) + 2
     yield [(steps or beyond, rows or _SIZES[1]), (steps or _SIZES[0], rows or beyond)]
-    for graph, node in producers:
+    for graph, node in producers if sizes.undeclared else ():
         if node.op_type != "Reshape" or len(node.input) != 2:
             continue
         target = _constant(graph, node.input[1])
         if target is not None and target.ndim == 1 and target.size in (3, 4) and target.dtype.kind in "iu":
-            fixed = sizes.with_fixed([int(size) for size in target[:2]])
-            if fixed is not None:
-                first, second = (size or beyond for size in fixed)
+            first, second = (int(size) for size in target[:2])
+            # A size that is fixed beside an open one would have the numbers of other sizes divided anew.
+            if first > 0 and second > 0:
                 yield [(second, first) if lower.layout else (first, second)]
 
 
@@ -136,20 +141,8 @@ class _SizesOfX(NamedTuple):
     """What is known of the first two axes of a node's X."""
 
     known: list[int | None]
-    left_open: list[bool]
-    """Whether an axis is one that an input of the model leaves open."""
-    fixed_each: bool
-    """Whether the model's inputs leave nothing else open: any other axis has one size, whichever it is."""
-    fixed_together: bool
-    """Whether they declare no open sizes, maybe since they declare nothing."""
-
-    def with_fixed(self, target: list[int]) -> list[int | None] | None:
-        """Return the sizes with those that a reshape fixes in place of what nobody can tell; None if it may not."""
-        unknown = [not size and not is_open for size, is_open in zip(self.known, self.left_open, strict=True)]
-        found = [max(new, 0) if free else size for size, new, free in zip(self.known, target, unknown, strict=True)]
-        # A size that is fixed beside an open one would have the numbers of other sizes divided anew.
-        may_be = self.fixed_each or (self.fixed_together and all(found))
-        return found if any(unknown) and may_be else None
+    undeclared: bool
+    """Whether the model declares nothing of what it is given."""
 
 
 def _of_X(place: Place) -> _SizesOfX:
@@ -159,16 +152,18 @@ def _of_X(place: Place) -> _SizesOfX:
     places = [(each, axis, size) for each, sizes in inputs.items() for axis, size in enumerate(sizes or ())]
     given = {Size(each, axis) for each, axis, size in places if size is None}
     # What a model says of what it computes itself is asked last: an exporter may have left the sizes of its example.
+    # They are not, if there is an open one for each that the model is given and that is not followed to here.
     home = graph.home(name)
     said = (None if home is None else home.shapes.get(name)) or []
+    left = [number for number, size in zip(said, shape, strict=False) if size not in given]
+    believed = len(said) == 3 and len(given.difference(shape)) <= left.count(None)
     known: list[int | None] = []
     for axis, size in enumerate(shape):
         number = size.declared if isinstance(size, Size) else size
-        if number is None and size not in given and len(said) == 3:
+        if number is None and size not in given and believed:
             number = said[axis]
         known.append(number if number and number > 0 else None)
-    fixed_each = bool(inputs) and None not in inputs.values() and given.issubset(shape)
-    return _SizesOfX(known, [size in given for size in shape], fixed_each, not given)
+    return _SizesOfX(known, not any(inputs.values()))
 
 
 def _inputs(graph: Graph | None) -> dict[str, list[int | None] | None]:
@@ -198,6 +193,38 @@ def _between(place: Place, after: Place) -> list[tuple[Graph, Any]]:
             inner = Graph(proto, home.path, home, home.model)
             pending += [(inner, each) for each in inner.outputs]
     return list(found.values())
+
+
+def _computed_cut(place: Place, after: Place) -> Any:
+    """Return a node on the way that takes a part of its input, which one the sizes decide; None if there is none.
+
+    It may leave out nothing from all sizes that are tried, and something from others.
+    """
+    found = _between(place, after)
+    carrying, before = {id(place.node)}, 0
+    while len(carrying) > before:
+        before = len(carrying)
+        place.graph.model.tries.take(len(found))
+        for graph, node in reversed(found):  # from the lower one on, as far as that can be said
+            if carrying & _read_by(graph, node):
+                carrying.add(id(node))
+    for graph, node in found:
+        places = node.input[1:] if id(node) in carrying and node.op_type in _CUTS else ()
+        if any(name and _constant(graph, name) is None for name in places):
+            return node
+    return None
+
+
+def _read_by(graph: Graph, node: Any) -> set[int]:
+    """Return which nodes' numbers a node passes on, those of branches as well; sizes and places are none."""
+    if node.op_type in ("Shape", "Size"):
+        return set()
+    names = [(graph, name) for name in (node.input[:1] if node.op_type in _CUTS else node.input)]
+    for _, proto in inner_graphs(node.attribute):
+        inner = Graph(proto, graph.path, graph, graph.model)
+        names += [(inner, name) for name in inner.outputs]
+    homes = [(graph.home(name), name) for graph, name in names]
+    return {id(home.producers[name]) for home, name in homes if home is not None and name in home.producers}
 
 
 def _constant(graph: Graph, name: str) -> np.ndarray | None:
