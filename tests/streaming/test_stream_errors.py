@@ -7,6 +7,7 @@ import pickle
 import random
 import re
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -109,6 +110,7 @@ def alarm() -> Iterator[Callable[[float], None]]:
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.skipif(sys.version_info[:2] == (3, 14), reason="python/cpython#148874: it may leave a lock taken there")
 def test_ctrl_c_at_any_moment(alarm: Callable[[float], None]) -> None:
     """Whatever it interrupts, the stream can be used on."""
     fed = numba_lstm.LSTM(1, 40, seed=0).stream()
