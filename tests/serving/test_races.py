@@ -206,6 +206,8 @@ def test_ctrl_c_while_the_thread_is_started(monkeypatch: pytest.MonkeyPatch, sta
     batcher.close_sync()
 
 
+# The thread that begins runs the code of which every byte code is traced.
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="a tracer of byte codes and a new thread crash Python 3.12")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # of one that was opened, and interrupted just then
 def test_ctrl_c_while_the_first_session_is_opened() -> None:
     """Whenever it comes, the next one can be opened."""
