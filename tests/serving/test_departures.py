@@ -278,6 +278,7 @@ def test_an_unclosed_batcher_ends_its_thread() -> None:
     assert not thread.is_alive()
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # as here, where threads wait
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_that_was_forked_makes_its_own() -> None:
     with Batcher(NETWORK) as batcher, batcher.open_sync() as session:
