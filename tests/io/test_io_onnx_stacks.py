@@ -105,7 +105,7 @@ def test_sizes_that_are_said_where_more_are_open(said: list[Any], tmp_path: Path
         ours.load_lstm(onnx_files.save(made, tmp_path))
 
 
-@pytest.mark.parametrize("way", ["a share", "a limit", "whole thirds", "as many rows as steps"])
+@pytest.mark.parametrize("way", ["a share", "a limit", "whole thirds", "as many rows as steps", "repeated"])
 def test_cuts_that_are_computed(way: str, tmp_path: Path) -> None:
     """Some sizes are left whole, whichever are tried."""
     runtime = pytest.importorskip("onnxruntime")
@@ -117,20 +117,55 @@ def test_cuts_that_are_computed(way: str, tmp_path: Path) -> None:
         "a limit": [there, node("Min", ["f", "most"], ["g"]), back],
         "whole thirds": [node("Div", ["t", "three"], ["d"]), node("Mul", ["d", "three"], ["end"])],
         "as many rows as steps": [node("Identity", ["t"], ["end"])],
+        "repeated": [there, node("Mul", ["f", "little"], ["p"]), node("Ceil", ["p"], ["g"]), back],
     }[way]
     axis = "two" if way == "as many rows as steps" else "zero"
     sizes = [node("Shape", ["Y"], ["sizes"]), node("Gather", ["sizes", "zero"], ["t"])]
-    made.graph.node.insert(1, node("Slice", ["Y", "zero", "end", axis], ["Yc"]))
+    cut = node("Slice", ["Y", "zero", "end", axis], ["Yc"])
+    if way == "repeated":
+        computed.append(node("Concat", ["one", "one", "end", "one"], ["times"], axis=0))
+        cut = node("Tile", ["Y", "times"], ["Yc"])
+    made.graph.node.insert(1, cut)
     for each in reversed([*sizes, *computed]):
         made.graph.node.insert(1, each)
     (transpose,) = (each for each in made.graph.node if each.op_type == "Transpose")
     transpose.input[0] = "Yc"
-    constants = {"zero": [0], "two": [2], "three": [3], "share": np.float32([0.95]), "most": np.float32([100])}
+    constants: dict[str, Any] = {"zero": [0], "one": [1], "two": [2], "three": [3]}
+    constants |= {"share": np.float32([0.95]), "most": np.float32([100]), "little": np.float32([0.01])}
     made.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items())
     path = onnx_files.save(made, tmp_path)
     runtime.InferenceSession(path).run(None, {"X": np.ones((4, 5, WIDTH), np.float32)})
-    with pytest.raises(ValueError, match="as far as can be seen: Slice '' on the way takes what a computation says"):
+    with pytest.raises(ValueError, match=f"'lower', .*: {cut.op_type} '' on the way takes what a computation says"):
         ours.load_lstm(path)
+
+
+@pytest.mark.parametrize("limit", [100, 100.5, np.float32(100), np.float64(1e3)], ids=repr)
+def test_a_branch_that_is_taken_beyond_some_size(limit: Any, tmp_path: Path) -> None:
+    """Steps are left whole up to a limit, which may be of any type."""
+    node, made = helper.make_node, _model([], ["t", "n", WIDTH], [0, 0, -1], cut=True)
+    limit = np.asarray(limit)
+    kind = onnx.helper.np_dtype_to_tensor_dtype(limit.dtype)
+    ways = {
+        "then_branch": node("Slice", ["Y", "zero", "hundred", "zero"], ["c"]),
+        "else_branch": node("Identity", ["Y"], ["d"]),
+    }
+    branches = {
+        name: helper.make_graph([way], name, [], [onnx_files.value(way.output[0], None)]) for name, way in ways.items()
+    }
+    (old,) = (each for each in made.graph.node if each.op_type == "Slice")
+    made.graph.node.remove(old)
+    for each in reversed([
+        node("Shape", ["Y"], ["sizes"]),
+        node("Gather", ["sizes", "first"], ["t"]),
+        node("Cast", ["t"], ["f"], to=kind),
+        node("Greater", ["f", "limit"], ["more"]),
+        node("If", ["more"], ["Yc"], **branches),
+    ]):
+        made.graph.node.insert(1, each)
+    constants = {"first": np.array(0), "limit": limit}
+    made.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in constants.items())
+    with pytest.raises(ValueError, match="something is done to it on the way"):
+        ours.load_lstm(onnx_files.save(made, tmp_path))
 
 
 TAKEN: dict[str, tuple[str, Any, list[int], bool, Any]] = {

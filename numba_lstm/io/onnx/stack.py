@@ -23,7 +23,8 @@ _SIZES = (3, 2)
 """Steps and rows of a probe, where the model leaves them open, and the other of them is the one in question."""
 _MOST = 2**24
 """Numbers of a probe."""
-_CUTS = {"Slice", "Gather", "GatherElements", "GatherND", "Split", "Compress"}
+_PARTS = {"Expand", "Gather", "GatherElements", "Slice", "Split", "Tile"}
+"""Operations that leave out a part of their first input, or repeat one: the other inputs say which."""
 _LARGEST, _FEW = 2**31 - 1, 16
 """Integers from here on mean "to the end"; tensors of more of them than this are no sizes or places."""
 
@@ -118,13 +119,13 @@ def _sizes(place: Place, lower: Node, after: Place) -> Iterator[list[tuple[int, 
     """Yield lists of steps and rows: what passes in all of one list passes always.
 
     Sizes that follow from what the model is given are tried alone.  Those that it leaves open are tried beyond every
-    integer on the way, so that no cut leaves them whole.  Where a model declares nothing of what it is given, sizes
+    number on the way, so that no cut leaves them whole.  Where a model declares nothing of what it is given, sizes
     that a reshape on the way has fixed, both of them, are as good.
     """
     sizes = _of_X(place)
     steps, rows = sizes.known[1::-1] if lower.layout else sizes.known[:2]
     producers = _between(place, after)
-    beyond = max(_integers(producers), default=0) + 2
+    beyond = max(_numbers(producers), default=0) + 2
     yield [(steps or beyond, rows or _SIZES[1]), (steps or _SIZES[0], rows or beyond)]
     for graph, node in producers if sizes.undeclared else ():
         if node.op_type != "Reshape" or len(node.input) != 2:
@@ -196,9 +197,9 @@ def _between(place: Place, after: Place) -> list[tuple[Graph, Any]]:
 
 
 def _computed_cut(place: Place, after: Place) -> Any:
-    """Return a node on the way that takes a part of its input, which one the sizes decide; None if there is none.
+    """Return a node on the way that takes or repeats what the sizes decide; None if there is none.
 
-    It may leave out nothing from all sizes that are tried, and something from others.
+    It may leave all sizes whole that are tried, and not others.
     """
     found = _between(place, after)
     carrying, before = {id(place.node)}, 0
@@ -209,7 +210,7 @@ def _computed_cut(place: Place, after: Place) -> Any:
             if carrying & _read_by(graph, node):
                 carrying.add(id(node))
     for graph, node in found:
-        places = node.input[1:] if id(node) in carrying and node.op_type in _CUTS else ()
+        places = node.input[1:] if id(node) in carrying and node.op_type in _PARTS else ()
         if any(name and _constant(graph, name) is None for name in places):
             return node
     return None
@@ -219,7 +220,7 @@ def _read_by(graph: Graph, node: Any) -> set[int]:
     """Return which nodes' numbers a node passes on, those of branches as well; sizes and places are none."""
     if node.op_type in ("Shape", "Size"):
         return set()
-    names = [(graph, name) for name in (node.input[:1] if node.op_type in _CUTS else node.input)]
+    names = [(graph, name) for name in (node.input[:1] if node.op_type in _PARTS else node.input)]
     for _, proto in inner_graphs(node.attribute):
         inner = Graph(proto, graph.path, graph, graph.model)
         names += [(inner, name) for name in inner.outputs]
@@ -235,11 +236,13 @@ def _constant(graph: Graph, name: str) -> np.ndarray | None:
     return value if isinstance(value, np.ndarray) and value.dtype != object else None
 
 
-def _integers(nodes: list[tuple[Graph, Any]]) -> Iterator[int]:
-    """Yield integers that nodes are given: where to cut, what to take, how large something is to be."""
+def _numbers(nodes: list[tuple[Graph, Any]]) -> Iterator[int]:
+    """Yield numbers that nodes are given, whole: where to cut, what to take, how large something is or may be."""
     for graph, node in nodes:
         arrays = [array for name in node.input if name and (array := _constant(graph, name)) is not None]
         arrays += [np.array([attribute.i, *attribute.ints], np.int64) for attribute in node.attribute]
+        arrays += [np.array([attribute.f, *attribute.floats]) for attribute in node.attribute]
         for array in arrays:
-            if array.dtype.kind in "iu" and array.size <= _FEW:
-                yield from (abs(int(number)) for number in array.ravel() if abs(int(number)) < _LARGEST)
+            if array.dtype.kind in "iuf" and array.size <= _FEW:
+                numbers = (abs(number.item()) for number in array.ravel())
+                yield from (math.ceil(number) for number in numbers if number < _LARGEST)  # and no NaN
